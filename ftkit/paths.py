@@ -1,0 +1,122 @@
+"""Where ftkit keeps things, and how it writes a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from ftkit.errors import FtkitError
+
+__all__ = ["cache_folder", "data_folder", "runs_folder", "write_bytes", "write_text"]
+
+
+def data_folder() -> Path:
+    """Return the folder with ``catalog.toml``, ``cards/`` and ``evidence/``.
+
+    An installed wheel carries it as ``ftkit/data``; in a checkout it is ``data`` beside the package.
+
+    Returns
+    -------
+    Path
+        The folder, which exists and holds ``catalog.toml``.
+
+    Raises
+    ------
+    FtkitError
+        When neither place holds it: the installation is incomplete.
+    """
+    package = Path(__file__).resolve().parent
+    candidates = (package / "data", package.parent / "data")
+    for folder in candidates:
+        if (folder / "catalog.toml").is_file():
+            return folder
+    looked = " and ".join(str(folder) for folder in candidates)
+    raise FtkitError(f"ftkit's data folder is missing: no catalog.toml in {looked}. Install ftkit again.")
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloaded and prepared files.
+
+    It is ``FTKIT_CACHE`` when that is set, else the user's cache folder for ftkit. It is not created here.
+
+    Returns
+    -------
+    Path
+        An absolute path.
+    """
+    chosen = os.environ.get("FTKIT_CACHE", "").strip()
+    if chosen:
+        return _absolute(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ftkit", appauthor=False))
+
+
+def runs_folder() -> Path:
+    """Return the folder for saved runs: ``FTKIT_RUNS`` when that is set, else ``runs`` in the current folder.
+
+    Returns
+    -------
+    Path
+        An absolute path. It is not created here.
+    """
+    return _absolute(os.environ.get("FTKIT_RUNS", "").strip() or "runs")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    r"""Write a text file in UTF-8, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder is created when missing. An existing file is replaced.
+    text
+        The content; line ends are written as they are.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written. The file that was there before is then untouched.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_text(folder / "note.txt", "a line\n")
+    >>> [file.name for file in folder.iterdir()]
+    ['note.txt']
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file of bytes, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder is created when missing. An existing file is replaced.
+    data
+        The content.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written. The file that was there before is then untouched.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # A sibling is on the same file system, so the replacement is one atomic step. Its name is short and
+    # does not grow with the target's, which may already be as long as the file system allows.
+    temporary = target.parent / f".{uuid.uuid4().hex[:16]}.part"
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
