@@ -1,0 +1,298 @@
+"""A score and its interval: Wilson's for a plain share of right answers, the bootstrap for all else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+
+from ftkit.errors import DataError
+from ftkit.evaluation.checks import checked_groups, checked_predictions
+from ftkit.evaluation.metrics import Counts, Metric, Values, find_metric
+
+# Resamples are drawn in blocks of about this many counts (16 MB), so that large test sets fit in memory.
+_COUNTS_PER_BLOCK = 2_000_000
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score with its interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+        The score and the ends of its interval, in 0..1.
+    n : int
+        Number of items it was measured on.
+    method : str
+        How the interval was made: "wilson", "bootstrap" or "cluster bootstrap".
+
+    Examples
+    --------
+    >>> print(Score(0.912, 0.874, 0.94, 300, "wilson"))
+    91.2 % (87.4 to 94.0)
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
+
+
+def wilson(correct: int, n: int, confidence: float = 0.95) -> Score:
+    """Return the share of right answers with Wilson's score interval.
+
+    Unlike the textbook interval (value +- 2 standard errors) it keeps its promise for few items and near 0 and 1, and
+    never leaves 0..1.
+
+    Parameters
+    ----------
+    correct : int
+        Number of right answers.
+    n : int
+        Number of items.
+    confidence : float, default 0.95
+        How often such intervals hold the true share.
+
+    Raises
+    ------
+    DataError
+        If `n` is not positive, `correct` is not in 0..n, or `confidence` is not between 0 and 1.
+
+    References
+    ----------
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, Journal of the American
+    Statistical Association 22 (1927).
+
+    Examples
+    --------
+    >>> print(wilson(10, 10))
+    100.0 % (72.2 to 100.0)
+    """
+    if n < 1 or not 0 <= correct <= n:
+        raise DataError(f"{correct} right of {n} items is not possible; give n >= 1 and correct in 0..n")
+    z = norm.ppf(0.5 + _checked_confidence(confidence) / 2)
+    share = correct / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # At a share of exactly 0 or 1 the end of the interval is the share; rounding must not push it past.
+    low = 0.0 if correct == 0 else float(centre - half)
+    high = 1.0 if correct == n else float(centre + half)
+    return Score(share, low, high, n, "wilson")
+
+
+def bootstrap(
+    metric: Metric | str,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    groups: ArrayLike | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Score:
+    """Return a metric with its percentile bootstrap interval.
+
+    Items are drawn again with replacement, the metric is computed on each such resample, and the interval is the
+    central part of those values. With `groups`, whole groups (films, speakers) are drawn instead: items of one group
+    resemble each other, so that many items of few groups say less than they seem to. The cluster interval can be
+    trusted from about twenty groups on; with fewer it is too narrow.
+
+    Parameters
+    ----------
+    metric : Metric or str
+        The metric, or its name in `METRICS`.
+    labels : array_like of int, shape (n,)
+        The true class of each item.
+    probabilities : array_like of float, shape (n, classes)
+        The predicted probability of each class.
+    groups : array_like, shape (n,), optional
+        The group of each item.
+    resamples : int, default 1000
+        Number of resamples.
+    seed : int, default 0
+        Seed of the draws: the same seed gives the same interval.
+    confidence : float, default 0.95
+        The share of the resampled values that the interval holds.
+
+    Raises
+    ------
+    DataError
+        If shapes do not fit, a value is NaN, there is only one group, or the labels hold too few classes.
+
+    References
+    ----------
+    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 8.
+
+    Examples
+    --------
+    >>> labels = [0, 1] * 50
+    >>> probabilities = [[0.8, 0.2], [0.3, 0.7]] * 45 + [[0.4, 0.6], [0.6, 0.4]] * 5
+    >>> bootstrap("accuracy", labels, probabilities).value
+    0.9
+    """
+    metric = find_metric(metric) if isinstance(metric, str) else metric
+    whole, table = checked_predictions(labels, probabilities)
+    value = metric.function(whole, table)
+    values = np.concatenate(
+        [metric.counted(whole, table, counts) for counts in resampled_counts(whole.size, groups, resamples, seed)]
+    )
+    low, high = percentile_interval(values, confidence)
+    return Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
+
+
+def score(
+    metric_name: str, labels: ArrayLike, probabilities: ArrayLike, groups: ArrayLike | None = None, *, seed: int = 0
+) -> Score:
+    """Return a metric with the interval that suits it.
+
+    Wilson's interval for accuracy of independent items, else the bootstrap, over whole groups when given. With a single
+    group no group can be drawn again: the interval is then the one of independent items, and its `method` says so.
+
+    Parameters
+    ----------
+    metric_name : str
+        A name in `METRICS`.
+    labels : array_like of int, shape (n,)
+        The true class of each item.
+    probabilities : array_like of float, shape (n, classes)
+        The predicted probability of each class.
+    groups : array_like, shape (n,), optional
+        The group of each item.
+    seed : int, default 0
+        Seed of the bootstrap.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such metric.
+    DataError
+        If shapes do not fit or a value is NaN.
+
+    Examples
+    --------
+    >>> score("accuracy", [0, 1], [[0.9, 0.1], [0.2, 0.8]]).method
+    'wilson'
+    """
+    metric = find_metric(metric_name)
+    whole, table = checked_predictions(labels, probabilities)
+    if groups is not None and np.unique(checked_groups(groups, whole.size)).size < 2:
+        groups = None
+    if metric_name == "accuracy" and groups is None:
+        return wilson(int((table.argmax(axis=1) == whole).sum()), whole.size)
+    return bootstrap(metric, whole, table, groups, seed=seed)
+
+
+def mean_score(
+    metric_name: str,
+    labels: ArrayLike,
+    probabilities: Sequence[ArrayLike],
+    groups: ArrayLike | None = None,
+    *,
+    seed: int = 0,
+) -> Score:
+    """Return the mean score of several runs (seeds) on the same items, with its bootstrap interval.
+
+    Each resample of the items (or groups) serves all runs, so the interval tells how the mean of exactly these runs
+    would move with other test items. It holds no spread between seeds: show their scores beside it.
+
+    Parameters
+    ----------
+    metric_name : str
+        A name in `METRICS`.
+    labels : array_like of int, shape (n,)
+        The true class of each item.
+    probabilities : sequence of array_like of float, each of shape (n, classes)
+        The predicted probabilities of each run. For a single run the result is that of `score`.
+    groups : array_like, shape (n,), optional
+        The group of each item.
+    seed : int, default 0
+        Seed of the bootstrap.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such metric.
+    DataError
+        If there is no run, shapes do not fit, or a value is NaN.
+
+    Examples
+    --------
+    >>> runs = [[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.7, 0.3]]]
+    >>> mean_score("accuracy", [0, 1], runs).value
+    0.75
+    """
+    if len(probabilities) == 0:
+        raise DataError("no run to take the mean score of; give the probabilities of at least one run")
+    if len(probabilities) == 1:
+        return score(metric_name, labels, probabilities[0], groups, seed=seed)
+    metric = find_metric(metric_name)
+    pairs = [checked_predictions(labels, table) for table in probabilities]
+    whole = pairs[0][0]
+    if groups is not None and np.unique(checked_groups(groups, whole.size)).size < 2:
+        groups = None
+    value = float(np.mean([metric.function(whole, table) for _, table in pairs]))
+    values = np.concatenate(
+        [
+            np.mean([metric.counted(whole, table, counts) for _, table in pairs], axis=0)
+            for counts in resampled_counts(whole.size, groups, 1000, seed)
+        ]
+    )
+    low, high = percentile_interval(values, 0.95)
+    return Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
+
+
+def resampled_counts(n: int, groups: ArrayLike | None, resamples: int, seed: int) -> Iterator[Counts]:
+    """Yield blocks of counts (block, n): how often each item is drawn in each resample.
+
+    Without groups, n items are drawn with replacement; with groups, as many whole groups as there are.
+
+    Raises
+    ------
+    DataError
+        If there is no resample or fewer than two groups.
+    """
+    if resamples < 1:
+        raise DataError(f"resamples is {resamples}; the bootstrap needs at least 1, usually 1000")
+    generator = np.random.default_rng(seed)
+    member = np.arange(n)
+    drawn = n
+    if groups is not None:
+        names, member = np.unique(checked_groups(groups, n), return_inverse=True)
+        drawn = names.size
+        if drawn < 2:
+            raise DataError(f"all {n} items are of the group {names[0]!r}; drawing groups needs at least 2 of them")
+    block = max(1, _COUNTS_PER_BLOCK // n)
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        draws = generator.integers(drawn, size=(size, drawn)) + drawn * np.arange(size)[:, None]
+        counts = np.bincount(draws.ravel(), minlength=size * drawn).reshape(size, drawn)
+        yield counts[:, member].astype(np.float64)
+
+
+def percentile_interval(values: Values, confidence: float) -> tuple[float, float]:
+    """Return the ends of the central `confidence` part of resampled values, leaving out undefined (NaN) ones.
+
+    Raises
+    ------
+    DataError
+        If no resample left the metric defined.
+    """
+    tail = (1 - _checked_confidence(confidence)) / 2
+    defined: NDArray[np.float64] = values[~np.isnan(values)]
+    if defined.size == 0:
+        raise DataError(f"none of {values.size} resamples held 2 classes; use more items per class")
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _checked_confidence(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise DataError(f"confidence is {confidence}; give a share between 0 and 1, usually 0.95")
+    return confidence

@@ -1,0 +1,155 @@
+"""Tests of whether two models differ, paired: both answered the same items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binomtest, norm
+
+from ftkit.errors import DataError
+from ftkit.evaluation.checks import checked_labels, checked_predictions
+from ftkit.evaluation.intervals import percentile_interval, resampled_counts
+from ftkit.evaluation.metrics import find_metric
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """The difference between two models on the same items.
+
+    Attributes
+    ----------
+    difference, low, high : float
+        Score of model a minus score of model b, and its 95 % interval, in -1..1.
+    p_value : float
+        How often a difference at least this large would be seen if the models were equally good.
+    n : int
+        Number of items.
+    n_discordant : int
+        Number of items that exactly one of the two got right.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    n: int
+    n_discordant: int
+
+    def __str__(self) -> str:
+        points = f"{100 * self.difference:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        return f"{points}, p = {self.p_value:.2g}"
+
+
+def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -> PairedTest:
+    """Return McNemar's exact test of the accuracies of two models.
+
+    Only items that one model gets right and the other wrong tell them apart; were the models equally good, these would
+    fall to either side like a fair coin. The p-value is the two-sided binomial one. It takes items as independent:
+    where they come in groups use `paired_bootstrap`.
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (n,)
+        The true class of each item.
+    predicted_a, predicted_b : array_like of int, shape (n,)
+        The class that each model predicts.
+
+    Raises
+    ------
+    DataError
+        If the three are not of the same length or hold no class indices.
+
+    References
+    ----------
+    Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
+    Psychometrika 12 (1947). The interval is the adjusted one of D. G. Bonett and R. M. Price, Adjusted Wald confidence
+    interval for a difference of binomial proportions based on paired data, Journal of Educational and Behavioral
+    Statistics 37 (2012).
+
+    Examples
+    --------
+    >>> labels = [1] * 20
+    >>> print(mcnemar(labels, [1] * 20, [1] * 12 + [0] * 8))
+    +40.0 points (+12.6 to +60.1), p = 0.0078
+    """
+    truth = checked_labels(labels)
+    chosen_a, chosen_b = checked_labels(predicted_a, "predictions a"), checked_labels(predicted_b, "predictions b")
+    if not truth.size == chosen_a.size == chosen_b.size:
+        raise DataError(
+            f"{truth.size} labels, {chosen_a.size} predictions a and {chosen_b.size} predictions b; "
+            "a paired test needs the same items in the same order"
+        )
+    right_a, right_b = chosen_a == truth, chosen_b == truth
+    n, only_a, only_b = truth.size, int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
+    half = norm.ppf(0.975) * np.sqrt((share_a + share_b - (share_a - share_b) ** 2) / (n + 2))
+    low, high = np.clip([share_a - share_b - half, share_a - share_b + half], -1, 1)
+    return PairedTest((only_a - only_b) / n, float(low), float(high), p_value, n, only_a + only_b)
+
+
+def paired_bootstrap(
+    metric_name: str,
+    labels: ArrayLike,
+    probabilities_a: ArrayLike,
+    probabilities_b: ArrayLike,
+    groups: ArrayLike | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> PairedTest:
+    """Return the bootstrap test of any metric of two models.
+
+    Each resample of the items (or of whole groups) serves both models, and the difference of their metrics is taken on
+    it. The p-value is twice the share of resampled differences on the other side of zero, and never below
+    2 / (resamples + 1).
+
+    Parameters
+    ----------
+    metric_name : str
+        A name in `METRICS`.
+    labels : array_like of int, shape (n,)
+        The true class of each item.
+    probabilities_a, probabilities_b : array_like of float, shape (n, classes)
+        The predicted probabilities of each model.
+    groups : array_like, shape (n,), optional
+        The group of each item.
+    resamples : int, default 1000
+        Number of resamples.
+    seed : int, default 0
+        Seed of the draws.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such metric.
+    DataError
+        If shapes do not fit, a value is NaN, or there is only one group.
+
+    References
+    ----------
+    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 15.
+
+    Examples
+    --------
+    >>> labels, good, poor = [0, 1] * 10, [[0.9, 0.1], [0.1, 0.9]] * 10, [[0.9, 0.1], [0.8, 0.2]] * 10
+    >>> paired_bootstrap("balanced_accuracy", labels, good, poor).difference
+    0.5
+    """
+    metric = find_metric(metric_name)
+    truth, table_a = checked_predictions(labels, probabilities_a)
+    _, table_b = checked_predictions(labels, probabilities_b)
+    difference = metric.function(truth, table_a) - metric.function(truth, table_b)
+    differences = np.concatenate(
+        [
+            metric.counted(truth, table_a, counts) - metric.counted(truth, table_b, counts)
+            for counts in resampled_counts(truth.size, groups, resamples, seed)
+        ]
+    )
+    low, high = percentile_interval(differences, 0.95)
+    defined = differences[~np.isnan(differences)]
+    smaller_side = min((defined <= 0).sum(), (defined >= 0).sum())
+    p_value = min(1.0, 2 * (smaller_side + 1) / (defined.size + 1))
+    discordant = (table_a.argmax(axis=1) == truth) != (table_b.argmax(axis=1) == truth)
+    return PairedTest(difference, low, high, float(p_value), truth.size, int(discordant.sum()))

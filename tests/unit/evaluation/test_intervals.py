@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from ftkit.errors import DataError
+from ftkit.evaluation import METRICS, bootstrap, mean_score, score, score_by_group, wilson
+
+
+def answers(correct: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels of two classes and probabilities that are right exactly where `correct` is true."""
+    labels = np.random.default_rng(seed).integers(2, size=correct.size)
+    return labels, 0.2 + 0.6 * np.eye(2)[np.where(correct, labels, 1 - labels)]
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 5), (1, 1), (7, 10), (81, 263), (991, 1000), (500, 500)])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_wilson_equals_the_interval_of_scipy(correct: int, n: int, confidence: float) -> None:
+    expected = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    interval = wilson(correct, n, confidence)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert 0 <= interval.low <= interval.value <= interval.high <= 1
+
+
+def test_wilson_known_value() -> None:
+    # Newcombe, Two-sided confidence intervals for the single proportion (1998), table I.
+    interval = wilson(81, 263)
+    assert (round(interval.low, 4), round(interval.high, 4)) == (0.2553, 0.3662)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.85, 0.97])
+def test_wilson_holds_the_true_share_as_often_as_it_says(share: float) -> None:
+    drawn = np.random.default_rng(0).binomial(200, share, size=2000)
+    held = [wilson(int(correct), 200) for correct in drawn]
+    assert np.mean([interval.low <= share <= interval.high for interval in held]) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize(("correct", "n", "confidence"), [(-1, 5, 0.95), (6, 5, 0.95), (0, 0, 0.95), (1, 2, 95)])
+def test_wilson_refuses_what_is_not_possible(correct: int, n: int, confidence: float) -> None:
+    with pytest.raises(DataError):
+        wilson(correct, n, confidence)
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_bootstrap_is_the_same_for_the_same_seed_only(metric: str) -> None:
+    labels, probabilities = answers(np.random.default_rng(3).random(300) < 0.8)
+    probabilities = probabilities + np.random.default_rng(4).normal(scale=0.01, size=probabilities.shape)
+    first, again, other = (bootstrap(metric, labels, probabilities, seed=seed) for seed in (7, 7, 8))
+    assert first == again
+    assert (first.low, first.high) != (other.low, other.high)
+    assert first.low < first.value < first.high
+
+
+def test_bootstrap_of_accuracy_agrees_with_wilson() -> None:
+    labels, probabilities = answers(np.arange(1000) < 850)
+    by_resampling, by_formula = bootstrap("accuracy", labels, probabilities, resamples=4000), wilson(850, 1000)
+    assert by_resampling.low == pytest.approx(by_formula.low, abs=0.004)
+    assert by_resampling.high == pytest.approx(by_formula.high, abs=0.004)
+
+
+def test_blocks_of_resamples_do_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, probabilities = answers(np.arange(200) < 150)
+    whole = bootstrap("accuracy", labels, probabilities)
+    monkeypatch.setattr("ftkit.evaluation.intervals._COUNTS_PER_BLOCK", 30_000)
+    assert bootstrap("accuracy", labels, probabilities) == whole
+
+
+def clustered(groups: int = 30, members: int = 20, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return answers that go right or wrong mostly together in each group, with a true accuracy of 0.7."""
+    generator = np.random.default_rng(seed)
+    ease = np.repeat(generator.beta(1.4, 0.6, size=groups), members)
+    labels, probabilities = answers(generator.random(ease.size) < ease, seed)
+    return labels, probabilities, np.repeat([f"film {index}" for index in range(groups)], members)
+
+
+def test_cluster_interval_is_wider_where_items_of_a_group_resemble_each_other() -> None:
+    labels, probabilities, groups = clustered()
+    items, whole_groups = score("accuracy", labels, probabilities), score("accuracy", labels, probabilities, groups)
+    assert (items.method, whole_groups.method) == ("wilson", "cluster bootstrap")
+    assert items.value == whole_groups.value
+    assert whole_groups.high - whole_groups.low > 1.5 * (items.high - items.low)
+
+
+def test_cluster_interval_covers_where_the_item_interval_does_not() -> None:
+    covered: dict[str, list[bool]] = {"wilson": [], "cluster bootstrap": []}
+    for seed in range(200):
+        labels, probabilities, groups = clustered(seed=seed)
+        for given in (None, groups):
+            found = score("accuracy", labels, probabilities, given)
+            covered[found.method].append(found.low <= 0.7 <= found.high)
+    assert np.mean(covered["cluster bootstrap"]) > 0.88
+    assert np.mean(covered["wilson"]) < 0.7
+
+
+def test_groups_of_one_item_give_the_item_interval() -> None:
+    labels, probabilities = answers(np.arange(100) < 80)
+    names = [f"{index:03}" for index in range(100)]
+    items, single = bootstrap("accuracy", labels, probabilities), bootstrap("accuracy", labels, probabilities, names)
+    assert (items.low, items.high) == (single.low, single.high)
+
+
+def test_one_group_is_refused_by_the_bootstrap_and_told_by_score() -> None:
+    labels, probabilities = answers(np.arange(10) < 8)
+    with pytest.raises(DataError, match="'only'"):
+        bootstrap("accuracy", labels, probabilities, ["only"] * 10)
+    assert score("accuracy", labels, probabilities, ["only"] * 10).method == "wilson"
+    assert score("macro_f1", labels, probabilities, ["only"] * 10).method == "bootstrap"
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+@pytest.mark.parametrize("classes", [2, 10])
+def test_score_of_1500_items_takes_less_than_half_a_second(metric: str, classes: int) -> None:
+    generator = np.random.default_rng(0)
+    labels, probabilities = generator.integers(classes, size=1500), generator.random((1500, classes))
+    groups = generator.integers(60, size=1500)
+    seconds = []
+    for _ in range(3):
+        begun = time.process_time()
+        score(metric, labels, probabilities, groups)
+        seconds.append(time.process_time() - begun)
+    assert min(seconds) < 0.5
+
+
+def test_mean_score_is_the_mean_over_runs_and_narrower_than_one_run() -> None:
+    correct = np.random.default_rng(0).random((3, 400)) < 0.8
+    labels = answers(correct[0])[0]
+    runs = [answers(one)[1] for one in correct]
+    singles = [score("balanced_accuracy", labels, run) for run in runs]
+    together = mean_score("balanced_accuracy", labels, runs)
+    assert together.value == pytest.approx(np.mean([single.value for single in singles]))
+    assert together.high - together.low < min(single.high - single.low for single in singles)
+    assert mean_score("balanced_accuracy", labels, runs[:1]) == singles[0]
+
+
+def test_mean_score_of_equal_runs_is_that_of_one() -> None:
+    labels, probabilities, groups = clustered()
+    together, single = (
+        mean_score("macro_f1", labels, [probabilities] * 3, groups),
+        bootstrap("macro_f1", labels, probabilities, groups),
+    )
+    assert (together.value, together.low, together.high) == pytest.approx((single.value, single.low, single.high))
+
+
+def test_score_by_group_is_wilson_of_each_group() -> None:
+    labels, probabilities = answers(np.array([True] * 9 + [False] + [True] * 5))
+    found = score_by_group(labels, probabilities, ["b"] * 10 + ["a"] * 5)
+    assert found == {"a": wilson(5, 5), "b": wilson(9, 10)}
+    assert list(found) == ["a", "b"]
+
+
+def test_groups_of_another_length_are_refused() -> None:
+    labels, probabilities = answers(np.arange(10) < 8)
+    for refuse in (
+        lambda: score("accuracy", labels, probabilities, ["a", "b"]),
+        lambda: score_by_group(labels, probabilities, ["a", "b"]),
+    ):
+        with pytest.raises(DataError, match=r"\(2,\)"):
+            refuse()

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ftkit.errors import DataError
+from ftkit.evaluation import mcnemar, paired_bootstrap
+
+
+def predictions(right_a: np.ndarray, right_b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    labels = np.arange(right_a.size) % 2
+    return labels, np.where(right_a, labels, 1 - labels), np.where(right_b, labels, 1 - labels)
+
+
+def counted(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    right_a = np.repeat([True, True, False, False], [both, only_a, only_b, neither])
+    right_b = np.repeat([True, False, True, False], [both, only_a, only_b, neither])
+    return predictions(right_a, right_b)
+
+
+def test_mcnemar_known_values() -> None:
+    test = mcnemar(*counted(80, 9, 1, 10))
+    # 2 * (C(10, 0) + C(10, 1)) / 2**10
+    assert test.p_value == pytest.approx(22 / 1024)
+    assert test.difference == pytest.approx(0.08)
+    assert (test.n, test.n_discordant) == (100, 10)
+
+
+def test_mcnemar_interval_is_that_of_bonett_and_price() -> None:
+    test = mcnemar(*counted(36, 10, 4, 0))
+    share_a, share_b = 11 / 52, 5 / 52
+    half = 1.959964 * np.sqrt((share_a + share_b - (share_a - share_b) ** 2) / 52)
+    assert (test.low, test.high) == pytest.approx((share_a - share_b - half, share_a - share_b + half))
+
+
+def test_mcnemar_of_equal_predictions_finds_nothing() -> None:
+    test = mcnemar(*counted(30, 0, 0, 10))
+    assert (test.difference, test.p_value, test.n_discordant) == (0, 1, 0)
+    assert test.low < 0 < test.high
+
+
+def test_mcnemar_of_exchanged_models_changes_only_the_sign() -> None:
+    labels, a, b = counted(50, 12, 5, 33)
+    one, other = mcnemar(labels, a, b), mcnemar(labels, b, a)
+    assert (one.difference, one.low, one.high) == pytest.approx((-other.difference, -other.high, -other.low))
+    assert one.p_value == other.p_value
+
+
+def test_mcnemar_keeps_its_false_alarms_below_one_in_twenty() -> None:
+    generator = np.random.default_rng(0)
+    tests = [mcnemar(*predictions(*(generator.random((2, 150)) < 0.8))) for _ in range(500)]
+    assert np.mean([test.p_value < 0.05 for test in tests]) < 0.06
+    assert np.mean([test.low <= 0 <= test.high for test in tests]) == pytest.approx(0.95, abs=0.03)
+
+
+def test_mcnemar_refuses_predictions_of_other_items() -> None:
+    with pytest.raises(DataError, match="3 predictions b"):
+        mcnemar([0, 1], [0, 1], [0, 1, 1])
+
+
+def test_paired_bootstrap_of_accuracy_agrees_with_mcnemar() -> None:
+    labels, a, b = counted(700, 90, 50, 160)
+    exact, resampled = mcnemar(labels, a, b), paired_bootstrap("accuracy", labels, np.eye(2)[a], np.eye(2)[b])
+    assert resampled.difference == pytest.approx(exact.difference)
+    assert (resampled.low, resampled.high) == pytest.approx((exact.low, exact.high), abs=0.005)
+    assert resampled.n_discordant == exact.n_discordant == 140
+    assert resampled.p_value < 0.01
+    assert exact.p_value < 0.01
+
+
+def test_paired_interval_is_narrower_than_that_of_unpaired_models() -> None:
+    labels, a, b = counted(780, 20, 10, 190)
+    paired = paired_bootstrap("accuracy", labels, np.eye(2)[a], np.eye(2)[b])
+    assert paired.high - paired.low < 0.5 * (2 * 1.96 * np.sqrt(2 * 0.8 * 0.2 / 1000))
+
+
+def test_paired_bootstrap_over_groups_is_wider_where_groups_decide() -> None:
+    right_b = np.repeat(np.random.default_rng(0).random(40) < 0.8, 25)
+    labels, a, b = predictions(np.ones(1000, dtype=bool), right_b)
+    groups = np.repeat(np.arange(40), 25)
+    items = paired_bootstrap("macro_f1", labels, np.eye(2)[a], np.eye(2)[b])
+    whole_groups = paired_bootstrap("macro_f1", labels, np.eye(2)[a], np.eye(2)[b], groups)
+    assert whole_groups.high - whole_groups.low > 2 * (items.high - items.low)
+    assert items == paired_bootstrap("macro_f1", labels, np.eye(2)[a], np.eye(2)[b])
+
+
+def test_paired_bootstrap_of_equal_models_finds_nothing() -> None:
+    labels, a, _ = counted(50, 10, 5, 35)
+    test = paired_bootstrap("roc_auc", labels, np.eye(2)[a], np.eye(2)[a])
+    assert (test.difference, test.p_value, test.n_discordant) == (0, 1, 0)
+
+
+def test_nan_is_refused() -> None:
+    good, bad = np.full((4, 2), 0.5), np.full((4, 2), np.nan)
+    with pytest.raises(DataError, match="NaN"):
+        paired_bootstrap("accuracy", [0, 1, 0, 1], good, bad)
