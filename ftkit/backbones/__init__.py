@@ -1,0 +1,91 @@
+"""Pretrained encoders by catalog name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftkit.errors import UnknownNameError
+from ftkit.fetch import fetch
+from ftkit.paths import cache_folder
+
+if TYPE_CHECKING:
+    from transformers import WhisperForConditionalGeneration
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    from ftkit.backbones.base import Backbone
+
+__all__ = ["BACKBONES", "load_backbone", "load_full_whisper"]
+
+BACKBONES = {"minilm": "text", "efficientnet-lite0": "image", "whisper-tiny-en": "audio"}
+"""Modality of every backbone, by catalog name."""
+
+
+def load_backbone(name: str, **settings: Any) -> Backbone:
+    """Load a pretrained encoder, fetching it first where it is not in the cache.
+
+    Parameters
+    ----------
+    name
+        ``"minilm"`` (text), ``"efficientnet-lite0"`` (images) or ``"whisper-tiny-en"`` (speech).
+    **settings
+        ``max_tokens`` (default 128) for text, ``image_size`` (default 160 pixels) for pictures, ``seconds``
+        (default 1.5, at most 30) for speech.
+
+    Returns
+    -------
+    Backbone
+        In float32, on the CPU, in eval mode.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no backbone of that name.
+    AssetError
+        If its files can't be had.
+    """
+    if name not in BACKBONES:
+        raise UnknownNameError("backbone", name, BACKBONES)
+    if name == "minilm":
+        from ftkit.backbones.text import BertBackbone
+
+        return BertBackbone.load(name, _model_folder(name), **settings).eval()
+    if name == "efficientnet-lite0":
+        from ftkit.backbones.vision import EfficientNetBackbone
+
+        return EfficientNetBackbone.load(name, fetch(name), **settings).eval()
+    from ftkit.backbones.speech import WhisperBackbone
+
+    return WhisperBackbone.load(name, _whisper_encoder(), **settings).eval()
+
+
+def load_full_whisper() -> WhisperForConditionalGeneration:
+    """Load the whole recogniser, encoder and decoder; it is what proves that the converted encoder is the real one."""
+    from ftkit.backbones.whisper_container import load_whisper
+
+    return load_whisper(_model_folder("whisper-tiny-en") / "model.bin")
+
+
+def _model_folder(name: str) -> Path:
+    return next(fetch(name).rglob("config.json")).parent
+
+
+def _whisper_encoder() -> WhisperEncoder:
+    """Load the encoder from the conversion kept beside the assets, converting it the first time."""
+    from filelock import FileLock
+    from safetensors.torch import load_file, save_file
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    from ftkit.backbones.whisper_container import TINY_EN
+
+    converted = cache_folder() / "converted" / "whisper-tiny-en-encoder.safetensors"
+    converted.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{converted}.lock"):
+        if not converted.exists():
+            partial = converted.with_suffix(".partial")
+            save_file(load_full_whisper().get_encoder().state_dict(), partial)
+            partial.replace(converted)
+    encoder = WhisperEncoder(WhisperConfig(**TINY_EN))
+    encoder.load_state_dict(load_file(converted))
+    return encoder

@@ -1,0 +1,144 @@
+"""What every pretrained encoder looks like to the rest of the kit."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The sequence that enters the first block.
+
+    Attributes
+    ----------
+    hidden
+        Float tensor, (batch, positions, width) for text and speech, (batch, channels, height, width) for images.
+    attends
+        Bool tensor (batch, positions): positions that attention may look at; None where every position counts.
+    pools
+        Bool tensor (batch, positions): positions that the mean is taken over; None where every position counts.
+    """
+
+    hidden: Tensor
+    attends: Tensor | None = None
+    pools: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """What leaves the last block.
+
+    Attributes
+    ----------
+    hidden
+        Float tensor (batch, positions, width).
+    pools
+        Bool tensor (batch, positions), or None where every position counts.
+    """
+
+    hidden: Tensor
+    pools: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where parameter-efficient methods attach to a backbone, as regular expressions over module names.
+
+    Attributes
+    ----------
+    linear_maps
+        Linear maps (or 1x1 convolutions) that LoRA re-parametrises.
+    sublayer_outputs
+        Last operation of every sub-layer, after which a bottleneck adapter sits.
+    feed_forward_outputs
+        The part of ``sublayer_outputs`` that closes a feed-forward sub-layer.
+    prompt
+        The module whose output a prompt is added to.
+    left_out
+        One sentence on what LoRA does not reach and why, or an empty string.
+    """
+
+    linear_maps: str
+    sublayer_outputs: str
+    feed_forward_outputs: str
+    prompt: str
+    left_out: str = ""
+
+
+class Backbone(nn.Module, ABC):
+    """A pretrained encoder: ``embed``, then ``blocks`` from input to output, then ``norm``.
+
+    Attributes
+    ----------
+    name
+        Catalog name of the weights.
+    modality
+        ``"text"``, ``"image"`` or ``"audio"``.
+    width
+        Size of the features that leave the last block.
+    embed, blocks, norm
+        The modules in the order in which data meets them.
+    targets
+        Where parameter-efficient methods attach.
+    """
+
+    modality: ClassVar[str]
+    targets: ClassVar[Targets]
+    name: str
+    width: int
+    embed: nn.Module
+    blocks: nn.ModuleList
+    norm: nn.Module
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments with which `load_backbone` builds the same backbone again."""
+
+    @property
+    @abstractmethod
+    def block_names(self) -> list[str]:
+        """One short name for each block, from input to output."""
+
+    @abstractmethod
+    def prepare(self, items: Sequence[Any]) -> list[Any]:
+        """Turn raw items (texts, pictures, waveforms) into one model input each, once per task."""
+
+    @abstractmethod
+    def collate(self, inputs: Sequence[Any]) -> dict[str, Tensor]:
+        """Stack prepared inputs into one batch."""
+
+    @abstractmethod
+    def run_block(self, block: nn.Module, hidden: Tensor, attends: Tensor | None) -> Tensor:
+        """Apply one block to the hidden states."""
+
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Replace every weight by the architecture's own random initialisation."""
+
+    def length(self, prepared: Any) -> int:
+        """Cost of one prepared input in positions; inputs of similar length share a batch."""
+        return 1
+
+    def forward(self, batch: dict[str, Tensor]) -> Features:
+        """Encode a batch made by `collate`."""
+        embedded: Embedded = self.embed(batch)
+        hidden = embedded.hidden
+        for block in self.blocks:
+            hidden = self.run_block(block, hidden, embedded.attends)
+        return Features(self.sequence(self.norm(hidden)), embedded.pools)
+
+    def sequence(self, hidden: Tensor) -> Tensor:
+        """Arrange the last hidden states as (batch, positions, width)."""
+        return hidden
+
+    def copy_weights(self, other: Backbone) -> None:
+        """Take over the weights and buffers of a backbone of the same architecture."""
+        with torch.no_grad():
+            self.load_state_dict(other.state_dict())

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+from torch import nn
+
+from ftkit.backbones import load_backbone
+from ftkit.backbones.vision import load_imagenet_model
+from ftkit.errors import AssetError
+from ftkit.fetch import fetch
+
+# ImageNet-1k classes.
+PALACE, MONASTERY, CASTLE, LAKESIDE = 698, 663, 483, 975
+DAISY, BEE = 985, 309
+
+
+def square(name: str, size: int = 224) -> np.ndarray:
+    """Cut the middle out of one of scikit-learn's photographs, (size, size, 3)."""
+    photograph = Image.fromarray(load_sample_image(name))
+    edge = min(photograph.size)
+    left, top = (photograph.width - edge) // 2, (photograph.height - edge) // 2
+    cut = photograph.crop((left, top, left + edge, top + edge))
+    return np.array(cut.resize((size, size), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture(scope="module")
+def imagenet_model() -> nn.Module:
+    return load_imagenet_model(fetch("efficientnet-lite0"))
+
+
+def best_five(model: nn.Module, name: str) -> list[int]:
+    pixels = torch.from_numpy(square(name)).permute(2, 0, 1)[None].float()
+    with torch.inference_mode():
+        return model((pixels - 127) / 128)[0].topk(5).indices.tolist()
+
+
+def test_a_photograph_of_the_summer_palace_is_seen_as_a_palace_by_a_lake(imagenet_model: nn.Module):
+    best = best_five(imagenet_model, "china.jpg")
+    assert best[0] == PALACE
+    assert {MONASTERY, CASTLE, LAKESIDE} < set(best)
+
+
+def test_a_photograph_of_a_flower_is_seen_as_one(imagenet_model: nn.Module):
+    best = best_five(imagenet_model, "flower.jpg")
+    assert best[0] == DAISY
+    assert BEE in best
+
+
+def test_the_backbone_computes_the_features_of_the_whole_model(imagenet_model: nn.Module):
+    backbone = load_backbone("efficientnet-lite0", image_size=224)
+    picture = square("china.jpg")
+    with torch.inference_mode():
+        features = backbone(backbone.collate(backbone.prepare([picture])))
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+        expected = imagenet_model.forward_features((pixels - 127) / 128).mean(dim=(2, 3))
+    assert features.hidden.shape == (1, 49, 1280)
+    torch.testing.assert_close(features.hidden.mean(dim=1), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(AssetError, match=r"other\.pth does not hold EfficientNet-Lite0"):
+        load_imagenet_model(tmp_path)
