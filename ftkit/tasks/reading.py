@@ -1,0 +1,326 @@
+"""Reading one's own data: tables of texts, tables of paths, and folders with one folder a class."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ftkit.errors import DataError
+from ftkit.tasks.base import SAMPLE_RATE, Modality
+from ftkit.tasks.sound import read_sound
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["IMAGE_SIZE", "LONGEST_SECONDS", "Columns", "Examples", "Source", "read_examples"]
+
+IMAGE_SIZE = 160
+LONGEST_SECONDS = 30.0
+
+Source: TypeAlias = "str | Path | pandas.DataFrame"
+
+_IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
+_AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf"))
+_TAB_SUFFIXES = frozenset((".tsv", ".tab"))
+_USUAL_NAMES: dict[str, tuple[str, ...]] = {
+    "text": ("text", "sentence", "review", "comment", "message", "content", "body", "tweet", "document"),
+    "image": ("image", "picture", "photo", "image_path", "image_file"),
+    "audio": ("audio", "recording", "sound", "clip", "audio_path", "audio_file"),
+    "label": ("label", "class", "category", "target", "sentiment", "stars", "rating"),
+}
+_SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation", "dev"))
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a table, each None to be guessed (the group: to be absent).
+
+    Parameters
+    ----------
+    text, image, audio
+        The column of texts, or of paths to pictures or recordings; at most one is given.
+    label
+        The column of classes.
+    group
+        The column of what splits never share.
+    """
+
+    text: str | None = None
+    image: str | None = None
+    audio: str | None = None
+    label: str | None = None
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.contents) > 1:
+            given = " and ".join(f"{modality}={column!r}" for modality, column in self.contents.items())
+            raise DataError(f"A task is of texts, images or recordings, but {given} were given. Give one of them.")
+
+    @property
+    def contents(self) -> dict[Modality, str]:
+        """The content column that was given, by modality; empty when it is to be guessed."""
+        columns: dict[Modality, str | None] = {"text": self.text, "image": self.image, "audio": self.audio}
+        return {modality: column for modality, column in columns.items() if column is not None}
+
+
+@dataclass
+class Examples:
+    """What was read: one entry an example in every list, and remarks on what was left out."""
+
+    modality: Modality
+    contents: list[Any]
+    labels: list[str]
+    groups: list[str] | None
+    identifiers: list[str]
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_examples(source: Source, columns: Columns) -> Examples:
+    """Read a table (a path or a DataFrame) or a folder.
+
+    Raises
+    ------
+    DataError
+        When it does not exist, is no table or folder of classes, or a row of it cannot be used.
+    """
+    if not isinstance(source, (str, Path)):
+        return _read_table(source, columns, Path.cwd(), "the table")
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DataError(f"{path} does not exist (seen from {Path.cwd()}). Check the name, or give the full path.")
+    if path.is_dir():
+        if columns.label is not None or columns.group is not None or columns.text is not None:
+            raise DataError(
+                f"{path} is a folder, which has no columns: its folders are the classes. "
+                "Leave text=, label= and group= out, or give a table of paths."
+            )
+        return _read_folder(path, columns)
+    return _read_table(_load_table(path), columns, path.parent, str(path))
+
+
+def _load_table(path: Path) -> pandas.DataFrame:
+    import pandas
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        separator = "\t" if path.suffix.lower() in _TAB_SUFFIXES else ","
+        if separator not in header and ";" in header:
+            separator = ";"
+        # Words such as "NA" or "None" are texts and labels like any other; only nothing is nothing.
+        return pandas.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig"
+        )
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file in UTF-8: {error}. Save it as CSV in UTF-8.") from error
+    except (pandas.errors.ParserError, pandas.errors.EmptyDataError, OSError) as error:
+        raise DataError(f"Cannot read {path} as a table: {str(error).strip()}. Give a CSV or TSV file.") from error
+
+
+def _read_table(table: pandas.DataFrame, columns: Columns, folder: Path, where: str) -> Examples:
+    table = table.rename(columns=str)
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise DataError(f"{where} has two columns named {twice!r}. Rename one of them.")
+    modality, content_column = _content_column(table, columns, where)
+    label_column = _label_column(table, columns, where, content_column)
+    if columns.group is not None:
+        _require(table, columns.group, "group", where)
+    notes: list[str] = []
+    contents = [_as_text(value) for value in table[content_column]]
+    labels = [_as_text(value) for value in table[label_column]]
+    blank = [not content and not label for content, label in zip(contents, labels, strict=True)]
+    if any(blank):
+        notes.append(f"{sum(blank)} blank rows of {where} were left out.")
+    rows = [row for row, is_blank in enumerate(blank) if not is_blank]
+    if not rows:
+        raise DataError(f"{where} holds no rows. Give one row an example.")
+    _require_filled(rows, labels, label_column, where)
+    _require_filled(rows, contents, content_column, where)
+    groups = None
+    if columns.group is not None:
+        groups = [_as_text(value) for value in table[columns.group]]
+        _require_filled(rows, groups, columns.group, where)
+        groups = [groups[row] for row in rows]
+    read = _Reader(modality)
+    return Examples(
+        modality=modality,
+        contents=[read(contents[row], folder, f" (row {row + 1} of {where})") for row in rows],
+        labels=[labels[row] for row in rows],
+        groups=groups,
+        identifiers=[f"row {row + 1}" if modality == "text" else f"row {row + 1}: {contents[row]}" for row in rows],
+        notes=[*notes, *read.notes()],
+    )
+
+
+def _read_folder(folder: Path, columns: Columns) -> Examples:
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not classes:
+        raise DataError(f"{folder} holds no folders. Put the files into one folder a class, named after the class.")
+    if {path.name.lower() for path in classes} <= _SPLIT_NAMES:
+        raise DataError(
+            f"The folders of {folder} are named after splits, not classes. Give each its own: "
+            f"own_task({str(folder / classes[0].name)!r}, test=...)."
+        )
+    files = [path for path in sorted(folder.rglob("*")) if _is_visible_file(path, folder)]
+    modality = _modality_of_files(files, columns, folder)
+    suffixes = _IMAGE_SUFFIXES if modality == "image" else _AUDIO_SUFFIXES
+    chosen = [path for path in files if path.suffix.lower() in suffixes and path.parent != folder]
+    empty = [path.name for path in classes if not any(file.is_relative_to(path) for file in chosen)]
+    if empty:
+        kind = "picture" if modality == "image" else "recording"
+        raise DataError(f"The folder {empty[0]!r} of {folder} holds no {kind}. Add some, or take the folder out.")
+    read = _Reader(modality)
+    contents = [read(str(path.relative_to(folder)), folder, "") for path in chosen]
+    notes = read.notes()
+    if len(chosen) < len(files):
+        notes.append(f"{len(files) - len(chosen)} other files in {folder} were left out.")
+    return Examples(
+        modality=modality,
+        contents=contents,
+        labels=[path.relative_to(folder).parts[0] for path in chosen],
+        groups=None,
+        identifiers=[path.relative_to(folder).as_posix() for path in chosen],
+        notes=notes,
+    )
+
+
+class _Reader:
+    """Reads the content of an example and counts what it had to shorten."""
+
+    def __init__(self, modality: Modality) -> None:
+        self._modality = modality
+        self._shortened = 0
+
+    def __call__(self, content: str, folder: Path, place: str) -> Any:
+        if self._modality == "text":
+            return content
+        path = folder / Path(content).expanduser()
+        if not path.is_file():
+            raise DataError(f"{path} does not exist{place}. Paths are relative to the table's folder.")
+        try:
+            return read_image(path) if self._modality == "image" else self._read_recording(path)
+        except DataError as error:
+            raise DataError(f"{error}{place}") from error
+
+    def notes(self) -> list[str]:
+        if self._shortened == 0:
+            return []
+        return [f"{self._shortened} recordings were cut to their first {LONGEST_SECONDS:.0f} seconds."]
+
+    def _read_recording(self, path: Path) -> np.ndarray:
+        samples = read_sound(path)
+        longest = int(LONGEST_SECONDS * SAMPLE_RATE)
+        self._shortened += len(samples) > longest
+        return samples[:longest]
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Return a picture as (IMAGE_SIZE, IMAGE_SIZE, 3) uint8: shorter side resized, centre kept."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"Cannot read {path} as a picture: {error}. Take it out or save it as PNG.") from error
+    if upright.mode.startswith(("I", "F")):
+        # More than eight bits: Pillow would clip to 255, so the range of the picture is stretched instead.
+        pixels = np.asarray(upright, dtype=np.float64)
+        low, high = pixels.min(), pixels.max()
+        upright = Image.fromarray(np.uint8(255 * (pixels - low) / max(high - low, 1e-12)))
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return np.asarray(ImageOps.fit(upright.convert("RGB"), (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
+
+
+def _content_column(table: pandas.DataFrame, columns: Columns, where: str) -> tuple[Modality, str]:
+    for modality, column in columns.contents.items():
+        _require(table, column, modality, where)
+        return modality, column
+    modalities: tuple[Modality, ...] = ("text", "image", "audio")
+    guesses = [(modality, column) for modality in modalities for column in _usual_columns(table, modality)]
+    if len(guesses) != 1:
+        raise DataError(
+            f"Cannot tell which column of {where} holds the examples. Say so with text=, image= or audio=. "
+            f"{_listing(table)}"
+        )
+    return guesses[0]
+
+
+def _label_column(table: pandas.DataFrame, columns: Columns, where: str, content_column: str) -> str:
+    if columns.label is not None:
+        _require(table, columns.label, "label", where)
+        return columns.label
+    others = [column for column in table.columns if column not in (content_column, columns.group)]
+    guesses = [column for column in _usual_columns(table, "label") if column in others]
+    if len(others) == 1:
+        guesses = others
+    if len(guesses) != 1:
+        raise DataError(f"Cannot tell which column of {where} holds the classes. Say so with label=. {_listing(table)}")
+    return guesses[0]
+
+
+def _usual_columns(table: pandas.DataFrame, role: str) -> list[str]:
+    return [column for column in table.columns if column.strip().lower() in _USUAL_NAMES[role]]
+
+
+def _require(table: pandas.DataFrame, column: str, role: str, where: str) -> None:
+    if column not in table.columns:
+        raise DataError(f"{where} has no column {column!r}, given as {role}=. {_listing(table)}")
+
+
+def _listing(table: pandas.DataFrame) -> str:
+    return "Its columns: " + ", ".join(repr(column) for column in table.columns) + "."
+
+
+def _require_filled(rows: list[int], values: list[str], column: str, where: str) -> None:
+    missing = [str(row + 1) for row in rows if not values[row]]
+    if missing:
+        named = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
+        raise DataError(
+            f"{len(missing)} rows of {where} have nothing in the column {column!r}: row {named}. "
+            "Fill them in, or take the rows out."
+        )
+
+
+def _as_text(value: Any) -> str:
+    if value is None or value != value:  # NaN and NaT differ from themselves
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        # A whole-number column with a gap is read as floats: 1.0 is the class "1".
+        return str(int(value))
+    # Missing values of pandas' newer types cannot be compared; they print as <NA>.
+    return "" if str(value) == "<NA>" else re.sub(r"\x00", "", str(value)).strip()
+
+
+def _is_visible_file(path: Path, folder: Path) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _modality_of_files(files: list[Path], columns: Columns, folder: Path) -> Modality:
+    for modality in columns.contents:
+        return modality
+    pictures = sum(path.suffix.lower() in _IMAGE_SUFFIXES for path in files)
+    recordings = sum(path.suffix.lower() in _AUDIO_SUFFIXES for path in files)
+    if pictures and recordings:
+        raise DataError(
+            f"{folder} holds both pictures ({pictures}) and recordings ({recordings}). "
+            "Put them into folders of their own."
+        )
+    if not pictures and not recordings:
+        raise DataError(
+            f"{folder} holds neither pictures nor recordings. For texts, give a CSV table with a column of texts "
+            "and a column of labels."
+        )
+    return "image" if pictures else "audio"

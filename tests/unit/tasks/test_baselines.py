@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ftkit.evaluation import METRICS
+from ftkit.tasks import TASKS, load_task
+from ftkit.tasks.baselines import fit_baselines, mfcc
+
+
+@pytest.mark.parametrize(
+    ("name", "classical", "least"),
+    [
+        ("movie-reviews", "tfidf-logistic", 0.66),
+        ("solar-cells", "pixels-svm", 0.72),
+        ("spoken-digits", "mfcc-logistic", 0.40),
+    ],
+)
+def test_baselines_give_probabilities_and_the_classical_one_beats_the_majority(
+    name: str, classical: str, least: float
+) -> None:
+    task = load_task(name)
+    results = fit_baselines(task)
+    assert [result.name for result in results] == ["majority", classical]
+    metric = METRICS[task.metric].function
+    majority, score = (metric(task.test.labels, result.probabilities) for result in results)
+    assert score > least > majority
+    for result in results:
+        assert result.probabilities.shape == (len(task.test), len(task.label_names))
+        np.testing.assert_allclose(result.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_baselines_work_on_few_examples_and_give_the_same_again(name: str) -> None:
+    task = load_task(name, limit=40)
+    first, second = fit_baselines(task)[1], fit_baselines(task)[1]
+    np.testing.assert_array_equal(first.probabilities, second.probabilities)
+
+
+def test_mfcc_does_not_hear_loudness() -> None:
+    clip = load_task("spoken-digits", limit=10).train.items[0]
+    np.testing.assert_allclose(mfcc(clip), mfcc(0.1 * clip), atol=0.01)

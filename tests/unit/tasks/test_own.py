@@ -1,0 +1,279 @@
+"""A task from one's own data, made of real reviews, pictures and recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import soundfile
+from PIL import Image
+
+from ftkit.errors import DataError
+from ftkit.tasks import own_task
+
+
+def test_table_of_texts_is_split_by_class(review_table: pandas.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "My reviews.csv"
+    review_table.to_csv(path, index=False)
+    task = own_task(path, text="review", label="verdict")
+    assert (task.name, task.modality, task.backbone) == ("my-reviews", "text", "minilm")
+    assert task.label_names == ("fresh", "rotten")
+    assert [len(split) for split in task.splits.values()] == [36, 12, 12]
+    texts = {text for split in task.splits.values() for text in split.items}
+    assert texts == {text.strip() for text in review_table["review"]}
+    labels = dict(zip(review_table["review"].str.strip(), review_table["verdict"], strict=True))
+    for split in task.splits.values():
+        assert [task.label_names[label] for label in split.labels] == [labels[text] for text in split.items]
+
+
+@pytest.mark.parametrize(("suffix", "separator"), [(".tsv", "\t"), (".csv", ";")])
+def test_other_separators_are_read(review_table: pandas.DataFrame, tmp_path: Path, suffix: str, separator: str) -> None:
+    path = tmp_path / f"reviews{suffix}"
+    review_table.to_csv(path, index=False, sep=separator)
+    assert (
+        own_task(path, text="review", label="verdict").fingerprint
+        == own_task(review_table, text="review", label="verdict").fingerprint
+    )
+
+
+def test_usual_column_names_are_guessed(review_table: pandas.DataFrame) -> None:
+    renamed = review_table.rename(columns={"review": "Text", "verdict": "Label"})
+    guessed = own_task(renamed)
+    assert guessed.fingerprint == own_task(renamed, text="Text", label="Label").fingerprint
+
+
+def test_groups_are_never_shared(review_table: pandas.DataFrame) -> None:
+    task = own_task(review_table, text="review", label="verdict", group="film")
+    films = [set(split.groups.tolist()) for split in task.splits.values() if split.groups is not None]
+    assert len(films) == 3
+    assert sum(map(len, films)) == len(set.union(*films)) == 30
+
+
+def test_seed_changes_the_split(review_table: pandas.DataFrame) -> None:
+    tasks = [own_task(review_table, text="review", label="verdict", seed=seed) for seed in (0, 0, 1)]
+    assert tasks[0].fingerprint == tasks[1].fingerprint != tasks[2].fingerprint
+
+
+def test_given_test_stays_whole_and_repeats_leave_training(review_table: pandas.DataFrame) -> None:
+    test = review_table.head(20)
+    task = own_task(review_table, test=test, text="review", label="verdict")
+    assert len(task.test) == 20
+    assert not set(task.test.items) & set(task.train.items) | set(task.test.items) & set(task.validation.items)
+    assert len(task.train) + len(task.validation) == 40
+    assert "20 repeated items were left out of the train data." in task.notes
+
+
+def test_three_given_splits_stay_as_they_are(review_table: pandas.DataFrame) -> None:
+    parts = [review_table[start : start + 20] for start in (0, 20, 40)]
+    task = own_task(*parts, text="review", label="verdict")
+    assert [split.items for split in task.splits.values()] == [part["review"].tolist() for part in parts]
+
+
+def test_copies_with_different_labels_are_left_out(review_table: pandas.DataFrame) -> None:
+    contradiction = review_table.head(1).assign(verdict="rotten"), review_table.head(1).assign(verdict="fresh")
+    table = pandas.concat([review_table[1:], *contradiction], ignore_index=True)
+    task = own_task(table, text="review", label="verdict")
+    assert sum(map(len, task.splits.values())) == 59
+    assert any("2 items were left out" in note and "different labels" in note for note in task.notes)
+
+
+def test_blank_rows_are_left_out_and_counted(review_table: pandas.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "reviews.csv"
+    review_table.to_csv(path, index=False)
+    path.write_text(path.read_text(encoding="utf-8") + ",,\n,,\n", encoding="utf-8")
+    task = own_task(path, text="review", label="verdict")
+    assert sum(map(len, task.splits.values())) == 60
+    assert any(note.startswith("2 blank rows") for note in task.notes)
+
+
+def test_stars_are_classes_in_order_of_number(review_table: pandas.DataFrame) -> None:
+    stars = review_table.assign(stars=np.tile([10.0, 2.0, 1.0], 20))
+    assert own_task(stars, text="review", label="stars").label_names == ("1", "2", "10")
+
+
+def test_unequal_classes_are_scored_by_balanced_accuracy(review_table: pandas.DataFrame) -> None:
+    table = review_table.assign(verdict=["rare"] * 10 + ["common"] * 50)
+    task = own_task(table, text="review", label="verdict")
+    assert task.metric == "balanced_accuracy"
+    assert any("more than twice" in note for note in task.notes)
+
+
+def test_word_none_is_a_text_like_any_other(review_table: pandas.DataFrame, tmp_path: Path) -> None:
+    review_table.loc[0, "review"] = "None"
+    path = tmp_path / "reviews.csv"
+    review_table.to_csv(path, index=False)
+    task = own_task(path, text="review", label="verdict")
+    assert any("None" in split.items for split in task.splits.values())
+
+
+def test_folder_of_pictures_becomes_colour_images(cell_folder: Path) -> None:
+    (cell_folder / "ok" / "read me.txt").write_text("about these cells", encoding="utf-8")
+    (cell_folder / "ok" / ".hidden.png").write_bytes(b"not a picture")
+    task = own_task(cell_folder)
+    assert (task.modality, task.backbone, task.label_names) == ("image", "efficientnet-lite0", ("defect", "ok"))
+    for split in task.splits.values():
+        assert split.items.shape == (len(split), 160, 160, 3)
+        assert split.items.dtype == np.uint8
+        assert (split.items.reshape(len(split), -1).std(axis=1) > 5).all()
+    assert any(note.startswith("1 other files") for note in task.notes)
+
+
+def test_table_of_pictures_is_read_relative_to_itself(
+    cell_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted(path for path in cell_folder.rglob("*") if path.is_file())
+    rows = [{"file": path.relative_to(tmp_path).as_posix(), "state": path.parent.name} for path in files]
+    pandas.DataFrame(rows).to_csv(tmp_path / "cells.csv", index=False)
+    monkeypatch.chdir(Path(tmp_path.anchor))
+    task = own_task(tmp_path / "cells.csv", image="file")
+    assert sum(map(len, task.splits.values())) == 24
+    assert task.label_names == ("defect", "ok")
+
+
+def test_deep_grey_picture_keeps_its_range(cell_folder: Path) -> None:
+    ramp = np.linspace(1000, 40_000, 160 * 160).reshape(160, 160).astype(np.uint16)
+    for path in cell_folder.rglob("*.jpg"):
+        path.unlink()
+    Image.fromarray(ramp).save(cell_folder / "ok" / "deep.png")
+    task = own_task(cell_folder)
+    deep = next(
+        split.items[split.identifiers == "ok/deep.png"][0]
+        for split in task.splits.values()
+        if "ok/deep.png" in split.identifiers
+    )
+    assert (deep.min(), deep.max()) == (0, 255)
+
+
+def test_folder_of_recordings_becomes_mono_at_sixteen_kilohertz(digit_folder: Path) -> None:
+    task = own_task(digit_folder)
+    assert (task.modality, task.backbone, task.label_names) == ("audio", "whisper-tiny-en", ("one", "two"))
+    for split in task.splits.values():
+        for clip, identifier in zip(split.items, split.identifiers, strict=True):
+            samples, rate = soundfile.read(digit_folder / identifier)
+            assert clip.dtype == np.float32
+            assert clip.ndim == 1
+            assert len(clip) == pytest.approx(len(samples) * 16_000 / rate, abs=1)
+
+
+def test_long_recording_is_cut_and_counted(digit_folder: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 31 * 8000)
+    soundfile.write(digit_folder / "one" / "long.wav", noise, 8000)
+    task = own_task(digit_folder)
+    assert max(len(clip) for split in task.splits.values() for clip in split.items) == 30 * 16_000
+    assert any("1 recordings were cut to their first 30 seconds" in note for note in task.notes)
+
+
+def test_missing_column_names_those_there_are(review_table: pandas.DataFrame) -> None:
+    with pytest.raises(DataError, match=r"no column 'body', given as text=.*'review', 'verdict', 'film'"):
+        own_task(review_table, text="body", label="verdict")
+
+
+def test_label_column_that_cannot_be_guessed_is_an_error(review_table: pandas.DataFrame) -> None:
+    with pytest.raises(DataError, match="Say so with label="):
+        own_task(review_table, text="review")
+
+
+def test_single_class_is_an_error(review_table: pandas.DataFrame) -> None:
+    with pytest.raises(DataError, match="single class, 'fresh'"):
+        own_task(review_table.assign(verdict="fresh"), text="review", label="verdict")
+
+
+def test_small_class_is_named(review_table: pandas.DataFrame) -> None:
+    table = review_table.assign(verdict=["odd", "odd", *["fresh", "rotten"] * 29])
+    with pytest.raises(DataError, match=r"at least 3 different examples.*'odd' \(2\)"):
+        own_task(table, text="review", label="verdict")
+
+
+def test_column_of_numbers_is_not_taken_for_classes(review_table: pandas.DataFrame) -> None:
+    with pytest.raises(DataError, match="60 classes in 60 examples"):
+        own_task(review_table.assign(verdict=np.arange(60)), text="review", label="verdict")
+
+
+def test_empty_text_names_its_row(review_table: pandas.DataFrame) -> None:
+    review_table.loc[6, "review"] = "   "
+    with pytest.raises(DataError, match="nothing in the column 'review': row 7"):
+        own_task(review_table, text="review", label="verdict")
+
+
+def test_missing_label_names_its_row(review_table: pandas.DataFrame) -> None:
+    review_table.loc[[3, 9], "verdict"] = None
+    with pytest.raises(DataError, match=r"2 rows .* nothing in the column 'verdict': row 4, 10"):
+        own_task(review_table, text="review", label="verdict")
+
+
+def test_path_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        own_task(tmp_path / "nothing.csv", text="review", label="verdict")
+
+
+def test_unreadable_picture_is_named(cell_folder: Path) -> None:
+    (cell_folder / "ok" / "broken.png").write_bytes(b"no picture at all")
+    with pytest.raises(DataError, match=r"Cannot read .*broken\.png as a picture"):
+        own_task(cell_folder)
+
+
+def test_unreadable_recording_of_a_table_is_named_with_its_row(digit_folder: Path) -> None:
+    files = sorted(path for path in digit_folder.rglob("*") if path.is_file())
+    table = pandas.DataFrame({"audio": [str(path) for path in files], "label": [path.parent.name for path in files]})
+    files[2].write_bytes(b"no sound at all")
+    with pytest.raises(DataError, match=rf"Cannot read .*{files[2].name} as a recording.*\(row 3 of the table\)"):
+        own_task(table)
+
+
+def test_missing_file_of_a_table_is_named_with_its_row(tmp_path: Path) -> None:
+    (tmp_path / "cells.csv").write_text("image,label\nabsent.png,ok\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"absent\.png does not exist \(row 1 of .*cells\.csv\)"):
+        own_task(tmp_path / "cells.csv")
+
+
+def test_folder_without_classes_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="one folder a class"):
+        own_task(tmp_path)
+
+
+def test_folder_of_splits_is_explained(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match="named after splits"):
+        own_task(tmp_path)
+
+
+def test_empty_class_folder_is_named(cell_folder: Path) -> None:
+    (cell_folder / "cracked").mkdir()
+    with pytest.raises(DataError, match="folder 'cracked'"):
+        own_task(cell_folder)
+
+
+def test_class_unknown_in_training_is_named(review_table: pandas.DataFrame) -> None:
+    with pytest.raises(DataError, match="test data have the class 'stale'"):
+        own_task(review_table, test=review_table.assign(verdict="stale"), text="review", label="verdict")
+
+
+def test_two_kinds_of_column_are_an_error(review_table: pandas.DataFrame) -> None:
+    with pytest.raises(DataError, match="text='review' and image='film'"):
+        own_task(review_table, text="review", image="film", label="verdict")
+
+
+def test_file_that_is_no_table_is_an_error(cell_folder: Path) -> None:
+    with pytest.raises(DataError, match="UTF-8"):
+        own_task(cell_folder / "ok" / "1.png", text="text", label="label")
+
+
+def test_ragged_table_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text("text,label\nfine,a\none, two, three,b\n", encoding="utf-8")
+    with pytest.raises(DataError, match="line 3"):
+        own_task(tmp_path / "reviews.csv")
+
+
+def test_two_columns_of_one_name_are_an_error(review_table: pandas.DataFrame) -> None:
+    with pytest.raises(DataError, match="two columns named 'review'"):
+        own_task(review_table.rename(columns={"film": "review"}), text="review", label="verdict")
+
+
+def test_recording_with_samples_that_are_not_numbers_is_named(digit_folder: Path) -> None:
+    samples = np.full(8000, np.nan, dtype=np.float32)
+    soundfile.write(digit_folder / "one" / "odd.wav", samples, 16_000, subtype="FLOAT")
+    with pytest.raises(DataError, match=r"odd\.wav has samples that are not numbers"):
+        own_task(digit_folder)
