@@ -1,0 +1,244 @@
+"""What a method is, and what it leaves behind: a model of which some parts train."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ftkit.errors import FtkitError
+
+if TYPE_CHECKING:
+    from ftkit.backbones.base import Targets
+    from ftkit.classifier import Classifier
+
+TRAINED_FILE = "trained.safetensors"
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Numbers of parameters.
+
+    Attributes
+    ----------
+    trainable
+        Parameters that train, the head included.
+    head
+        Parameters of the head.
+    total
+        Parameters of the whole model, those that a method added included.
+    """
+
+    trainable: int
+    head: int
+    total: int
+
+    @property
+    def adapted(self) -> int:
+        """Parameters that train apart from the head."""
+        return self.trainable - self.head
+
+    @property
+    def share(self) -> float:
+        """Trained share of all parameters, head included, in 0..1."""
+        return self.trainable / self.total
+
+
+class Trainable:
+    """A model whose trainable parts are marked.
+
+    Parameters
+    ----------
+    model
+        The classifier, or peft's wrapper around it; parameters that train have ``requires_grad``.
+    active
+        Modules that run in training mode while training. Everything else stays in eval mode: frozen dropout drops
+        nothing and frozen batch normalisation keeps its statistics.
+    """
+
+    def __init__(self, model: nn.Module, active: tuple[nn.Module, ...]) -> None:
+        self.model = model
+        self.active = active
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier itself, with whatever a method put inside it."""
+        return cast("Classifier", self.model)
+
+    @property
+    def head(self) -> nn.Module:
+        """The output layer that trains."""
+        return self.classifier.head
+
+    def training_mode(self) -> None:
+        """Put what trains in training mode and keep the rest in eval mode."""
+        self.model.eval()
+        for module in self.active:
+            module.train()
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters that train, by name."""
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Parameter groups for an optimizer: matrices decay, vectors (norms and biases) do not."""
+        parameters = self.trainable_parameters().values()
+        return [
+            {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
+            {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+        ]
+
+    def count(self) -> ParameterCount:
+        """Count parameters: those that train, the head's, all."""
+        return ParameterCount(
+            trainable=sum(parameter.numel() for parameter in self.trainable_parameters().values()),
+            head=sum(parameter.numel() for parameter in self.head.parameters() if parameter.requires_grad),
+            total=sum(parameter.numel() for parameter in self._all_parameters()),
+        )
+
+    def _all_parameters(self) -> list[nn.Parameter]:
+        return list(self.model.parameters())
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Copies of all tensors that training may change: trainable parameters and buffers of active modules."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self._trained_tensors().items()}
+
+    def _trained_tensors(self) -> dict[str, Tensor]:
+        active = {id(buffer) for module in self.active for buffer in module.buffers()}
+        buffers = {name: buffer for name, buffer in self.model.named_buffers() if id(buffer) in active}
+        return {**self.trainable_parameters(), **buffers}
+
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what `trained_state` returned.
+
+        Raises
+        ------
+        FtkitError
+            If a tensor is missing, left over, or of another shape.
+        """
+        own = self._trained_tensors()
+        check_fit(state, own)
+        with torch.no_grad():
+            for name, tensor in state.items():
+                own[name].copy_(tensor)
+
+    def save(self, folder: Path) -> None:
+        """Write what was trained, and only that, as safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.trained_state(), folder / TRAINED_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FtkitError
+            If the file is missing, damaged, or of another model.
+        """
+        self.load_trained_state(read_tensors(folder / TRAINED_FILE))
+
+    def merge(self) -> Classifier:
+        """Return a plain classifier that computes the same logits.
+
+        Raises
+        ------
+        FtkitError
+            If what the method added can't be folded into the weights.
+        """
+        return self.classifier
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file of a saved run.
+
+    Raises
+    ------
+    FtkitError
+        If it is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise FtkitError(
+            f"The weights {path} can't be read ({error}). Copy the run's folder again, or train again."
+        ) from error
+
+
+def check_fit(saved: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Check that saved tensors are those of a model, by name and shape.
+
+    Raises
+    ------
+    FtkitError
+        If one is missing, left over, or of another shape.
+    """
+    problems = [f"the file lacks {name}" for name in sorted(set(own) - set(saved))]
+    problems += [f"the model has no {name}" for name in sorted(set(saved) - set(own))]
+    problems += [
+        f"{name} is {tuple(saved[name].shape)} in the file and {tuple(own[name].shape)} in the model"
+        for name in sorted(set(saved) & set(own))
+        if saved[name].shape != own[name].shape
+    ]
+    if problems:
+        raise FtkitError(f"The saved tensors do not fit this model: {'; '.join(problems[:3])}.")
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way to adapt a pretrained model; its fields are its settings.
+
+    Attributes
+    ----------
+    name
+        The name by which it is chosen, such as ``"lora"``.
+    title
+        The field's name for it.
+    trains
+        What trains, in a few words.
+    changes
+        How it works in each modality: text, image, audio.
+    paper
+        Where it comes from.
+    typical_rate
+        A learning rate to start from where none was found by trials.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    trains: ClassVar[str]
+    changes: ClassVar[dict[str, str]]
+    paper: ClassVar[str]
+    typical_rate: ClassVar[float]
+
+    @abstractmethod
+    def apply(self, model: Classifier) -> Trainable:
+        """Change the model in place so that what this method trains trains, and nothing else does.
+
+        Random initialisation draws from torch's global generator: seed it first.
+        """
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The method's settings by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def freeze(module: nn.Module) -> None:
+    """Exclude all parameters of a module from training."""
+    module.requires_grad_(False)
+
+
+def unfreeze(module: nn.Module) -> None:
+    """Include all parameters of a module in training."""
+    module.requires_grad_(True)
+
+
+def targets_of(model: Classifier) -> Targets:
+    """Where parameter-efficient methods attach to the model's backbone."""
+    return model.backbone.targets

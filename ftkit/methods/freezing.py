@@ -1,0 +1,120 @@
+"""Methods that choose which of the model's own weights train: scratch, linear probe, partial, full."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ftkit.errors import FtkitError
+from ftkit.methods.base import Method, Trainable, freeze, unfreeze
+
+if TYPE_CHECKING:
+    from ftkit.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Scratch(Method):
+    """Training from scratch: the same architecture without what it learned before.
+
+    Examples
+    --------
+    >>> Scratch().name
+    'scratch'
+    """
+
+    name: ClassVar[str] = "scratch"
+    title: ClassVar[str] = "From scratch"
+    trains: ClassVar[str] = "everything, from random weights"
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(("text", "image", "audio"), "all weights drawn anew")
+    paper: ClassVar[str] = "the baseline of Yosinski et al. 2014, arXiv:1411.1792"
+    typical_rate: ClassVar[float] = 3e-4
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Draw all weights anew and train them."""
+        model.backbone.reset_parameters()
+        return Full().apply(model)
+
+
+@dataclass(frozen=True)
+class LinearProbe(Method):
+    """Linear probe: only the output layer trains, on features that stay as they are."""
+
+    name: ClassVar[str] = "linear-probe"
+    title: ClassVar[str] = "Linear probe"
+    trains: ClassVar[str] = "the head"
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(("text", "image", "audio"), "backbone frozen")
+    paper: ClassVar[str] = "Alain and Bengio 2016, arXiv:1610.01644"
+    typical_rate: ClassVar[float] = 1e-2
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Freeze the backbone."""
+        freeze(model)
+        unfreeze(model.head)
+        return Trainable(model, active=(model.dropout, model.head))
+
+
+@dataclass(frozen=True)
+class Partial(Method):
+    """Partial fine-tuning: the top blocks and the head train, what lies below stays frozen.
+
+    Parameters
+    ----------
+    blocks
+        How many blocks train, counted from the output; None, the default, is a third of them, rounded up.
+
+    Examples
+    --------
+    >>> Partial(blocks=2).settings
+    {'blocks': 2}
+    """
+
+    name: ClassVar[str] = "partial"
+    title: ClassVar[str] = "Partial fine-tuning"
+    trains: ClassVar[str] = "the top blocks and the head"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "top 2 of 6 layers",
+        "image": "top 3 of 8 stages, frozen BatchNorm still",
+        "audio": "top 2 of 4 layers",
+    }
+    paper: ClassVar[str] = "Yosinski et al. 2014, arXiv:1411.1792"
+    typical_rate: ClassVar[float] = 3e-4
+
+    blocks: int | None = None
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Freeze everything below the top blocks.
+
+        Raises
+        ------
+        FtkitError
+            If the backbone has no such number of blocks.
+        """
+        depth = len(model.backbone.blocks)
+        count = -(-depth // 3) if self.blocks is None else self.blocks
+        if not 0 <= count <= depth:
+            raise FtkitError(
+                f"partial fine-tuning of {count} blocks: {model.backbone.name} has {depth} blocks; choose 0 to {depth}."
+            )
+        freeze(model)
+        top = [*model.backbone.blocks[depth - count :], model.backbone.norm] if count else []
+        active = (*top, model.dropout, model.head)
+        for module in active:
+            unfreeze(module)
+        return Trainable(model, active)
+
+
+@dataclass(frozen=True)
+class Full(Method):
+    """Full fine-tuning: every weight trains, from the pretrained values."""
+
+    name: ClassVar[str] = "full"
+    title: ClassVar[str] = "Full fine-tuning"
+    trains: ClassVar[str] = "everything, from pretrained weights"
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(("text", "image", "audio"), "all weights")
+    paper: ClassVar[str] = "Howard and Ruder 2018, arXiv:1801.06146; Devlin et al. 2019, arXiv:1810.04805"
+    typical_rate: ClassVar[float] = 1e-4
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Train every weight."""
+        unfreeze(model)
+        return Trainable(model, active=(model,))

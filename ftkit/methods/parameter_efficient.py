@@ -1,0 +1,200 @@
+"""Methods that leave the pretrained weights alone and train something small beside them: LoRA, adapter, prompt."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import SAFETENSORS_WEIGHTS_NAME, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import nn
+
+from ftkit.errors import FtkitError
+from ftkit.methods.base import Method, Trainable, check_fit, read_tensors, targets_of
+from ftkit.methods.peft_tuners import BottleneckConfig, InputPromptConfig
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+    from ftkit.classifier import Classifier
+
+
+class PeftTrainable(Trainable):
+    """A classifier inside peft's wrapper: the adapters and the copy of the head that peft saves train."""
+
+    model: PeftModel
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier itself, adapters inside."""
+        return self.model.get_base_model()
+
+    @property
+    def head(self) -> nn.Module:
+        """The output layer that trains: peft keeps the untrained one beside it."""
+        wrapper: Any = self.classifier.head
+        return wrapper.modules_to_save["default"]
+
+    def _all_parameters(self) -> list[nn.Parameter]:
+        return [parameter for name, parameter in self.model.named_parameters() if "original_module" not in name]
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter and the head in peft's own format; `peft.PeftModel.from_pretrained` reads it too."""
+        self.model.save_pretrained(str(folder))
+        (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card; ours is run.json
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        saved = read_tensors(folder / SAFETENSORS_WEIGHTS_NAME)
+        check_fit(saved, get_peft_model_state_dict(self.model))
+        set_peft_model_state_dict(self.model, saved)
+
+    def merge(self) -> Classifier:
+        """Fold the update into the weights and return the plain classifier (LoRA only)."""
+        return self.model.merge_and_unload()
+
+
+@dataclass(frozen=True)
+class PeftMethod(Method):
+    """A method that peft carries out."""
+
+    @abstractmethod
+    def configuration(self, model: Classifier, **common: Any) -> PeftConfig:
+        """Peft's configuration of the method for a model."""
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Wrap the classifier; only what the method adds and the head train."""
+        wrapped = get_peft_model(model, self.configuration(model, modules_to_save=["head"]))
+        added = [module for name, module in wrapped.named_modules() if name.rpartition(".")[2] == "lora_dropout"]
+        head = wrapped.get_base_model().head
+        return PeftTrainable(wrapped, active=(*added, model.dropout, head))
+
+
+@dataclass(frozen=True)
+class LoRA(PeftMethod):
+    """Low-rank adaptation: frozen weights plus a trained product of two thin matrices.
+
+    Parameters
+    ----------
+    rank
+        Rank of the update, default 8.
+    alpha
+        The update is scaled by ``alpha / rank``, default 16.
+    dropout
+        Probability of dropping an input of the update, default 0.
+
+    Examples
+    --------
+    >>> LoRA(rank=4).settings
+    {'rank': 4, 'alpha': 16, 'dropout': 0.0}
+    """
+
+    name: ClassVar[str] = "lora"
+    title: ClassVar[str] = "LoRA"
+    trains: ClassVar[str] = "low-rank updates and the head"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "queries and values of every layer",
+        "image": "every 1x1 convolution (Conv2d LoRA)",
+        "audio": "queries and values of every layer",
+    }
+    paper: ClassVar[str] = "Hu et al. 2021, arXiv:2106.09685"
+    typical_rate: ClassVar[float] = 3e-3
+
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.0
+
+    def configuration(self, model: Classifier, **common: Any) -> LoraConfig:
+        """Peft's ``LoraConfig`` on the backbone's linear maps."""
+        return LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=targets_of(model).linear_maps,
+            **common,
+        )
+
+
+@dataclass(frozen=True)
+class Adapter(PeftMethod):
+    """Bottleneck adapter: a small trained network after every frozen sub-layer.
+
+    Parameters
+    ----------
+    width
+        Size of the bottleneck, default 16.
+    placement
+        ``"houlsby"``, the default: after attention and after the feed-forward part; ``"pfeiffer"``: after the
+        feed-forward part only (Pfeiffer et al. 2021, arXiv:2005.00247). A convolutional stage has one place for both.
+
+    Examples
+    --------
+    >>> Adapter(width=32).settings
+    {'width': 32, 'placement': 'houlsby'}
+    """
+
+    name: ClassVar[str] = "adapter"
+    title: ClassVar[str] = "Bottleneck adapter"
+    trains: ClassVar[str] = "small networks between the layers and the head"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "after attention and after the feed-forward part",
+        "image": "1x1 bottleneck after every inverted residual",
+        "audio": "after attention and after the feed-forward part",
+    }
+    paper: ClassVar[str] = "Houlsby et al. 2019, arXiv:1902.00751"
+    typical_rate: ClassVar[float] = 3e-3
+
+    width: int = 16
+    placement: Literal["houlsby", "pfeiffer"] = "houlsby"
+
+    def __post_init__(self) -> None:
+        if self.placement not in ("houlsby", "pfeiffer"):
+            raise FtkitError(f"adapter placement {self.placement!r}: choose 'houlsby' or 'pfeiffer'.")
+
+    def configuration(self, model: Classifier, **common: Any) -> BottleneckConfig:
+        """Our `BottleneckConfig` on the backbone's sub-layers."""
+        targets = targets_of(model)
+        places = targets.sublayer_outputs if self.placement == "houlsby" else targets.feed_forward_outputs
+        return BottleneckConfig(width=self.width, target_modules=places, **common)
+
+
+@dataclass(frozen=True)
+class Prompt(PeftMethod):
+    """Prompt tuning: learned values at the input of a frozen model.
+
+    Parameters
+    ----------
+    length
+        Virtual tokens or frames before the sequence, default 16; for pictures, thickness of the border in pixels.
+
+    Examples
+    --------
+    >>> Prompt(length=8).length
+    8
+    """
+
+    name: ClassVar[str] = "prompt"
+    title: ClassVar[str] = "Prompt tuning"
+    trains: ClassVar[str] = "learned inputs and the head"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "virtual tokens before the text",
+        "image": "a learned border of pixels",
+        "audio": "virtual frames before the clip",
+    }
+    paper: ClassVar[str] = "Lester et al. 2021, arXiv:2104.08691; pictures: Bahng et al. 2022, arXiv:2203.17274"
+    typical_rate: ClassVar[float] = 3e-2
+
+    length: int = 16
+
+    def configuration(self, model: Classifier, **common: Any) -> InputPromptConfig:
+        """Our `InputPromptConfig` at the backbone's input."""
+        image_size = model.backbone.settings.get("image_size")
+        return InputPromptConfig(
+            length=self.length,
+            image_size=image_size,
+            width=None if image_size else model.backbone.width,
+            target_modules=targets_of(model).prompt,
+            **common,
+        )

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+import ftkit
+from ftkit.errors import FtkitError, UnknownNameError
+from ftkit.methods import METHODS, Adapter, LoRA, as_method
+
+
+def test_the_methods_come_in_the_order_in_which_they_are_shown():
+    assert list(METHODS) == ["scratch", "linear-probe", "partial", "full", "lora", "adapter", "prompt"]
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_method_says_what_it_is(name: str):
+    method = METHODS[name]
+    assert method.name == name
+    assert method.title
+    assert method.trains
+    assert set(method.changes) == {"text", "image", "audio"}
+    assert "arXiv:" in method.paper
+    assert 1e-5 < method.typical_rate < 1
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_settings_make_the_same_method_again(name: str):
+    method = as_method(name)
+    assert as_method(name, **method.settings) == method
+
+
+def test_a_method_is_taken_as_it_is():
+    method = LoRA(rank=3)
+    assert as_method(method) is method
+
+
+def test_an_unknown_method_is_answered_with_the_nearest_name():
+    with pytest.raises(UnknownNameError, match=r"Unknown method 'lorra'\. Did you mean 'lora'"):
+        as_method("lorra")
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(FtkitError, match=r"method 'lora' can't be set up with \{'ranks': 3\}.*ranks"):
+        as_method("lora", ranks=3)
+
+
+def test_an_unknown_placement_is_answered_with_the_known_ones():
+    with pytest.raises(FtkitError, match="placement 'parallel': choose 'houlsby' or 'pfeiffer'"):
+        Adapter(placement="parallel")
+
+
+def test_the_package_offers_every_method_as_a_class():
+    offered = [getattr(ftkit, name) for name in ftkit.__all__]
+    assert all(method in offered for method in METHODS.values())

@@ -1,0 +1,237 @@
+"""Each method, on each kind of data, trains what it says and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ftkit.methods import METHODS, Adapter, Full, LinearProbe, LoRA, Method, Partial, Prompt, Trainable, as_method
+
+MODALITIES = ("text", "image", "audio")
+CELLS = [(method, modality) for method in METHODS for modality in MODALITIES]
+IDS = [f"{method}-{modality}" for method, modality in CELLS]
+
+# What changes in training, as regular expressions over the names of parameters and buffers.
+HEAD = r"head\.(weight|bias)"
+HEAD_BESIDE = r".*head\.modules_to_save\.default\.(weight|bias)"  # peft keeps the untrained head beside it
+FIXED_POSITIONS = r"(?!.*position_embeddings$).*"  # Whisper's sinusoids are no weights
+CHANGES = {
+    ("scratch", "text"): ".*",
+    ("scratch", "image"): ".*",
+    ("scratch", "audio"): FIXED_POSITIONS,
+    ("linear-probe", "text"): HEAD,
+    ("linear-probe", "image"): HEAD,
+    ("linear-probe", "audio"): HEAD,
+    ("partial", "text"): rf"{HEAD}|backbone\.blocks\.[45]\..*",
+    ("partial", "image"): rf"{HEAD}|backbone\.blocks\.[567]\..*",
+    ("partial", "audio"): rf"{HEAD}|backbone\.(blocks\.[23]\..*|norm\..*)",
+    ("full", "text"): ".*",
+    ("full", "image"): ".*",
+    ("full", "audio"): FIXED_POSITIONS,
+    ("lora", "text"): rf"{HEAD_BESIDE}|.*self\.(query|value)\.lora_[AB]\.default\.weight",
+    ("lora", "image"): rf"{HEAD_BESIDE}|.*(conv_pw|conv_pwl|convolution)\.lora_[AB]\.default\.weight",
+    ("lora", "audio"): rf"{HEAD_BESIDE}|.*self_attn\.(q_proj|v_proj)\.lora_[AB]\.default\.weight",
+    **{
+        ("adapter", modality): rf"{HEAD_BESIDE}|.*\.bottleneck_(down|up)\.default\.(weight|bias)"
+        for modality in MODALITIES
+    },
+    **{("prompt", modality): rf"{HEAD_BESIDE}|.*\.input_prompt_values\.default" for modality in MODALITIES},
+}
+
+# The architectures, by hand.
+WIDTH, FEED_FORWARD = 384, 1536
+LAYERS = {"text": 6, "audio": 4}
+# EfficientNet-Lite0 (Tan and Le 2019; no squeeze-and-excitation): expansion, channels, repeats, kernel of each stage.
+STAGES = ((1, 16, 1, 3), (6, 24, 2, 3), (6, 40, 2, 5), (6, 80, 3, 3), (6, 112, 3, 5), (6, 192, 4, 5), (6, 320, 1, 3))
+STEM, LAST = 32, 1280
+SIZE = 160
+CLASSES = {"text": 2, "image": 2, "audio": 10}
+
+
+def linear(inputs: int, outputs: int, bias: bool = True) -> int:
+    return inputs * outputs + outputs * bias
+
+
+def transformer_layer(modality: str) -> int:
+    attention = 3 * linear(WIDTH, WIDTH) + linear(WIDTH, WIDTH, bias=modality == "text")  # Whisper's keys have no bias
+    return attention + linear(WIDTH, FEED_FORWARD) + linear(FEED_FORWARD, WIDTH) + 2 * 2 * WIDTH
+
+
+def residuals() -> list[list[tuple[int, int, int, int]]]:
+    """Return (inputs, middle, outputs, kernel) of every inverted residual, a list a stage."""
+    stages, inputs = [], STEM
+    for expansion, channels, repeats, kernel in STAGES:
+        stage = []
+        for _ in range(repeats):
+            stage.append((inputs, inputs * expansion, channels, kernel))
+            inputs = channels
+        stages.append(stage)
+    return stages
+
+
+def residual(inputs: int, middle: int, outputs: int, kernel: int) -> int:
+    expand = inputs * middle + 2 * middle if middle != inputs else 0
+    return expand + kernel**2 * middle + 2 * middle + middle * outputs + 2 * outputs
+
+
+def image_blocks() -> list[int]:
+    return [sum(residual(*shape) for shape in stage) for stage in residuals()] + [320 * LAST + 2 * LAST]
+
+
+def pointwise_convolutions() -> list[tuple[int, int]]:
+    shapes = [(320, LAST)]
+    for stage in residuals():
+        for inputs, middle, outputs, _ in stage:
+            shapes += [(inputs, middle)] * (middle != inputs) + [(middle, outputs)]
+    return shapes
+
+
+def head(modality: str) -> int:
+    return linear(LAST if modality == "image" else WIDTH, CLASSES[modality])
+
+
+def whole(modality: str) -> int:
+    if modality == "image":
+        return 27 * STEM + 2 * STEM + sum(image_blocks())
+    layers = LAYERS[modality] * transformer_layer(modality)
+    if modality == "text":
+        return (30_522 + 512 + 2) * WIDTH + 2 * WIDTH + layers
+    return linear(80 * 3, WIDTH) + linear(WIDTH * 3, WIDTH) + layers + 2 * WIDTH
+
+
+def bottleneck(width: int, size: int) -> int:
+    return linear(width, size) + linear(size, width)
+
+
+def trained_by_hand(method: str, modality: str) -> int:
+    """Count what trains apart from the head."""
+    image = modality == "image"
+    if method == "linear-probe":
+        return 0
+    if method in ("scratch", "full"):
+        return whole(modality)
+    if method == "partial":
+        return (
+            sum(image_blocks()[-3:]) if image else 2 * transformer_layer(modality) + 2 * WIDTH * (modality == "audio")
+        )
+    if method == "lora":
+        shapes = pointwise_convolutions() if image else [(WIDTH, WIDTH)] * 2 * LAYERS[modality]
+        return sum(8 * (inputs + outputs) for inputs, outputs in shapes)
+    if method == "adapter":
+        widths = [shape[2] for stage in residuals() for shape in stage] if image else [WIDTH] * 2 * LAYERS[modality]
+        return sum(bottleneck(width, 16) for width in widths)
+    return 3 * (SIZE**2 - (SIZE - 2 * 16) ** 2) if image else 16 * WIDTH
+
+
+@pytest.mark.parametrize(("method", "modality"), CELLS, ids=IDS)
+def test_training_changes_exactly_what_the_method_trains(cell: Callable[..., Any], method: str, modality: str):
+    found = cell(method, modality)
+    expected = {name for name in found.tensors if re.fullmatch(CHANGES[method, modality], name)}
+    assert len(expected) >= 2
+    assert found.changed == expected
+
+
+@pytest.mark.parametrize(("method", "modality"), CELLS, ids=IDS)
+def test_counts_are_those_of_the_shapes(cell: Callable[..., Any], method: str, modality: str):
+    cost = cell(method, modality).run.cost
+    added = trained_by_hand(method, modality) if method in ("lora", "adapter", "prompt") else 0
+    assert cost.head == head(modality)
+    assert cost.trainable - cost.head == trained_by_hand(method, modality)
+    assert cost.total == whole(modality) + head(modality) + added
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_an_adapter_after_the_feed_forward_part_only_is_half_as_large(
+    applied: Callable[[Method, str], Trainable], modality: str
+):
+    both, one = (applied(Adapter(placement=place), modality).count() for place in ("houlsby", "pfeiffer"))
+    assert both.adapted == (1 if modality == "image" else 2) * one.adapted  # a stage has one place for both
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_partial_fine_tuning_of_no_block_is_a_linear_probe(applied: Callable[[Method, str], Trainable], modality: str):
+    none, probe = applied(Partial(blocks=0), modality), applied(LinearProbe(), modality)
+    assert set(none.trainable_parameters()) == set(probe.trainable_parameters()) == {"head.weight", "head.bias"}
+    assert len(none.active) == len(probe.active)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_partial_fine_tuning_of_all_blocks_leaves_the_input_frozen(
+    applied: Callable[[Method, str], Trainable], modality: str
+):
+    depth = {"text": 6, "image": 8, "audio": 4}[modality]
+    everything = set(applied(Full(), modality).trainable_parameters())
+    blocks = set(applied(Partial(blocks=depth), modality).trainable_parameters())
+    assert {name.split(".")[1] for name in everything - blocks} == {"embed"}
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_words_on_partial_fine_tuning_name_the_real_number_of_blocks(
+    applied: Callable[[Method, str], Trainable], modality: str
+):
+    trainable = applied(Partial(), modality)
+    trained = {name.split(".")[2] for name in trainable.trainable_parameters() if ".blocks." in name}
+    top, depth = map(int, re.findall(r"\d+", Partial.changes[modality]))
+    assert (len(trained), len(trainable.classifier.backbone.blocks)) == (top, depth)
+
+
+def test_lora_says_what_it_leaves_out_and_leaves_only_that_out(applied: Callable[[Method, str], Trainable]):
+    trainable = applied(LoRA(), "image")
+    backbone = trainable.classifier.backbone
+    assert "depthwise" in backbone.targets.left_out
+    reached = {name.partition(".lora_A")[0] for name in trainable.trainable_parameters() if ".lora_A." in name}
+    convolutions = {
+        name.removesuffix(".base_layer")
+        for name, module in trainable.model.named_modules()
+        if type(module).__name__.startswith("Conv2d") and "lora" not in name and module.weight.shape[-1] == 1
+    }
+    assert reached == {name for name in convolutions if ".blocks." in name}
+    assert len(reached) == len(pointwise_convolutions())
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_settings_decide_the_size_of_what_is_added(applied: Callable[[Method, str], Trainable], modality: str):
+    assert applied(LoRA(rank=4), modality).count().adapted * 2 == applied(LoRA(rank=8), modality).count().adapted
+    small, large = (applied(Prompt(length=length), modality).count().adapted for length in (4, 8))
+    if modality == "image":
+        assert (small, large) == (3 * (160**2 - 152**2), 3 * (160**2 - 144**2))
+    else:
+        assert (small, large) == (4 * WIDTH, 8 * WIDTH)
+
+
+def test_only_active_parts_are_in_training_mode(applied: Callable[[Method, str], Trainable]):
+    trainable = applied(Partial(blocks=2), "image")
+    trainable.training_mode()
+    training = {name for name, module in trainable.model.named_modules() if module.training}
+    assert {name for name in training if not re.match(r"backbone\.blocks\.[67]|backbone\.norm|dropout|head", name)} == (
+        set()
+    )
+    assert "backbone.blocks.6.0.bn1" in training
+
+
+@pytest.mark.parametrize(
+    ("method", "acts"),
+    [("linear-probe", False), ("lora", False), ("adapter", False), ("prompt", False), ("full", True)],
+)
+def test_dropout_acts_only_where_weights_train(
+    applied: Callable[[Method, str], Trainable], tiny_task: Callable[..., Any], method: str, acts: bool
+):
+    trainable = applied(as_method(method), "text")
+    trainable.training_mode()
+    backbone = trainable.classifier.backbone
+    batch = backbone.collate(backbone.prepare(tiny_task("text").train.items[:4]))
+    first, second = trainable.model(batch), trainable.model(batch)
+    assert bool((first == second).all()) is not acts
+
+
+def test_matrices_decay_and_norms_and_biases_do_not(applied: Callable[[Method, str], Trainable]):
+    trainable = applied(Full(), "text")
+    names = {id(parameter): name for name, parameter in trainable.trainable_parameters().items()}
+    decaying, others = trainable.parameter_groups(weight_decay=0.05)
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.05, 0.0)
+    expected = {name for name in names.values() if name.endswith("bias") or "LayerNorm" in name}
+    assert {names[id(parameter)] for parameter in others["params"]} == expected
+    assert {names[id(parameter)] for parameter in decaying["params"]} == set(names.values()) - expected
