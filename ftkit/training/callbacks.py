@@ -1,0 +1,97 @@
+"""What may watch a training and act on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tqdm.std import tqdm
+
+    from ftkit.methods.base import Trainable
+    from ftkit.training.history import Epoch, Step
+    from ftkit.training.loop import Training
+
+
+class Callback:
+    """Does nothing at every occasion; override what is of interest."""
+
+    def on_start(self, training: Training) -> None:
+        """Before the first step."""
+
+    def on_step(self, training: Training, step: Step) -> None:
+        """After every update of the weights."""
+
+    def on_epoch(self, training: Training, epoch: Epoch) -> None:
+        """After every validation."""
+
+    def on_end(self, training: Training) -> None:
+        """After the last step, also when the training was interrupted."""
+
+
+class BestWeights(Callback):
+    """Keep the trained tensors of the epoch with the best validation score, and put them back at the end.
+
+    Equal scores are decided by the lower validation loss. Only what trains is copied, never the frozen weights.
+
+    Parameters
+    ----------
+    patience
+        Stop after this many epochs without a better one; None, the default, never stops early.
+    """
+
+    def __init__(self, patience: int | None = None) -> None:
+        self.patience = patience
+        self.best: Epoch | None = None
+        self.state: dict[str, Tensor] = {}
+
+    def on_epoch(self, training: Training, epoch: Epoch) -> None:
+        """Keep the weights where they are the best so far."""
+        if self.best is None or _rank(epoch) > _rank(self.best):
+            self.best = epoch
+            self.state = training.trainable.trained_state()
+            training.history.best_epoch = epoch.epoch
+        elif self.patience is not None and epoch.epoch - self.best.epoch >= self.patience:
+            training.stop()
+
+    def on_end(self, training: Training) -> None:
+        """Put the best weights back."""
+        trainable: Trainable = training.trainable
+        history = training.history
+        if self.state and (history.interrupted or history.best_epoch != len(history.epochs)):
+            trainable.load_trained_state(self.state)
+
+
+def _rank(epoch: Epoch) -> tuple[float, float]:
+    return epoch.validation_score, -epoch.validation_loss
+
+
+class ProgressBar(Callback):
+    """One line that counts steps and shows the loss and the last validation score."""
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self.bar: tqdm | None = None
+        self.score = ""
+
+    def on_start(self, training: Training) -> None:
+        """Show the bar."""
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=training.total_steps, desc=self.description, unit="step", leave=False, dynamic_ncols=True)
+
+    def on_step(self, training: Training, step: Step) -> None:
+        """Advance by one step."""
+        if self.bar is not None:
+            self.bar.update()
+            self.bar.set_postfix_str(f"loss {step.loss:.3f}{self.score}", refresh=False)
+
+    def on_epoch(self, training: Training, epoch: Epoch) -> None:
+        """Show the new score."""
+        self.score = f", validation {epoch.validation_score:.1%}"
+
+    def on_end(self, training: Training) -> None:
+        """Close the bar."""
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,344 @@
+"""The training loop: AdamW, warm-up and cosine, gradient clipping, validation after every epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from ftkit.errors import DataError, TrainingError
+from ftkit.evaluation.metrics import METRICS
+from ftkit.training.batches import evaluation_order, training_loader
+from ftkit.training.history import Epoch, History, Step
+
+if TYPE_CHECKING:
+    from ftkit.methods.base import Trainable
+    from ftkit.training.callbacks import Callback
+
+PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    Attributes
+    ----------
+    learning_rate
+        Peak learning rate.
+    epochs
+        Passes through the training data.
+    batch_size
+        Examples a step, default 32.
+    weight_decay
+        Decay of matrices, default 0.01; norms and biases never decay.
+    warmup
+        Share of all steps over which the learning rate rises from zero, default 0.1; then it falls as a cosine.
+    clip_norm
+        Longest gradient, default 1.
+    label_smoothing
+        Share of the target spread over all labels, default 0.
+    class_weights
+        Weigh every class by the inverse of its frequency, default False.
+    precision
+        ``"float32"``, the default, ``"bf16"`` or ``"fp16"`` (autocast).
+    seed
+        Seed of the order of the examples and of dropout.
+    """
+
+    learning_rate: float
+    epochs: int
+    batch_size: int = 32
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    clip_norm: float = 1.0
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    precision: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("learning_rate", 0.0, math.inf),
+            ("weight_decay", 0.0, math.inf),
+            ("clip_norm", 0.0, math.inf),
+            ("warmup", 0.0, 1.0),
+            ("label_smoothing", 0.0, 0.999),
+        ):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and low <= value <= high):
+                raise TrainingError(f"{name} = {value!r}: choose a number from {low:g} to {high:g}.")
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise TrainingError(f"{name} = {value!r}: choose a whole number from 1.")
+        if self.precision not in PRECISIONS:
+            raise TrainingError(f"precision = {self.precision!r}: choose one of {', '.join(PRECISIONS)}.")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A split as the model reads it.
+
+    Attributes
+    ----------
+    inputs
+        One prepared input an example (`Backbone.prepare`).
+    labels
+        Int64 array (examples,).
+    """
+
+    inputs: Sequence[Any]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+class Training:
+    """One training of one model; callbacks get it and may read it or `stop` it.
+
+    Parameters
+    ----------
+    trainable
+        The model with its trainable parts marked.
+    train, validation
+        The prepared splits.
+    settings
+        How to train.
+    metric
+        Name of the metric that validation reports.
+    callbacks
+        What watches the training, called in this order.
+
+    Examples
+    --------
+    ``history = Training(trainable, train, validation, TrainingSettings(1e-3, epochs=3), "accuracy").run()``
+    """
+
+    def __init__(
+        self,
+        trainable: Trainable,
+        train: Inputs,
+        validation: Inputs,
+        settings: TrainingSettings,
+        metric: str,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        _check_split("training", train)
+        _check_split("validation", validation)
+        self.trainable = trainable
+        self.train = train
+        self.validation = validation
+        self.settings = settings
+        self.callbacks = callbacks
+        self.history = History(metric)
+        self.backbone = trainable.classifier.backbone
+        self.stopped = False
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the weights in the whole training."""
+        return self.settings.epochs * -(-len(self.train) // self.settings.batch_size)
+
+    def stop(self) -> None:
+        """End the training after the current epoch."""
+        self.stopped = True
+
+    def run(self) -> History:
+        """Train; the model is changed in place and left in eval mode.
+
+        Returns
+        -------
+        History
+            Every step and epoch. After Ctrl-C it holds what was done, with ``interrupted`` set, provided that one
+            epoch was finished; before that the interrupt goes on to the caller.
+
+        Raises
+        ------
+        TrainingError
+            If the loss stops being a finite number.
+        """
+        settings = self.settings
+        accelerator = new_accelerator(settings.precision)
+        groups = self.trainable.parameter_groups(settings.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        lengths = [self.backbone.length(item) for item in self.train.inputs]
+        loader = training_loader(
+            self.train.inputs,
+            self.train.labels,
+            lengths,
+            self.backbone.collate,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+        )
+        self.model, self.optimizer, self.loader = accelerator.prepare(self.trainable.model, optimizer, loader)
+        self.accelerator = accelerator
+        self.loss = self._loss_function().to(accelerator.device)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._learning_rate_factor)
+        self._call("on_start")
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(settings.seed)
+                self._run_epochs()
+        except KeyboardInterrupt:
+            if not self.history.epochs:
+                raise
+            self.history.interrupted = True
+        finally:
+            # Accelerate wraps the model's forward in autocast; the model goes back as it came
+            self.trainable.model = accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            self._call("on_end")
+            self.trainable.model.eval()
+        return self.history
+
+    def _run_epochs(self) -> None:
+        for number in range(1, self.settings.epochs + 1):
+            started = time.perf_counter()
+            train_loss = self._run_steps(number)
+            seconds = time.perf_counter() - started
+            probabilities = predict(self.model, self.backbone, self.validation.inputs, accelerator=self.accelerator)
+            if not np.isfinite(probabilities).all():  # after the last step no loss would show it
+                raise self._diverged(f"The answers on validation became nan after epoch {number}")
+            epoch = Epoch(
+                epoch=number,
+                train_loss=train_loss,
+                validation_loss=_cross_entropy(probabilities, self.validation.labels),
+                validation_score=METRICS[self.history.metric].function(self.validation.labels, probabilities),
+                seconds=seconds,
+            )
+            self.history.epochs.append(epoch)
+            self._call("on_epoch", epoch)
+            if self.stopped:
+                break
+
+    def _run_steps(self, number: int) -> float:
+        """Train one epoch and return its mean loss."""
+        self.trainable.training_mode()
+        total = 0.0
+        for index, (batch, labels) in enumerate(self.loader, start=1):
+            rate = self.schedule.get_last_lr()[0]
+            loss, norm = self._step(batch, labels)
+            total += loss * len(labels)
+            step = Step(
+                step=len(self.history.steps) + 1,
+                epoch=number - 1 + index / len(self.loader),
+                loss=loss,
+                learning_rate=rate,
+                gradient_norm=norm,
+            )
+            self.history.steps.append(step)
+            self._call("on_step", step)
+        return total / len(self.train)
+
+    def _step(self, batch: dict[str, Tensor], labels: Tensor) -> tuple[float, float]:
+        """Update the weights once; return the loss and the gradient's norm."""
+        with self.accelerator.autocast():
+            logits = self.model(batch)
+        loss = self.loss(logits.float(), labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise self._diverged(f"The loss became {value} at step {len(self.history.steps) + 1}")
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        return value, float(norm)
+
+    def _diverged(self, what: str) -> TrainingError:
+        rate = self.settings.learning_rate
+        return TrainingError(f"{what} with learning rate {rate:g}. Try a third of it, or a longer warm-up.")
+
+    def _loss_function(self) -> nn.Module:
+        weight = None
+        if self.settings.class_weights:
+            counts = np.bincount(self.train.labels, minlength=self.trainable.classifier.classes)
+            weight = torch.tensor(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
+        return nn.CrossEntropyLoss(weight, label_smoothing=self.settings.label_smoothing)
+
+    def _learning_rate_factor(self, step: int) -> float:
+        """Rise linearly over the warm-up, then fall as half a cosine to zero."""
+        warmup = max(1, round(self.settings.warmup * self.total_steps))
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = (step - warmup) / max(1, self.total_steps - warmup)
+        return 0.5 * (1 + math.cos(math.pi * progress))
+
+    def _call(self, occasion: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, occasion)(self, *arguments)
+
+
+def new_accelerator(precision: str = "float32") -> Accelerator:
+    """Return an Accelerator for this precision.
+
+    Accelerate keeps one precision for the whole process; a notebook compares several, so its state is made anew.
+    """
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=PRECISIONS[precision])
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    backbone: Any,
+    inputs: Sequence[Any],
+    *,
+    batch_size: int = 32,
+    accelerator: Accelerator | None = None,
+) -> np.ndarray:
+    """Class probabilities of prepared inputs.
+
+    Parameters
+    ----------
+    model
+        Classifier, or peft's wrapper around it.
+    backbone
+        Collates the inputs.
+    inputs
+        Prepared inputs.
+    batch_size
+        Inputs a batch, default 32.
+    accelerator
+        Decides device and precision; by default the model's own device in float32.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float32 (examples, classes), rows sum to 1.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    batches = evaluation_order([backbone.length(item) for item in inputs], batch_size)
+    rows: dict[int, np.ndarray] = {}
+    for indices in batches:
+        batch = {name: value.to(device) for name, value in backbone.collate([inputs[i] for i in indices]).items()}
+        if accelerator is None:
+            logits = model(batch)
+        else:
+            with accelerator.autocast():
+                logits = model(batch)
+        probabilities = torch.softmax(logits.float(), dim=-1).cpu().numpy()
+        rows.update(zip(indices.tolist(), probabilities, strict=True))
+    return np.stack([rows[index] for index in range(len(inputs))])
+
+
+def _cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+
+
+def _check_split(name: str, split: Inputs) -> None:
+    if not len(split):
+        raise DataError(f"The {name} split is empty. Give more data, or a larger `limit`.")
+    if len(np.unique(split.labels)) < 2:
+        raise DataError(f"The {name} split holds one class only; a classifier needs examples of at least two.")

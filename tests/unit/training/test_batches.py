@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from ftkit import load_backbone
+from ftkit.tasks import Task
+from ftkit.training.batches import LengthBatches, evaluation_order, training_loader
+
+
+@pytest.fixture(scope="module")
+def lengths(small_task: Callable[[str], Task]) -> list[int]:
+    """Numbers of tokens of real reviews."""
+    backbone = load_backbone("minilm")
+    task = small_task("text")
+    return [len(tokens) for tokens in backbone.prepare([*task.train.items, *task.test.items])]
+
+
+def padding(batches: list[list[int]], lengths: list[int]) -> int:
+    return sum(len(batch) * max(lengths[i] for i in batch) - sum(lengths[i] for i in batch) for batch in batches)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 8, 200])
+def test_every_example_comes_once_an_epoch(lengths: list[int], batch_size: int):
+    batches = LengthBatches(lengths, batch_size, seed=0)
+    drawn = list(batches)
+    assert sorted(index for batch in drawn for index in batch) == list(range(len(lengths)))
+    assert len(drawn) == len(batches) == -(-len(lengths) // batch_size)
+    assert max(map(len, drawn)) <= batch_size
+
+
+def test_batches_of_similar_length_need_little_padding(lengths: list[int]):
+    order = np.random.default_rng(0).permutation(len(lengths)).tolist()
+    at_random = [order[start : start + 8] for start in range(0, len(order), 8)]
+    assert padding(list(LengthBatches(lengths, 8, seed=0)), lengths) < padding(at_random, lengths) / 3
+
+
+def test_every_epoch_has_another_order(lengths: list[int]):
+    batches = LengthBatches(lengths, 8, seed=0)
+    assert list(batches) != list(batches)
+
+
+def test_the_seed_decides_all_orders(lengths: list[int]):
+    first, again, other = (LengthBatches(lengths, 8, seed=seed) for seed in (0, 0, 1))
+    epochs = [[list(batches) for _ in range(3)] for batches in (first, again, other)]
+    assert epochs[0] == epochs[1]
+    assert epochs[0] != epochs[2]
+
+
+def test_short_batches_do_not_come_first(lengths: list[int]):
+    longest = [max(lengths[i] for i in batch) for batch in LengthBatches(lengths, 8, seed=0)]
+    assert longest != sorted(longest)
+
+
+def test_evaluation_goes_from_short_to_long(lengths: list[int]):
+    order = evaluation_order(lengths, 8)
+    assert sorted(np.concatenate(order).tolist()) == list(range(len(lengths)))
+    in_order = [lengths[i] for batch in order for i in batch]
+    assert in_order == sorted(in_order)
+
+
+def test_labels_stay_with_their_texts(small_task: Callable[[str], Task]):
+    backbone, split = load_backbone("minilm"), small_task("text").train
+    inputs = backbone.prepare(split.items)
+    loader = training_loader(
+        inputs, split.labels, [len(item) for item in inputs], backbone.collate, batch_size=5, seed=0
+    )
+    label_of = {tuple(item.tolist()): label for item, label in zip(inputs, split.labels.tolist(), strict=True)}
+    seen = 0
+    for batch, labels in loader:
+        for tokens, mask, label in zip(batch["tokens"], batch["mask"], labels.tolist(), strict=True):
+            assert label_of[tuple(tokens[mask].tolist())] == label
+            seen += 1
+    assert seen == len(split)
