@@ -1,0 +1,1 @@
+"""Runs, comparisons, and the records that both are drawn from."""

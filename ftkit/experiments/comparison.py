@@ -1,0 +1,330 @@
+"""Runs side by side: one row a method, with what each was given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ftkit.errors import DataError, FtkitError
+from ftkit.evaluation import METRICS, Score, mean_score
+from ftkit.evaluation import score as score_with_interval
+from ftkit.experiments.fairness import Fairness, method_facts
+from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
+from ftkit.experiments.run import RUN_FILE, Predictions, Run, load_run
+from ftkit.experiments.trials import Trials, read_trials, recorded_trials
+from ftkit.experiments.tuning import tune
+from ftkit.methods import METHODS, Method, as_method
+from ftkit.paths import runs_folder, write_text
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from ftkit.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What is reached without a neural network, on the same test split.
+
+    Attributes
+    ----------
+    name, title
+        As in ``"tfidf-logistic"`` and for people.
+    scores
+        Test scores by metric name.
+    settings
+        How it was fitted, in words.
+    seconds
+        Time to fit and to predict.
+    """
+
+    name: str
+    title: str
+    scores: dict[str, Score]
+    settings: str
+    seconds: float
+
+
+@dataclass
+class Comparison:
+    """Methods on one task, side by side.
+
+    Attributes
+    ----------
+    task_name, title
+        Name of the task and its title for people.
+    metric
+        Name of the metric that selected on validation.
+    runs
+        The runs, in the order in which methods are shown, seeds inside.
+    baselines
+        The majority class and a non-neural method.
+    trials
+        The learning-rate trials that the runs' rates come from, by method name.
+    notes
+        What a reader of the results must know about the data.
+
+    Examples
+    --------
+    ``board = compare(task, ["linear-probe", "lora", "full"]); board; board.plot("trainable"); board.fairness()``
+    """
+
+    task_name: str
+    title: str
+    metric: str
+    runs: list[Run]
+    baselines: list[Baseline] = field(default_factory=list)
+    trials: Trials | None = None
+    notes: tuple[str, ...] = ()
+
+    def by_method(self) -> dict[str, list[Run]]:
+        """Runs by method name, in the order in which methods are shown."""
+        present = {run.spec.method for run in self.runs}
+        return {name: [run for run in self.runs if run.spec.method == name] for name in METHODS if name in present}
+
+    def score(self, method: str, metric: str | None = None) -> Score:
+        """Mean test score of a method over its seeds, with the interval that the test items leave."""
+        runs = self.by_method()[method]
+        first = check_same_test(runs)
+        return mean_score(
+            metric or self.metric, first.labels, [run.predictions.probabilities for run in runs], first.groups
+        )
+
+    def best_method(self, metric: str | None = None) -> str:
+        """Name of the method with the highest mean test score."""
+        return max(self.by_method(), key=lambda name: self.score(name, metric).value)
+
+    def table(self) -> pandas.DataFrame:
+        """One row a method: scores with intervals, what trained, what it cost."""
+        import pandas
+
+        rows = [self._row(name, runs) for name, runs in self.by_method().items()]
+        return pandas.DataFrame(rows).set_index("method")
+
+    def _row(self, name: str, runs: list[Run]) -> dict[str, object]:
+        cost = runs[0].cost
+        metrics = {METRICS[metric].title: str(self.score(name, metric)) for metric in runs[0].scores}
+        return {
+            "method": METHODS[name].title,
+            **metrics,
+            "seeds": len(runs),
+            "learning rate": f"{runs[0].spec.learning_rate:g}",
+            "trained": f"{cost.trainable:,}",
+            "of all": f"{cost.share:.2%}",
+            "training": f"{np.mean([run.cost.seconds for run in runs]):.0f} s",
+            "peak memory": f"{max(run.cost.peak_memory_bytes for run in runs) / 1e6:,.0f} MB",
+            "file": f"{cost.saved_bytes / 1e6:,.2f} MB",
+        }
+
+    def baseline_table(self) -> pandas.DataFrame:
+        """One row a baseline, on the same test split."""
+        import pandas
+
+        rows = [
+            {"baseline": line.title, **{METRICS[name].title: str(score) for name, score in line.scores.items()}}
+            for line in self.baselines
+        ]
+        return pandas.DataFrame(rows).set_index("baseline")
+
+    def fairness(self) -> Fairness:
+        """What each method was given: trials, rates, seeds, epochs, and what selected."""
+        return Fairness(self.metric, [method_facts(name, runs, self.trials) for name, runs in self.by_method().items()])
+
+    def plot(
+        self,
+        cost: Literal["trainable", "seconds", "memory", "saved"] | None = None,
+        metric: str | None = None,
+    ) -> Figure:
+        """Draw the scores by method, or the scores against a cost.
+
+        Parameters
+        ----------
+        cost
+            None for scores alone; or ``"trainable"``, ``"seconds"``, ``"memory"``, ``"saved"``.
+        metric
+            By default the one that selected.
+        """
+        from ftkit import figures
+
+        if cost is None:
+            return figures.scores(self, metric)
+        return figures.trade_off(self, cost, metric)
+
+    def __repr__(self) -> str:
+        return self.table().to_string()
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{note}</p>" for note in self.notes)
+        return self.table().to_html() + self.baseline_table().to_html() + notes
+
+
+def compare(
+    task: Task,
+    methods: Sequence[str | Method] | None = None,
+    *,
+    seeds: int | Sequence[int] = 1,
+    epochs: int | None = None,
+    trials: int = 3,
+    folder: str | Path | None = None,
+    progress: bool = True,
+    on_run: Callable[[Run], None] | None = None,
+) -> Comparison:
+    """Fine-tune with several methods and put the results side by side.
+
+    Every method gets its own learning rate, found on validation with as many trials as every other: those recorded
+    with the kit for the ready-made tasks, else ``trials`` a method that are made and recorded now. Every finished run
+    is saved at once; what the folder holds already is not trained again, so an interrupted comparison goes on where
+    it stopped.
+
+    Parameters
+    ----------
+    task
+        From `load_task` or `own_task`.
+    methods
+        Names or methods; None for all of `METHODS`.
+    seeds
+        How many seeds, or which; default 1.
+    epochs
+        Passes through the training data, the same for all; see `fine_tune`.
+    trials
+        Learning rates tried a method where none are recorded with the kit, default 3.
+    folder
+        Where runs are kept, default ``runs`` in the working folder (or ``FTKIT_RUNS``).
+    progress
+        Show progress bars, default True.
+    on_run
+        Called with every run, trained or found.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no method of a name; before anything is trained.
+    FtkitError
+        If there is no method or no seed, or a method comes twice.
+    """
+    chosen = [as_method(method) for method in (METHODS if methods is None else methods)]
+    seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    _check_request(chosen, seed_list)
+    folder = runs_folder() if folder is None else Path(folder)
+    chosen.sort(key=lambda method: list(METHODS).index(method.name))
+    recorded = _trials_for(task, chosen, folder, trials, epochs)
+    runs = []
+    pairs = [(method, seed) for method in chosen for seed in seed_list]
+    for method, seed in _with_progress(pairs, task, progress):
+        run = _find_or_train(task, method, seed, recorded, epochs, folder, progress)
+        runs.append(run)
+        if on_run is not None:
+            on_run(run)
+    return Comparison(
+        task_name=task.name,
+        title=task.title,
+        metric=task.metric,
+        runs=runs,
+        baselines=_baselines(task, folder),
+        trials=recorded,
+        notes=task.notes,
+    )
+
+
+def _check_request(methods: list[Method], seeds: list[int]) -> None:
+    names = [method.name for method in methods]
+    if not names or not seeds:
+        raise FtkitError("compare needs at least one method and at least one seed.")
+    for name in names:
+        if names.count(name) > 1:
+            raise FtkitError(
+                f"Method {name!r} comes twice. A comparison holds each method once; compare its settings in two."
+            )
+
+
+def _trials_for(task: Task, methods: list[Method], folder: Path, trials: int, epochs: int | None) -> Trials:
+    """Trials recorded with the kit where they cover all methods, else trials made for this task."""
+    recorded = recorded_trials(task)
+    if recorded is not None and all(recorded.of(method) for method in methods):
+        return recorded
+    own = folder / task.name / "trials.json"
+    known = read_trials(own, task)
+    if any(len(known.of(method)) < trials for method in methods):
+        return tune(task, methods, own, trials=trials, epochs=epochs)
+    return known
+
+
+def _find_or_train(
+    task: Task, method: Method, seed: int, trials: Trials, epochs: int | None, folder: Path, progress: bool
+) -> Run:
+    best = trials.best(method)
+    rate = method.typical_rate if best is None else best.learning_rate
+    usual = default_settings(task, method, seed=seed)
+    settings = replace(usual, learning_rate=rate, epochs=usual.epochs if epochs is None else epochs)
+    place = folder / describe(task, method, settings, None).folder_name
+    if (place / RUN_FILE).is_file():
+        return load_run(place)
+    run = fine_tune(task, method, lr=rate, epochs=epochs, seed=seed, progress=progress)
+    if run.history.interrupted:
+        raise KeyboardInterrupt
+    run.save(place)
+    run.release()  # a comparison of many would fill the memory; the folder holds the weights
+    return run
+
+
+def _with_progress(pairs: list[tuple[Method, int]], task: Task, progress: bool) -> Iterable[tuple[Method, int]]:
+    if not progress:
+        return pairs
+    from tqdm.auto import tqdm
+
+    return tqdm(pairs, desc=task.name, unit="run", leave=False, dynamic_ncols=True)
+
+
+def _baselines(task: Task, folder: Path) -> list[Baseline]:
+    """Read the task's baselines, fitting them the first time."""
+    path = folder / task.name / f"baselines-{task.fingerprint[:12]}.json"
+    if path.is_file():
+        return [
+            Baseline(**{**line, "scores": {name: Score(**score) for name, score in line["scores"].items()}})
+            for line in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    from ftkit.tasks.baselines import fit_baselines
+
+    lines = [
+        Baseline(
+            result.name,
+            result.title,
+            {
+                metric: score_with_interval(metric, task.test.labels, result.probabilities, task.test.groups)
+                for metric in task.metrics
+            },
+            result.settings,
+            result.seconds,
+        )
+        for result in fit_baselines(task)
+    ]
+    write_text(path, json.dumps([asdict(line) for line in lines]))
+    return lines
+
+
+def check_same_test(runs: Sequence[Run]) -> Predictions:
+    """Return the test items that all runs share.
+
+    Raises
+    ------
+    DataError
+        If two runs were tested on different items.
+    """
+    first = runs[0].predictions
+    for run in runs[1:]:
+        if run.predictions.identifiers != first.identifiers:
+            raise DataError(
+                f"Runs {runs[0].spec.run_id} and {run.spec.run_id} were tested on different items; "
+                "compare runs of one task."
+            )
+    return first

@@ -1,0 +1,408 @@
+"""The main job: every method on every ready-made task, and saved runs put back together into comparisons."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftkit.backbones import BACKBONES
+from ftkit.catalog import Asset, asset
+from ftkit.errors import AssetError, FtkitError, UnknownNameError
+from ftkit.evaluation import Score
+from ftkit.experiments.comparison import Baseline, Comparison, compare
+from ftkit.experiments.run import RUN_FILE, Run, load_run
+from ftkit.experiments.trials import Trials, evidence_path
+from ftkit.fetch import fetch, is_cached
+from ftkit.methods import METHODS, as_method
+from ftkit.paths import write_text
+from ftkit.tasks import TASKS, Task, load_task
+
+__all__ = [
+    "TaskFacts",
+    "facts_of",
+    "fetch_missing",
+    "load_comparisons",
+    "missing_assets",
+    "needed_assets",
+    "peak_memory",
+    "run_demo",
+]
+
+_SUBSTITUTES = {"fsdd": ("digits-captcha", "digits-spokennumbers")}
+"""What a task uses where an asset can't be had; the task's notes then say so."""
+
+_SHOWN_ASIDE = ("method", "settings", "learning_rate", "seed", "precision")
+"""Parts of a specification that may differ inside one comparison; all others must be equal."""
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a reader must know of a task's data, kept beside its runs so that reports need not load the data.
+
+    Attributes
+    ----------
+    name, title, modality, description, backbone, label_names, metric, assets, notes
+        As in `Task` and `TaskInfo`.
+    fingerprint
+        SHA-256 of the data.
+    counts
+        Items by split and class; a split whose classes are not known has the one entry ``""``.
+    groups
+        Number of groups (films, speakers) by split; empty where there are none.
+    """
+
+    name: str
+    title: str
+    modality: str
+    description: str
+    backbone: str
+    label_names: tuple[str, ...]
+    metric: str
+    assets: tuple[str, ...]
+    notes: tuple[str, ...]
+    fingerprint: str
+    counts: dict[str, dict[str, int]]
+    groups: dict[str, int]
+
+    @classmethod
+    def of(cls, task: Task) -> TaskFacts:
+        """Collect the facts of a task."""
+        return cls(
+            name=task.name,
+            title=task.title,
+            modality=task.modality,
+            description=TASKS[task.name].description if task.name in TASKS else "",
+            backbone=task.backbone,
+            label_names=task.label_names,
+            metric=task.metric,
+            assets=task.assets,
+            notes=task.notes,
+            fingerprint=task.fingerprint,
+            counts=task.counts(),
+            groups={
+                name: len(np.unique(split.groups)) for name, split in task.splits.items() if split.groups is not None
+            },
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the facts beside the runs of the task."""
+        write_text(_facts_path(folder, self.name, self.fingerprint), json.dumps(asdict(self), indent=1) + "\n")
+
+
+def run_demo(
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    *,
+    folder: Path,
+    seeds: int = 1,
+    limit: int | None = None,
+    epochs: int | None = None,
+    progress: bool = True,
+    on_run: Callable[[Run], None] | None = None,
+    on_task: Callable[[Comparison], None] | None = None,
+) -> list[Comparison]:
+    """Compare methods on ready-made tasks.
+
+    Every finished run is saved in the folder at once, and none that is there is trained again.
+
+    Parameters
+    ----------
+    tasks, methods
+        Names.
+    folder
+        Where runs are kept.
+    seeds, epochs
+        See `compare`.
+    limit
+        Training examples a task; None is each task's usual number.
+    progress
+        Show progress bars, default True.
+    on_run, on_task
+        Called after every run and after every task.
+
+    Returns
+    -------
+    list of Comparison
+        One a task, in the order given.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such task or method; before anything is loaded.
+    """
+    check_names(tasks, methods)
+    comparisons = []
+    for name in tasks:
+        task = load_task(name, limit=limit)
+        TaskFacts.of(task).save(folder)
+        comparison = compare(task, methods, seeds=seeds, epochs=epochs, folder=folder, progress=progress, on_run=on_run)
+        comparisons.append(comparison)
+        if on_task is not None:
+            on_task(comparison)
+    return comparisons
+
+
+def check_names(tasks: Iterable[str], methods: Iterable[str]) -> None:
+    """Raise an `UnknownNameError` for the first name that is not a ready-made task's or a method's."""
+    for task in tasks:
+        if task not in TASKS:
+            raise UnknownNameError("task", task, TASKS)
+    for method in methods:
+        as_method(method)
+
+
+def backbone_for(modality: str) -> str:
+    """Catalog name of the pretrained model that tasks of a modality use.
+
+    Examples
+    --------
+    >>> backbone_for("text")
+    'minilm'
+    """
+    return next(name for name, suited in BACKBONES.items() if suited == modality)
+
+
+def needed_assets(tasks: Iterable[str]) -> list[Asset]:
+    """Models and data that ready-made tasks are made of, each once.
+
+    Examples
+    --------
+    >>> [asset.name for asset in needed_assets(["movie-reviews"])]
+    ['minilm', 'rotten-tomatoes']
+    """
+    names: dict[str, None] = {}
+    for task in tasks:
+        names |= dict.fromkeys((backbone_for(TASKS[task].modality), *TASKS[task].assets))
+    return [asset(name) for name in names]
+
+
+def missing_assets(tasks: Iterable[str]) -> list[Asset]:
+    """Those of `needed_assets` that are not in the cache."""
+    return [each for each in needed_assets(tasks) if not is_cached(each)]
+
+
+def fetch_missing(assets: Iterable[Asset], *, progress: bool = True) -> list[str]:
+    """Fetch assets; for one that can't be had and has a substitute, fetch that.
+
+    Parameters
+    ----------
+    assets
+        From `missing_assets`.
+    progress
+        Show a bar with bytes for each download.
+
+    Returns
+    -------
+    list of str
+        What could not be had, and what is used in its place, in sentences.
+
+    Raises
+    ------
+    AssetError
+        If an asset without a substitute, or its substitute, can't be had.
+    """
+    told = []
+    for each in assets:
+        try:
+            fetch(each, progress=progress)
+        except AssetError as error:
+            if each.name not in _SUBSTITUTES:
+                raise
+            told.append(f"{error} In its place {' and '.join(_SUBSTITUTES[each.name])} are used.")
+            for name in _SUBSTITUTES[each.name]:
+                fetch(name, progress=progress)
+    return told
+
+
+def load_comparisons(folder: Path) -> list[Comparison]:
+    """Put the saved runs in a folder back together, without loading any data.
+
+    Runs on the same data, trained alike but for method, learning rate and seed, are one comparison. Where a method was
+    run in several settings or learning rates, the one with the most seeds, then the latest, is taken, and the notes say
+    how many runs were left out. Interrupted runs are left out.
+
+    Parameters
+    ----------
+    folder
+        As given to `compare`: it holds one folder a task.
+
+    Returns
+    -------
+    list of Comparison
+        Ready-made tasks first, others by name.
+
+    Raises
+    ------
+    FtkitError
+        If the folder holds no finished run, or a run can't be read.
+    """
+    runs = [load_run(path.parent) for path in sorted(folder.glob(f"*/*/{RUN_FILE}"))]
+    finished = [run for run in runs if not run.history.interrupted]
+    if not finished:
+        raise FtkitError(
+            f"There is no finished run in {folder}. Run `ftkit demo`, or `ftkit compare` with --folder {folder}, first."
+        )
+    alike: dict[str, list[Run]] = defaultdict(list)
+    for run in finished:
+        alike[_conditions(run)].append(run)
+    comparisons = [_rebuild(group, folder) for group in alike.values()]
+    order = {name: index for index, name in enumerate(TASKS)}
+    comparisons.sort(key=lambda each: (order.get(each.task_name, len(order)), each.task_name, -_examples(each)))
+    return _with_distinct_titles(comparisons)
+
+
+def facts_of(comparison: Comparison, folder: Path) -> TaskFacts:
+    """Facts of a comparison's task: those kept in the folder, else what the runs tell.
+
+    Parameters
+    ----------
+    comparison
+        Its first run names the data.
+    folder
+        Where its runs are kept.
+    """
+    first = comparison.runs[0]
+    path = _facts_path(folder, comparison.task_name, first.spec.fingerprint)
+    if path.is_file():
+        values = json.loads(path.read_text(encoding="utf-8"))
+        texts = ("label_names", "assets", "notes")
+        return TaskFacts(**{**values, **{name: tuple(values[name]) for name in texts}})
+    info = TASKS.get(comparison.task_name)
+    test = np.bincount(first.predictions.labels, minlength=len(first.label_names)).tolist()
+    groups = first.predictions.groups
+    return TaskFacts(
+        name=comparison.task_name,
+        title=info.title if info else comparison.task_name,
+        modality=first.spec.modality,
+        description=info.description if info else "",
+        backbone=first.spec.backbone,
+        label_names=first.label_names,
+        metric=first.metric,
+        assets=info.assets if info else (),
+        notes=comparison.notes,
+        fingerprint=first.spec.fingerprint,
+        counts={
+            "train": {"": first.spec.train_examples},
+            "validation": {"": first.spec.validation_examples},
+            "test": dict(zip(first.label_names, test, strict=True)),
+        },
+        groups={} if groups is None else {"test": len(set(groups))},
+    )
+
+
+def peak_memory() -> int:
+    """Highest memory that this process has held so far, in bytes.
+
+    Examples
+    --------
+    >>> peak_memory() > 1_000_000
+    True
+    """
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in units of 1024 bytes, macOS in bytes.
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _facts_path(folder: Path, task: str, fingerprint: str) -> Path:
+    return folder / task / f"task-{fingerprint[:12]}.json"
+
+
+def _conditions(run: Run) -> str:
+    shared = {name: value for name, value in asdict(run.spec).items() if name not in _SHOWN_ASIDE}
+    return json.dumps(shared, sort_keys=True)
+
+
+def _rebuild(runs: list[Run], folder: Path) -> Comparison:
+    first = runs[0]
+    chosen, left_out = _one_variant_a_method(runs)
+    bare = Comparison(first.spec.task, first.spec.task, first.metric, chosen)
+    facts = facts_of(bare, folder)
+    notes = list(facts.notes)
+    if left_out:
+        listing = ", ".join(f"{count} of {METHODS[name].title}" for name, count in left_out.items())
+        notes.append(f"More runs with other settings or learning rates are in the folder and not shown: {listing}.")
+    return replace(
+        bare,
+        title=facts.title,
+        baselines=_saved_baselines(folder, first),
+        trials=_saved_trials(folder, chosen),
+        notes=tuple(notes),
+    )
+
+
+def _one_variant_a_method(runs: Sequence[Run]) -> tuple[list[Run], dict[str, int]]:
+    """Return the runs to show, and how many of each method are left out."""
+    variants: dict[str, dict[str, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
+    for run in sorted(runs, key=lambda run: run.created):
+        variant = json.dumps([run.spec.settings, run.spec.learning_rate], sort_keys=True)
+        variants[run.spec.method][variant][run.spec.seed] = run
+    shown: list[Run] = []
+    left_out: dict[str, int] = {}
+    for name in METHODS:
+        if name not in variants:
+            continue
+        by_seed = max(variants[name].values(), key=lambda found: (len(found), max(r.created for r in found.values())))
+        shown += [by_seed[seed] for seed in sorted(by_seed)]
+        total = sum(len(found) for found in variants[name].values())
+        if total > len(by_seed):
+            left_out[name] = total - len(by_seed)
+    return shown, left_out
+
+
+def _saved_baselines(folder: Path, run: Run) -> list[Baseline]:
+    path = folder / run.spec.task / f"baselines-{run.spec.fingerprint[:12]}.json"
+    if not path.is_file():
+        return []
+    lines: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        Baseline(**{**line, "scores": {name: Score(**score) for name, score in line["scores"].items()}})
+        for line in lines
+    ]
+
+
+def _saved_trials(folder: Path, runs: Sequence[Run]) -> Trials | None:
+    """Trials that `compare` took the runs' learning rates from: the kit's where they cover all methods."""
+    first = runs[0].spec
+    methods = [as_method(run.spec.method, **run.spec.settings) for run in runs]
+    kit, own = evidence_path(first.task), folder / first.task / "trials.json"
+    if kit.is_file():
+        recorded = Trials.load(kit)
+        if all(recorded.of(method) for method in methods):
+            return recorded
+    if own.is_file():
+        recorded = Trials.load(own)
+        if recorded.fingerprint == first.fingerprint:
+            return recorded
+    return None
+
+
+def _examples(comparison: Comparison) -> int:
+    return comparison.runs[0].spec.train_examples
+
+
+def _with_distinct_titles(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    names = [each.task_name for each in comparisons]
+    return [
+        replace(each, title=f"{each.title} ({_examples(each):,} examples, {_epochs(each)})")
+        if names.count(each.task_name) > 1
+        else each
+        for each in comparisons
+    ]
+
+
+def _epochs(comparison: Comparison) -> str:
+    count = comparison.runs[0].spec.epochs
+    return f"{count} epoch{'s' if count != 1 else ''}"

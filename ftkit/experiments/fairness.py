@@ -1,0 +1,148 @@
+"""What each method of a comparison was given, and where that was unequal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from ftkit.evaluation import METRICS
+from ftkit.methods import METHODS, as_method
+
+if TYPE_CHECKING:
+    import pandas
+
+    from ftkit.experiments.run import Run
+    from ftkit.experiments.trials import Trials
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What one method was given.
+
+    Attributes
+    ----------
+    method
+        Its name.
+    rates
+        Learning rates that were tried on validation.
+    learning_rate
+        The one that the runs used.
+    at_edge
+        Whether that is the lowest or highest tried, so that a better one may lie beyond.
+    seeds, epochs, train_examples
+        As the runs had them.
+    trainable, head
+        Parameters that trained, head included, and the head's.
+    """
+
+    method: str
+    rates: tuple[float, ...]
+    learning_rate: float
+    at_edge: bool
+    seeds: int
+    epochs: int
+    train_examples: int
+    trainable: int
+    head: int
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """The facts of all methods, and what a reader should be warned of.
+
+    Attributes
+    ----------
+    metric
+        Name of the metric that chose learning rates and epochs, on the validation split.
+    facts
+        One entry a method.
+    """
+
+    metric: str
+    facts: Sequence[MethodFacts]
+
+    def warnings(self) -> list[str]:
+        """Say in plain words where methods were treated differently or a search may have stopped too early."""
+        found = []
+        for name, what in (("rates", "learning rates"), ("seeds", "seeds"), ("epochs", "epochs")):
+            counts = {fact.method: _count(getattr(fact, name)) for fact in self.facts}
+            if len(set(counts.values())) > 1:
+                listing = ", ".join(f"{method} {count}" for method, count in counts.items())
+                found.append(f"Unequal number of {what}: {listing}.")
+        if len({fact.train_examples for fact in self.facts}) > 1:
+            found.append("The methods trained on different numbers of examples.")
+        untried = [fact.method for fact in self.facts if fact.learning_rate not in fact.rates]
+        if untried:
+            found.append(f"Learning rate not among the recorded trials: {', '.join(untried)}.")
+        edges = [fact.method for fact in self.facts if fact.at_edge]
+        if edges:
+            found.append(
+                f"Best learning rate at the edge of the range tried, a better one may lie beyond: {', '.join(edges)}."
+            )
+        return found
+
+    def table(self) -> pandas.DataFrame:
+        """One row a method."""
+        import pandas
+
+        rows = []
+        for fact in self.facts:
+            rows.append(
+                {
+                    **asdict(fact),
+                    "method": METHODS[fact.method].title,
+                    "rates": ", ".join(f"{rate:g}" for rate in fact.rates),
+                    "learning_rate": f"{fact.learning_rate:g}",
+                    "at_edge": "yes" if fact.at_edge else "no",
+                    "adapted": f"{fact.trainable - fact.head:,}",
+                    "head": f"{fact.head:,}",
+                }
+            )
+        table = pandas.DataFrame(rows).drop(columns="trainable")
+        titles = {
+            "rates": "rates tried",
+            "learning_rate": "rate used",
+            "at_edge": "at the edge",
+            "train_examples": "training examples",
+            "adapted": "trained, head apart",
+        }
+        return table.rename(columns=titles).set_index("method")
+
+    @property
+    def selection(self) -> str:
+        """One sentence on what selected on what."""
+        title = METRICS[self.metric].title.lower()
+        return (
+            f"Learning rates and epochs were chosen by {title} on the validation split; "
+            "the test split was read once, at the end of each run."
+        )
+
+    def __repr__(self) -> str:
+        return "\n".join([self.table().to_string(), self.selection, *self.warnings()])
+
+    def _repr_html_(self) -> str:
+        lines = "".join(f"<p>{line}</p>" for line in (self.selection, *self.warnings()))
+        return self.table().to_html() + lines
+
+
+def method_facts(name: str, runs: Sequence[Run], trials: Trials | None) -> MethodFacts:
+    """Collect what one method was given."""
+    first = runs[0]
+    method = as_method(name, **first.spec.settings)
+    tried = [] if trials is None else trials.of(method)
+    return MethodFacts(
+        method=name,
+        rates=tuple(trial.learning_rate for trial in tried),
+        learning_rate=first.spec.learning_rate,
+        at_edge=trials is not None and trials.best_at_edge(method),
+        seeds=len(runs),
+        epochs=first.spec.epochs,
+        train_examples=first.spec.train_examples,
+        trainable=first.cost.trainable,
+        head=first.cost.head,
+    )
+
+
+def _count(value: object) -> int:
+    return len(value) if isinstance(value, tuple) else int(str(value))

@@ -1,0 +1,140 @@
+"""The machine that a run was made on, and the memory that it took."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+import threading
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+LIBRARIES = ("torch", "transformers", "peft", "accelerate", "timm", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run was made.
+
+    Attributes
+    ----------
+    processor
+        Name of the CPU, or of the accelerator where there is one.
+    cores
+        CPUs that this process may use.
+    threads
+        Threads that torch computes with.
+    memory_bytes
+        Physical memory.
+    system
+        Operating system and architecture.
+    python
+        Python's version.
+    versions
+        Versions of ftkit and of the libraries that decide results.
+    """
+
+    processor: str
+    cores: int
+    threads: int
+    memory_bytes: int
+    system: str
+    python: str
+    versions: dict[str, str]
+
+    @classmethod
+    def this(cls) -> Machine:
+        """Describe the machine that runs this."""
+        import psutil
+        import torch
+
+        return cls(
+            processor=torch.cuda.get_device_name() if torch.cuda.is_available() else processor_name(),
+            cores=usable_cores(),
+            threads=torch.get_num_threads(),
+            memory_bytes=psutil.virtual_memory().total,
+            system=f"{platform.system()} {platform.machine()}",
+            python=platform.python_version(),
+            versions={name: metadata.version(name) for name in ("ftkit", *LIBRARIES)},
+        )
+
+
+def usable_cores() -> int:
+    """Count the CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """Name the CPU as its maker does, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+class MemoryWatch:
+    """Records the highest resident memory of this process while it is open.
+
+    Memory that earlier work left with the allocator is handed back to the system first where that is possible
+    (Linux), so that one run does not pay for another.
+
+    Attributes
+    ----------
+    peak_bytes
+        Highest resident set size seen, in bytes.
+
+    Examples
+    --------
+    >>> with MemoryWatch() as watch:
+    ...     numbers = list(range(1000))
+    >>> watch.peak_bytes > 0
+    True
+    """
+
+    def __init__(self, interval: float = 0.05) -> None:
+        self.interval = interval
+        self.peak_bytes = 0
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> MemoryWatch:
+        release_memory()
+        self._sample()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed.set()
+        self._thread.join()
+        self._sample()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(self.interval):
+            self._sample()
+
+    def _sample(self) -> None:
+        import psutil
+
+        self.peak_bytes = max(self.peak_bytes, psutil.Process().memory_info().rss)
+
+
+def release_memory() -> None:
+    """Collect garbage and give freed memory back to the system where the C library can."""
+    import gc
+
+    gc.collect()
+    if sys.platform == "linux":
+        trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

@@ -1,0 +1,59 @@
+"""From a saved run back to a model that answers, and from what a user gives to what a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ftkit.backbones import load_backbone
+from ftkit.classifier import Classifier
+from ftkit.errors import DataError
+from ftkit.experiments.run import Spec
+from ftkit.methods import Trainable, as_method
+from ftkit.tasks.reading import read_image
+from ftkit.tasks.sound import read_sound
+
+
+def load_model(spec: Spec, classes: int, folder: Path) -> Trainable:
+    """Build the classifier of a run and load what was trained."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        classifier = Classifier(load_backbone(spec.backbone, **spec.backbone_settings), classes)
+        trainable = as_method(spec.method, **spec.settings).apply(classifier)
+    trainable.load(folder)
+    trainable.model.eval()
+    return trainable
+
+
+def read_items(modality: str, items: Sequence[Any]) -> list[Any]:
+    """Read what a user wants classified: texts, or files, or arrays that are passed on as they are.
+
+    Raises
+    ------
+    DataError
+        If there is nothing, a text comes alone instead of in a list, or an item is of the wrong kind.
+    """
+    if isinstance(items, str | Path):
+        raise DataError(f"predict takes a list of items; put the one you have into a list: predict([{str(items)!r}]).")
+    if not len(items):
+        raise DataError("predict got an empty list; give at least one item.")
+    return [_read_item(modality, item) for item in items]
+
+
+def _read_item(modality: str, item: Any) -> Any:
+    if modality == "text":
+        if not isinstance(item, str):
+            raise DataError(f"This run classifies texts; {item!r} is a {type(item).__name__}. Give strings.")
+        return item
+    if isinstance(item, np.ndarray):
+        return item
+    if not isinstance(item, str | Path):
+        raise DataError(f"This run classifies files ({modality}); {item!r} is a {type(item).__name__}. Give paths.")
+    path = Path(item)
+    if not path.is_file():
+        raise DataError(f"There is no file {item}. Give the path of a file that exists.")
+    return read_image(path) if modality == "image" else read_sound(path)

@@ -1,0 +1,85 @@
+"""`Run.predict` on texts, pictures and recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from ftkit import load_run
+from ftkit.errors import DataError
+from ftkit.tasks import Task
+
+SCRATCH = 1e-5  # stored probabilities are rounded to five places
+
+
+def test_texts_get_the_answers_of_the_test(cell: Callable[..., Any], tiny_task: Callable[[str], Task]):
+    run = load_run(cell("lora", "text").folder)
+    answers = run.predict(tiny_task("text").test.items)
+    np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities, atol=SCRATCH)
+    assert answers.labels == [run.label_names[index] for index in run.predictions.predicted]
+    assert answers.label_names == ("rotten", "fresh")
+
+
+def test_a_picture_file_gets_the_answer_of_the_test(
+    cell: Callable[..., Any], tiny_task: Callable[[str], Task], tmp_path: Path
+):
+    run = load_run(cell("full", "image").folder)
+    path = tmp_path / "cell.png"
+    Image.fromarray(tiny_task("image").test.items[1]).save(path)
+    answers = run.predict([path, str(path)])
+    np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities[[1, 1]], atol=SCRATCH)
+
+
+def test_a_recording_gets_the_answer_of_the_test(
+    cell: Callable[..., Any], tiny_task: Callable[[str], Task], tmp_path: Path
+):
+    run = load_run(cell("adapter", "audio").folder)
+    path = tmp_path / "digit.wav"
+    soundfile.write(path, tiny_task("audio").test.items[3], 16_000, subtype="FLOAT")
+    np.testing.assert_allclose(run.predict([path]).probabilities, run.predictions.probabilities[[3]], atol=SCRATCH)
+
+
+@pytest.mark.parametrize("modality", ["image", "audio"])
+def test_arrays_are_taken_as_they_are(modality: str, cell: Callable[..., Any], tiny_task: Callable[[str], Task]):
+    run = load_run(cell("linear-probe", modality).folder)
+    answers = run.predict(tiny_task(modality).test.items[:2])
+    np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities[:2], atol=SCRATCH)
+
+
+def test_answers_are_shown_one_a_line(cell: Callable[..., Any]):
+    answers = load_run(cell("linear-probe", "text").folder).predict(["A fine film.", "Dull."])
+    lines = repr(answers).splitlines()
+    assert len(lines) == 2
+    assert lines[0] == f"{answers.labels[0]} ({answers.probabilities[0].max():.0%})"
+
+
+@pytest.mark.parametrize(
+    ("modality", "items", "message"),
+    [
+        ("text", "A fine film.", r"put the one you have into a list: predict\(\['A fine film\.'\]\)"),
+        ("text", [], "empty list"),
+        ("text", ["Fine.", 3], "3 is a int. Give strings"),
+        ("image", ["missing.png"], r"no file missing\.png"),
+        ("image", Path("cell.png"), "into a list"),
+        ("image", [3.5], "Give paths"),
+        ("audio", ["missing.wav"], r"no file missing\.wav"),
+    ],
+)
+def test_items_of_the_wrong_kind_are_named(cell: Callable[..., Any], modality: str, items: Any, message: str):
+    run = load_run(cell("linear-probe", modality).folder)
+    with pytest.raises(DataError, match=message):
+        run.predict(items)
+
+
+@pytest.mark.parametrize(("modality", "name"), [("image", "notes.png"), ("audio", "notes.wav")])
+def test_a_file_that_cannot_be_read_is_named(cell: Callable[..., Any], tmp_path: Path, modality: str, name: str):
+    path = tmp_path / name
+    path.write_text("no picture and no sound")
+    with pytest.raises(DataError, match=name):
+        load_run(cell("linear-probe", modality).folder).predict([path])

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ftkit import Comparison, LinearProbe, LoRA, Run, compare, load_run
+from ftkit.errors import DataError, FtkitError, UnknownNameError
+from ftkit.experiments.trials import Trials
+from ftkit.tasks import Task
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_a_comparison_saves_its_runs_trials_and_baselines(
+    first_comparison: Comparison, own_reviews: Task, runs_of_own_reviews: Path
+):
+    assert [run.spec.seed for run in first_comparison.runs] == [0, 1]
+    assert own_reviews.name == "forty-reviews"
+    for run in first_comparison.runs:
+        assert load_run(runs_of_own_reviews / run.spec.folder_name).to_dict() == run.to_dict()
+    trials = Trials.load(runs_of_own_reviews / "forty-reviews" / "trials.json")
+    assert trials == first_comparison.trials
+    assert [line.name for line in first_comparison.baselines] == ["majority", "tfidf-logistic"]
+
+
+def test_the_rate_is_the_best_of_the_trials(first_comparison: Comparison):
+    assert first_comparison.trials is not None
+    tried = first_comparison.trials.trials
+    assert len(tried) == 2
+    best = max(tried, key=lambda trial: (trial.validation_score, -trial.validation_loss))
+    assert {run.spec.learning_rate for run in first_comparison.runs} == {best.learning_rate}
+
+
+def test_a_second_comparison_trains_only_what_is_missing(
+    first_comparison: Comparison, own_reviews: Task, runs_of_own_reviews: Path
+):
+    before = files(runs_of_own_reviews)
+    board = compare(
+        own_reviews,
+        ["lora", "linear-probe"],
+        epochs=1,
+        trials=2,
+        folder=runs_of_own_reviews,
+        progress=False,
+    )
+    after = files(runs_of_own_reviews)
+    assert board.runs[0].to_dict() == first_comparison.runs[0].to_dict()
+    assert [run.spec.method for run in board.runs] == ["linear-probe", "lora"]
+    trials = "forty-reviews/trials.json"
+    assert {name: time for name, time in after.items() if name in before and name != trials} == {
+        name: time for name, time in before.items() if name != trials
+    }
+    assert {name.split("/")[1].partition("-seed")[0] for name in set(after) - set(before)} == {"lora"}
+    assert board.trials is not None
+    assert [len(board.trials.of(method)) for method in (LinearProbe(), LoRA())] == [2, 2]
+    assert board.trials.trials[:2] == first_comparison.trials.trials
+    again = compare(
+        own_reviews, ["lora", "linear-probe"], epochs=1, trials=2, folder=runs_of_own_reviews, progress=False
+    )
+    assert files(runs_of_own_reviews) == after
+    assert [run.to_dict() for run in again.runs] == [run.to_dict() for run in board.runs]
+
+
+def test_an_interrupted_comparison_goes_on_where_it_stopped(
+    first_comparison: Comparison, own_reviews: Task, tmp_path: Path
+):
+    first_comparison.trials.save(tmp_path / "forty-reviews" / "trials.json")
+
+    def stop(run: Run) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(
+            own_reviews,
+            ["linear-probe"],
+            seeds=[4, 5],
+            epochs=1,
+            trials=2,
+            folder=tmp_path,
+            progress=False,
+            on_run=stop,
+        )
+    kept = list(tmp_path.rglob("run.json"))
+    assert [json.loads(path.read_text())["spec"]["seed"] for path in kept] == [4]
+    written = kept[0].stat().st_mtime_ns
+    seen: list[int] = []
+    board = compare(
+        own_reviews,
+        ["linear-probe"],
+        seeds=[4, 5],
+        epochs=1,
+        trials=2,
+        folder=tmp_path,
+        progress=False,
+        on_run=lambda run: seen.append(run.spec.seed),
+    )
+    assert seen == [run.spec.seed for run in board.runs] == [4, 5]
+    assert kept[0].stat().st_mtime_ns == written
+
+
+def test_a_run_of_a_comparison_answers_from_its_folder(first_comparison: Comparison):
+    run = first_comparison.runs[0]
+    assert run.trainable is None
+    assert run.predict(["A moving, funny and beautiful film."]).labels[0] in ("fresh", "rotten")
+    run.release()
+
+
+def test_the_table_has_a_row_a_method(first_comparison: Comparison):
+    table = first_comparison.table()
+    assert list(table.index) == ["Linear probe"]
+    row = table.loc["Linear probe"]
+    assert row["seeds"] == 2
+    assert row["trained"] == "770"
+    assert row["of all"] == "0.00%"
+    assert row["Accuracy"] == str(first_comparison.score("linear-probe"))
+    assert "Linear probe" in repr(first_comparison)
+
+
+def test_the_score_of_a_method_is_the_mean_over_its_seeds(first_comparison: Comparison):
+    each = [run.score.value for run in first_comparison.runs]
+    assert first_comparison.score("linear-probe").value == pytest.approx(np.mean(each))
+
+
+def test_baselines_are_scored_on_the_same_test(first_comparison: Comparison, own_reviews: Task):
+    table = first_comparison.baseline_table()
+    assert list(table.index) == [line.title for line in first_comparison.baselines]
+    assert first_comparison.baselines[0].scores["accuracy"].n == len(own_reviews.test)
+    majority = np.bincount(own_reviews.test.labels).max() / len(own_reviews.test)
+    assert first_comparison.baselines[0].scores["accuracy"].value <= majority
+
+
+def test_a_notebook_shows_scores_and_baselines(first_comparison: Comparison):
+    page = first_comparison._repr_html_()
+    assert page.count("<table") == 2
+    assert "Linear probe" in page
+    assert all(line.title in page for line in first_comparison.baselines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"methods": ["lora", "lorra"]}, UnknownNameError, "Did you mean 'lora'"),
+        ({"methods": []}, FtkitError, "at least one method"),
+        ({"methods": ["full"], "seeds": 0}, FtkitError, "at least one seed"),
+        ({"methods": ["lora", LoRA(rank=2)]}, FtkitError, "'lora' comes twice"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_any_work(
+    own_reviews: Task, tmp_path: Path, arguments: dict, error: type[FtkitError], message: str
+):
+    with pytest.raises(error, match=message):
+        compare(own_reviews, folder=tmp_path / "runs", progress=False, **arguments)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_runs_on_different_test_items_are_not_compared(first_comparison: Comparison):
+    first, second = first_comparison.runs
+    names = [f"other {name}" for name in second.predictions.identifiers]
+    other = replace(second, predictions=replace(second.predictions, identifiers=names))
+    with pytest.raises(DataError, match="tested on different items"):
+        replace(first_comparison, runs=[first, other]).score("linear-probe")
+
+
+# ------------------------------------------------------------------------------------------------ fairness
+
+
+def test_the_ledger_says_what_each_method_was_given(first_comparison: Comparison):
+    fairness = first_comparison.fairness()
+    fact = fairness.facts[0]
+    assert fact.method == "linear-probe"
+    assert len(fact.rates) == 2
+    assert fact.learning_rate in fact.rates
+    assert (fact.seeds, fact.epochs, fact.train_examples, fact.trainable, fact.head) == (2, 1, 24, 770, 770)
+    assert fairness.table().loc["Linear probe", "trained, head apart"] == "0"
+    assert "validation split" in fairness.selection
+    assert fairness.selection in repr(fairness)
+
+
+def test_a_best_rate_at_the_edge_is_warned_of(first_comparison: Comparison):
+    warnings = first_comparison.fairness().warnings()  # of two rates, either is an edge
+    assert any("edge of the range tried" in line and "linear-probe" in line for line in warnings)
+
+
+@pytest.fixture
+def two_methods(first_comparison: Comparison, cell: Callable) -> Comparison:
+    other = first_comparison.runs[0]
+    lora = replace(other, spec=replace(other.spec, method="lora", settings=LoRA().settings))
+    return replace(first_comparison, runs=[*first_comparison.runs, lora])
+
+
+def test_unequal_seeds_and_trials_are_warned_of(two_methods: Comparison):
+    warnings = two_methods.fairness().warnings()
+    assert "Unequal number of seeds: linear-probe 2, lora 1." in warnings
+    assert "Unequal number of learning rates: linear-probe 2, lora 0." in warnings
+    assert "Learning rate not among the recorded trials: lora." in warnings
+
+
+def test_equal_treatment_needs_no_such_warning(first_comparison: Comparison):
+    assert not any("Unequal" in line for line in first_comparison.fairness().warnings())
+
+
+def test_unequal_data_and_epochs_are_warned_of(two_methods: Comparison):
+    *probes, lora = two_methods.runs
+    longer = replace(lora, spec=replace(lora.spec, epochs=9, train_examples=1000))
+    warnings = replace(two_methods, runs=[*probes, longer]).fairness().warnings()
+    assert "Unequal number of epochs: linear-probe 1, lora 9." in warnings
+    assert "The methods trained on different numbers of examples." in warnings

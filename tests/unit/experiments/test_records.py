@@ -1,0 +1,169 @@
+"""Trials of learning rates, sweeps over depth, and the watch on memory."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from ftkit.errors import FtkitError
+from ftkit.experiments.depth import DepthSweep, sweep_depth
+from ftkit.experiments.machine import Machine, MemoryWatch
+from ftkit.experiments.trials import Trial, Trials, evidence_path, read_trials
+from ftkit.experiments.tuning import rate_grid, tune
+from ftkit.methods import METHODS, LinearProbe, LoRA, as_method
+from ftkit.tasks import TASKS, Task
+
+MEGABYTE = 1_000_000
+
+
+def trial(rate: float, score: float, loss: float, method: str = "lora", **settings: object) -> Trial:
+    return Trial(
+        method=method,
+        settings=settings or as_method(method).settings,
+        learning_rate=rate,
+        epochs=3,
+        seed=0,
+        precision="float32",
+        train_examples=100,
+        metric="accuracy",
+        validation_score=score,
+        validation_loss=loss,
+        best_epoch=2,
+        seconds=1.0,
+        processor="processor",
+        created="2026-11-22T00:00:00+00:00",
+    )
+
+
+def trials(*made: Trial) -> Trials:
+    return Trials("reviews", "0" * 64, made)
+
+
+def test_the_best_trial_has_the_highest_score():
+    assert trials(trial(1e-3, 0.8, 0.1), trial(3e-3, 0.9, 0.9)).best(LoRA()) == trial(3e-3, 0.9, 0.9)
+
+
+def test_equal_scores_are_decided_by_the_lower_loss():
+    assert (
+        trials(trial(1e-3, 0.9, 0.4), trial(3e-3, 0.9, 0.3), trial(1e-2, 0.9, 0.5)).best(LoRA()).learning_rate == 3e-3
+    )
+
+
+def test_trials_of_other_settings_do_not_count():
+    made = trials(trial(1e-3, 0.9, 0.4, rank=2, alpha=16, dropout=0.0), trial(1e-2, 0.9, 0.1, method="adapter"))
+    assert made.best(LoRA()) is None
+    assert made.best(LoRA(rank=2)).learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(("best", "at_edge"), [(1e-3, True), (3e-3, False), (1e-2, True)])
+def test_a_best_rate_at_an_edge_is_known_as_such(best: float, at_edge: bool):
+    made = trials(*(trial(rate, 0.9 if rate == best else 0.5, 0.3) for rate in (1e-2, 1e-3, 3e-3)))
+    assert made.best_at_edge(LoRA()) is at_edge
+
+
+def test_trials_survive_their_file(tmp_path: Path):
+    made = trials(trial(1e-3, 0.9, 0.4), trial(3e-3, 0.9, 0.3))
+    made.save(tmp_path / "trials.json")
+    assert Trials.load(tmp_path / "trials.json") == made
+
+
+def test_trials_on_other_data_are_not_used(tmp_path: Path, tiny_task: Callable[[str], Task]):
+    task = tiny_task("text")
+    trials(trial(1e-3, 0.9, 0.4)).save(tmp_path / "trials.json")
+    assert read_trials(tmp_path / "trials.json", task) == Trials(task.name, task.fingerprint)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_a_grid_of_rates_holds_the_typical_one_and_its_neighbours(count: int):
+    for name in METHODS:
+        method = as_method(name)
+        grid = rate_grid(method, count)
+        assert len(set(grid)) == count
+        assert method.typical_rate in grid
+        assert set(rate_grid(method, count - 1) if count > 1 else []) < set(grid)
+        assert np.allclose(np.diff(np.log10(grid)), 0.5, atol=0.02)
+
+
+def test_no_trial_at_all_is_refused():
+    with pytest.raises(FtkitError, match="trials = 0"):
+        rate_grid(LoRA(), 0)
+
+
+def test_a_stopped_search_goes_on_where_it_stopped(tiny_task: Callable[[str], Task], tmp_path: Path):
+    task, path = tiny_task("text"), tmp_path / "trials.json"
+    made: list[float] = []
+
+    def stop(done: Trial) -> None:
+        made.append(done.learning_rate)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(task, ["linear-probe"], path, trials=2, epochs=1, on_trial=stop)
+    kept = Trials.load(path)
+    assert len(kept.trials) == 1
+    whole = tune(
+        task, ["linear-probe"], path, trials=2, epochs=1, on_trial=lambda done: made.append(done.learning_rate)
+    )
+    assert whole.trials[0] == kept.trials[0]
+    assert made == rate_grid(LinearProbe(), 2)
+
+
+def test_the_recorded_trials_are_as_many_for_every_method():
+    recorded = [Trials.load(path) for path in map(evidence_path, TASKS) if path.is_file()]
+    assert recorded
+    for task in recorded:
+        counts = {name: len(task.of(as_method(name))) for name in METHODS}
+        assert min(counts.values()) >= 3, (task.task, counts)
+        assert len(set(counts.values())) == 1, (task.task, counts)
+
+
+# ------------------------------------------------------------------------------------------------ depth
+
+
+def test_a_sweep_trains_every_depth_and_survives_its_file(tiny_task: Callable[[str], Task], tmp_path: Path):
+    task = tiny_task("audio")
+    small = replace(task, train=task.train.take(range(0, len(task.train), 2)))
+    seen: list[int] = []
+    sweep = sweep_depth(small, on_point=lambda point: seen.append(point.blocks))
+    assert seen == [point.blocks for point in sweep.points] == [0, 1, 2, 3, 4]
+    sizes = [point.trainable for point in sweep.points]
+    assert sizes == sorted(set(sizes))
+    assert sizes[0] == 384 * 10 + 10
+    assert sweep.block_names == ("layer 1", "layer 2", "layer 3", "layer 4")
+    sweep.save(tmp_path / "sweep.json")
+    assert DepthSweep.load(tmp_path / "sweep.json") == sweep
+    assert json.loads((tmp_path / "sweep.json").read_text())["task"] == "spoken-digits"
+
+
+# ------------------------------------------------------------------------------------------------ machine
+
+
+def test_the_watch_sees_memory_that_came_and_went():
+    with MemoryWatch(interval=0.01) as watch:
+        before = watch.peak_bytes
+        numbers = np.ones(25 * MEGABYTE)  # 200 MB
+        time.sleep(0.2)
+        del numbers
+    assert watch.peak_bytes - before > 190 * MEGABYTE
+    assert watch.peak_bytes < before + 400 * MEGABYTE
+
+
+def test_an_idle_watch_sees_no_more_than_the_process_has():
+    with MemoryWatch() as watch:
+        resident = psutil.Process().memory_info().rss
+    assert watch.peak_bytes == pytest.approx(resident, rel=0.1)
+
+
+def test_the_machine_describes_itself():
+    machine = Machine.this()
+    assert machine.memory_bytes == psutil.virtual_memory().total
+    assert machine.cores >= 1
+    assert set(machine.versions) >= {"ftkit", "torch", "transformers", "peft"}
+    assert machine.processor
