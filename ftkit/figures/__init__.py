@@ -1,0 +1,78 @@
+"""Figures of runs and comparisons: each draws only numbers that a run or a comparison holds.
+
+Every function returns a matplotlib figure that carries a description in words (`figure.ftkit_alt`), made from the same
+numbers, for readers who do not see it. A method has one colour and one marker in all figures.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ftkit.figures.answers import by_group, confusion
+    from ftkit.figures.comparisons import scores, trade_off
+    from ftkit.figures.curves import depth_sweep, learning_curves
+    from ftkit.figures.display import DescribedFigure, Html, as_html, as_png, show
+    from ftkit.figures.examples import audio_players, examples_audio, examples_images, examples_text
+    from ftkit.figures.style import METHOD_STYLES, MethodStyle, method_style, style
+
+_MODULES = {
+    "METHOD_STYLES": "style",
+    "MethodStyle": "style",
+    "method_style": "style",
+    "style": "style",
+    "DescribedFigure": "display",
+    "Html": "display",
+    "as_html": "display",
+    "as_png": "display",
+    "show": "display",
+    "depth_sweep": "curves",
+    "learning_curves": "curves",
+    "scores": "comparisons",
+    "trade_off": "comparisons",
+    "by_group": "answers",
+    "confusion": "answers",
+    "audio_players": "examples",
+    "examples_audio": "examples",
+    "examples_images": "examples",
+    "examples_text": "examples",
+}
+
+__all__ = [
+    "METHOD_STYLES",
+    "DescribedFigure",
+    "Html",
+    "MethodStyle",
+    "as_html",
+    "as_png",
+    "audio_players",
+    "by_group",
+    "confusion",
+    "depth_sweep",
+    "examples_audio",
+    "examples_images",
+    "examples_text",
+    "learning_curves",
+    "method_style",
+    "scores",
+    "show",
+    "style",
+    "trade_off",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # matplotlib loads with the first figure, not with the package.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_MODULES[name]}")
+    # `style` is both a module and a function in it; binding each name once makes the function win.
+    for public, owner in _MODULES.items():
+        if owner == _MODULES[name]:
+            globals()[public] = getattr(module, public)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,281 @@
+"""Methods side by side: their scores, and what these cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from ftkit.errors import DataError, UnknownNameError
+from ftkit.evaluation import Score, find_metric
+from ftkit.figures.display import DescribedFigure, new_figure
+from ftkit.figures.labels import LabelledPoint, label_points
+from ftkit.figures.style import GREY, MethodStyle, method_style, style
+
+if TYPE_CHECKING:
+    from ftkit.experiments.comparison import Comparison
+    from ftkit.experiments.run import Run
+
+
+def scores(comparison: Comparison, metric: str | None = None) -> DescribedFigure:
+    """Draw the test score of each method with its 95 % interval, each seed as a dot, and the baselines as lines.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        The runs to compare.
+    metric : str, optional
+        Name of the metric, by default the comparison's own.
+
+    Returns
+    -------
+    DescribedFigure
+
+    Raises
+    ------
+    DataError
+        If there is no run.
+    UnknownNameError
+        If the runs hold no such metric.
+    """
+    measure = find_metric(comparison.metric if metric is None else metric)
+    methods = _summaries(comparison, measure.name)
+    with style():
+        figure = new_figure(height=1.9 + 0.42 * len(methods))
+        axes = figure.subplots()
+        for row, method in enumerate(methods):
+            _draw_method(axes, row, method)
+        lines = [
+            (f"{baseline.title} {100 * baseline.scores[measure.name].value:.1f} %", baseline.scores[measure.name].value)
+            for baseline in comparison.baselines
+        ]
+        chance = measure.chance(len(comparison.runs[0].label_names))
+        lines.append((f"Chance {100 * chance:.1f} %", chance))
+        for (label, value), dashes in zip(lines, _dashes(len(lines)), strict=True):
+            axes.axvline(100 * value, color=GREY, linewidth=1.4, linestyle=dashes, label=label, zorder=1)
+        axes.set_yticks(range(len(methods)), [method.look.title for method in methods], fontsize=10)
+        axes.set_ylim(len(methods) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(f"{measure.title} on the test set, {measure.unit}\n({_key(methods)})")
+        axes.set_title(_title(comparison, f"{measure.title} by method"))
+        axes.grid(axis="x")
+        axes.margins(x=0.04)
+        _keep_below_hundred(axes)
+        figure.legend(loc="outside lower center", ncols=min(3, len(lines)), handlelength=3)
+        figure.describe(
+            _title(comparison, f"{measure.title} on the test set by method"),
+            _told(methods),
+            f"For comparison: {'; '.join(label for label, _ in lines)}.",
+        )
+    return figure
+
+
+def trade_off(
+    comparison: Comparison,
+    cost: Literal["trainable", "seconds", "memory", "saved"] = "trainable",
+    metric: str | None = None,
+) -> DescribedFigure:
+    """Draw the test score of each method against what it costs, with the Pareto front.
+
+    No method on the front (the stepped line) is beaten by one that is both cheaper and better.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        The runs to compare.
+    cost : {"trainable", "seconds", "memory", "saved"}, default "trainable"
+        Trained parameters, training time, peak memory, or size of the saved file; the mean over seeds.
+    metric : str, optional
+        Name of the metric, by default the comparison's own.
+
+    Returns
+    -------
+    DescribedFigure
+
+    Raises
+    ------
+    DataError
+        If there is no run.
+    UnknownNameError
+        If there is no such cost, or the runs hold no such metric.
+    """
+    if cost not in _COSTS:
+        raise UnknownNameError("cost", cost, list(_COSTS))
+    price = _COSTS[cost]
+    measure = find_metric(comparison.metric if metric is None else metric)
+    methods = _summaries(comparison, measure.name)
+    spent = [float(np.mean([price.of(run) for run in method.runs])) for method in methods]
+    with style():
+        figure = new_figure(height=4.6)
+        axes = figure.subplots()
+        if price.logarithmic:
+            axes.set_xscale("log")
+        values = [100 * method.score.value for method in methods]
+        front = _front(spent, values)
+        steps = [(spent[index], values[index]) for index in front]
+        steps.append((max(spent), steps[-1][1]))
+        axes.step(*zip(*steps, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1, label=_FRONT)
+        for x, method in zip(spent, methods, strict=True):
+            _draw_point(axes, x, method)
+        axes.set_xlabel(price.title + (" (logarithmic)" if price.logarithmic else ""))
+        axes.set_ylabel(f"{measure.title} on the test set, {measure.unit}")
+        axes.set_title(_title(comparison, f"{measure.title} against {price.short}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _compact(value)))
+        axes.margins(x=0.12, y=0.1)
+        if not price.logarithmic:
+            axes.set_xlim(left=0)
+        axes.grid(axis="both")
+        figure.legend(loc="outside lower center")
+        points = [_labelled(x, method) for x, method in zip(spent, methods, strict=True)]
+        label_points(figure, axes, points, steps)
+        figure.describe(
+            _title(comparison, f"{measure.title} on the test set against {price.short}"),
+            *(
+                f"{method.look.title}: {_compact(x)}{price.unit}, {method.score}."
+                for x, method in zip(spent, methods, strict=True)
+            ),
+            "On the Pareto front: " + ", ".join(methods[index].look.title for index in front) + ".",
+        )
+    return figure
+
+
+_FRONT = "Pareto front: no method is both cheaper and better"
+
+
+@dataclass(frozen=True)
+class _Method:
+    look: MethodStyle
+    runs: Sequence[Run]
+    seeds: Sequence[float]
+    score: Score
+
+
+@dataclass(frozen=True)
+class _Cost:
+    title: str
+    short: str
+    unit: str
+    logarithmic: bool
+    of: Callable[[Run], float]
+
+
+_COSTS = {
+    "trainable": _Cost("Trained parameters", "trained parameters", "", True, lambda run: run.cost.trainable),
+    "seconds": _Cost("Training time, seconds", "training time", " s", False, lambda run: run.cost.seconds),
+    "memory": _Cost("Peak memory, MB", "peak memory", " MB", False, lambda run: run.cost.peak_memory_bytes / 1e6),
+    "saved": _Cost("Saved file, MB", "size of the saved file", " MB", True, lambda run: run.cost.saved_bytes / 1e6),
+}
+
+
+def _summaries(comparison: Comparison, metric: str) -> list[_Method]:
+    if not comparison.runs:
+        raise DataError(f"the comparison on {comparison.task_name!r} holds no run; compare at least one method")
+    for run in comparison.runs:
+        if metric not in run.scores:
+            raise UnknownNameError("metric", metric, list(run.scores))
+    return [
+        _Method(method_style(name), runs, [run.scores[metric].value for run in runs], comparison.score(name, metric))
+        for name, runs in comparison.by_method().items()
+    ]
+
+
+def _title(comparison: Comparison, text: str) -> str:
+    return f"{text}: {comparison.title}"
+
+
+def _draw_method(axes: Axes, row: int, method: _Method) -> None:
+    score, look = method.score, method.look
+    axes.plot(
+        [100 * score.low, 100 * score.high],
+        [row, row],
+        color=look.colour,
+        linewidth=5,
+        alpha=0.35,
+        zorder=2,
+        solid_capstyle="butt",
+    )
+    seeds = method.seeds if len(method.seeds) > 1 else []
+    for value, offset in zip(seeds, 0.22 * np.linspace(-1, 1, len(seeds)), strict=True):
+        axes.plot(100 * value, row + offset, ".", color=look.colour, alpha=0.6, markersize=7, zorder=3)
+    axes.plot(
+        100 * score.value,
+        row,
+        look.marker,
+        color=look.colour,
+        markersize=9,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        zorder=4,
+    )
+    axes.text(
+        1.015,
+        row,
+        f"{100 * score.value:.1f}  ({100 * score.low:.1f} to {100 * score.high:.1f})",
+        va="center",
+        fontsize=9,
+        transform=axes.get_yaxis_transform(),
+    )
+
+
+def _dashes(number: int) -> list[str | tuple[int, tuple[int, ...]]]:
+    known: list[str | tuple[int, tuple[int, ...]]] = ["--", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3))]
+    return [known[index % len(known)] for index in range(number - 1)] + [":"]
+
+
+def _keep_below_hundred(axes: Axes) -> None:
+    left, right = axes.get_xlim()
+    axes.set_xlim(max(0, left), min(100.8, right))
+
+
+def _key(methods: Sequence[_Method]) -> str:
+    several = any(len(method.runs) > 1 for method in methods)
+    return f"{'dots: single seeds, marker: their mean, ' if several else ''}bar: 95 % interval over test items"
+
+
+def _told(methods: Sequence[_Method]) -> str:
+    return "Score and 95 % interval: " + "; ".join(f"{each.look.title} {each.score}" for each in methods) + "."
+
+
+def _draw_point(axes: Axes, x: float, method: _Method) -> None:
+    score = method.score
+    ends = [[100 * (score.value - score.low)], [100 * (score.high - score.value)]]
+    axes.errorbar(
+        [x],
+        [100 * score.value],
+        ends,
+        fmt=method.look.marker,
+        color=method.look.colour,
+        markersize=9,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        capsize=3,
+        capthick=1.4,
+        elinewidth=1.4,
+        zorder=3,
+    )
+
+
+def _front(spent: Sequence[float], values: Sequence[float]) -> list[int]:
+    """Return the positions that no other one beats, from the cheapest to the best."""
+    front: list[int] = []
+    for index in sorted(range(len(spent)), key=lambda index: (spent[index], -values[index])):
+        if not front or values[index] > values[front[-1]]:
+            front.append(index)
+    return front
+
+
+def _labelled(x: float, method: _Method) -> LabelledPoint:
+    score = method.score
+    return LabelledPoint(x, 100 * score.value, 100 * score.low, 100 * score.high, method.look.title)
+
+
+def _compact(value: float) -> str:
+    """Return a number in at most a few characters: 950, 1.2 k, 23 M."""
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"

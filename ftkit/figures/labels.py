@@ -1,0 +1,129 @@
+"""Labels beside points that cover neither each other nor what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+
+from ftkit.figures.display import DescribedFigure
+from ftkit.figures.style import GREY
+
+
+@dataclass(frozen=True)
+class LabelledPoint:
+    """A point with a vertical interval and a text to write beside it, in the units of the axes."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    text: str
+
+
+@dataclass(frozen=True)
+class _Place:
+    right: float
+    up: float
+    horizontal: str
+    vertical: str
+
+
+def label_points(
+    figure: DescribedFigure, axes: Axes, points: Sequence[LabelledPoint], steps: Sequence[tuple[float, float]]
+) -> None:
+    """Write each point's text at the first place around it that is free, or at the least covered one.
+
+    Parameters
+    ----------
+    figure, axes
+        Where the points are drawn; call this last, when nothing else will move.
+    points
+        The points with their texts.
+    steps
+        The points of a line stepped to the right and then up, which labels keep clear of, in the units of the axes.
+    """
+    figure.settle()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    frame = axes.get_window_extent(renderer)
+    taken = [box for point in points for box in _boxes_of_point(axes, point)] + _boxes_of_steps(axes, steps)
+    for point in points:
+        tried = [_annotated(axes, point, place) for place in _places(axes, point, figure.dpi)]
+        boxes = []
+        for annotation in tried:
+            annotation.update_positions(renderer)
+            # The text alone: an annotation's own extent would include its pointer.
+            boxes.append(Text.get_window_extent(annotation, renderer).padded(2))
+        best = int(np.argmin([_covered(box, taken) + _outside(box, frame) for box in boxes]))
+        taken.append(boxes[best])
+        for annotation in tried[:best] + tried[best + 1 :]:
+            annotation.remove()
+
+
+def _places(axes: Axes, point: LabelledPoint, dpi: float) -> Iterator[_Place]:
+    """Yield places around a point, in typographic points from it, the plainest first."""
+    low, middle, high = axes.transData.transform([(point.x, end) for end in (point.low, point.y, point.high)])[:, 1]
+    above, below = (high - middle) * 72 / dpi + 3, (low - middle) * 72 / dpi - 3
+    for right, horizontal in ((8, "left"), (-8, "right")):
+        yield _Place(right, 0, horizontal, "center")
+    for right, horizontal in ((0, "center"), (8, "left"), (-8, "right")):
+        yield _Place(right, above, horizontal, "bottom")
+        yield _Place(right, below, horizontal, "top")
+        if right:
+            yield _Place(right, 8, horizontal, "bottom")
+            yield _Place(right, -8, horizontal, "top")
+    for farther in (14, 28, 42):
+        for right, horizontal in ((0, "center"), (14, "left"), (-14, "right")):
+            yield _Place(right, above + farther, horizontal, "bottom")
+            yield _Place(right, below - farther, horizontal, "top")
+
+
+def _annotated(axes: Axes, point: LabelledPoint, place: _Place) -> Annotation:
+    far = abs(place.up) > 20
+    annotation = axes.annotate(
+        point.text,
+        (point.x, point.y),
+        (place.right, place.up),
+        textcoords="offset points",
+        ha=place.horizontal,
+        va=place.vertical,
+        fontsize=9,
+        arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkB": 6} if far else None,
+    )
+    # A label must not push the axes to another place after it has been set.
+    annotation.set_in_layout(False)
+    return annotation
+
+
+def _boxes_of_point(axes: Axes, point: LabelledPoint) -> list[Bbox]:
+    ends = axes.transData.transform([(point.x, point.low), (point.x, point.y), (point.x, point.high)])
+    (x, low), (_, middle), (_, high) = ends
+    return [
+        Bbox.from_extents(x - 3, low, x + 3, high),
+        Bbox.from_extents(x - 7, middle - 7, x + 7, middle + 7),
+    ]
+
+
+def _boxes_of_steps(axes: Axes, steps: Sequence[tuple[float, float]]) -> list[Bbox]:
+    pixels = axes.transData.transform(steps)
+    corners: list[NDArray[np.float64]] = [pixels[0]]
+    for start, end in pairwise(pixels):
+        corners += [np.array([end[0], start[1]]), end]
+    segments = [Bbox([np.minimum(start, end), np.maximum(start, end)]) for start, end in pairwise(corners)]
+    return [segment.padded(2) for segment in segments]
+
+
+def _covered(box: Bbox, others: Sequence[Bbox]) -> float:
+    shared = [Bbox.intersection(box, other) for other in others]
+    return sum(each.width * each.height for each in shared if each is not None)
+
+
+def _outside(box: Bbox, frame: Bbox) -> float:
+    shared = Bbox.intersection(box, frame)
+    return box.width * box.height - (0 if shared is None else shared.width * shared.height)

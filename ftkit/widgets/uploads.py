@@ -1,0 +1,85 @@
+"""Files that a learner uploads in the browser, and task items as files that a browser shows or plays."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftkit.errors import DataError
+
+__all__ = ["LARGEST_UPLOAD", "as_png", "as_wave", "read_upload"]
+
+LARGEST_UPLOAD = 20_000_000
+"""Bytes of the largest file that is read: a photograph or a minute of sound, no film."""
+
+_SAMPLE_RATE = 16_000
+
+
+def read_upload(modality: str, name: str, content: bytes) -> np.ndarray:
+    """Read an uploaded picture or recording as a task holds it.
+
+    Parameters
+    ----------
+    modality
+        ``"image"`` or ``"audio"``.
+    name
+        The file's name; only its ending is used.
+    content
+        The file's bytes.
+
+    Returns
+    -------
+    numpy.ndarray
+        A picture (height, width, 3) of uint8, or mono sound at 16 kHz, float32.
+
+    Raises
+    ------
+    DataError
+        If the file is empty, larger than `LARGEST_UPLOAD`, or no picture or recording.
+    """
+    from ftkit.experiments.rebuilding import read_items
+
+    if not content:
+        raise DataError(f"{name} is empty. Choose another file.")
+    if len(content) > LARGEST_UPLOAD:
+        size, most = len(content) / 1e6, LARGEST_UPLOAD / 1e6
+        raise DataError(f"{name} has {size:.0f} MB; files up to {most:.0f} MB are read. Choose a smaller one.")
+    with tempfile.TemporaryDirectory(prefix="ftkit-upload-") as folder:
+        # A name of our own, with the ending alone: what comes from a browser is no path of ours.
+        path = Path(folder) / f"upload{Path(name).suffix[:8]}"
+        path.write_bytes(content)
+        try:
+            return read_items(modality, [path])[0]
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), name)) from None
+
+
+def as_png(picture: np.ndarray) -> bytes:
+    """Return a picture (height, width, 3) of uint8 as a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def as_wave(recording: Any) -> bytes:
+    """Return mono sound at 16 kHz in -1..1 as a WAV file of 16 bits.
+
+    Examples
+    --------
+    >>> as_wave(np.zeros(16))[:4]
+    b'RIFF'
+    """
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(_SAMPLE_RATE)
+        file.writeframes((np.clip(np.asarray(recording), -1, 1) * 32767).astype("<i2").tobytes())
+    return buffer.getvalue()
