@@ -1,0 +1,755 @@
+"""The command line: `ftkit demo`, `ftkit compare` and their kin. Heavy libraries load inside the commands."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from ftkit.errors import DataError, FtkitError, UnknownNameError
+from ftkit.paths import runs_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from ftkit.catalog import Asset
+    from ftkit.experiments.comparison import Comparison
+    from ftkit.experiments.run import Run
+    from ftkit.methods import Method
+    from ftkit.tasks import Task
+
+__all__ = ["app", "main"]
+
+Parameters = ParamSpec("Parameters")
+
+app = typer.Typer(
+    help="Fine-tuning, tried and compared: text, images and speech on a laptop.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Tasks = Annotated[str | None, typer.Option(help="Names with commas between; default: all three.", metavar="NAMES")]
+Methods = Annotated[str | None, typer.Option(help="Names with commas between; default: all seven.", metavar="NAMES")]
+Seeds = Annotated[int, typer.Option(min=1, help="Runs a method, each with another seed.")]
+Limit = Annotated[int | None, typer.Option(help="Training examples; default: the task's usual number.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes through the training data; default: 3.")]
+Folder = Annotated[Path | None, typer.Option(help="Where runs are kept; default: FTKIT_RUNS, else runs.")]
+TaskOrPath = Annotated[
+    str, typer.Argument(metavar="TASK", help="A ready-made task, or a CSV file or folder of your own.")
+]
+Text = Annotated[str | None, typer.Option(help="Column with the texts.", metavar="COLUMN")]
+Image = Annotated[str | None, typer.Option(help="Column with paths of pictures.", metavar="COLUMN")]
+Audio = Annotated[str | None, typer.Option(help="Column with paths of recordings.", metavar="COLUMN")]
+Label = Annotated[str | None, typer.Option(help="Column with the classes.", metavar="COLUMN")]
+Group = Annotated[
+    str | None, typer.Option(help="Column whose values no two splits share: speaker, patient.", metavar="COLUMN")
+]
+ReadyMade = Annotated[str, typer.Argument(metavar="TASK", help="A ready-made task.")]
+
+
+def main() -> None:
+    """Run the command line; ``--debug`` may stand anywhere."""
+    arguments = sys.argv[1:]
+    if "--debug" in arguments:
+        arguments = ["--debug", *(each for each in arguments if each != "--debug")]
+    if not sys.stderr.isatty():
+        # Bars fill a log with lines that were meant to be overwritten; tqdm reads this when it is imported.
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    try:
+        app(args=arguments, prog_name="ftkit")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def command(kept: str) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
+    """Register a command whose errors are one line, and which says after Ctrl-C what is kept and how to go on."""
+
+    def register(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
+        @functools.wraps(function)
+        def tidy(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+            try:
+                function(*arguments, **options)
+            except KeyboardInterrupt:
+                typer.echo(f"\nStopped. {kept}", err=True)
+                raise typer.Exit(130) from None
+            except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
+                raise
+            except Exception as error:
+                if "--debug" in sys.argv:
+                    raise
+                typer.echo(f"Error: {_in_words(error)}", err=True)
+                raise typer.Exit(1) from None
+
+        return app.command()(tidy)
+
+    return register
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, FtkitError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{error}. Check that the folder exists, can be written to and has space."
+    return f"{type(error).__name__}: {error}. This should not happen; `ftkit --debug ...` shows where it did."
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from ftkit import __version__
+
+        typer.echo(f"ftkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    pass
+
+
+# --- the main job
+
+
+@command("Every finished run is kept, and the same command goes on where it stopped.")
+def demo(
+    tasks: Tasks = None,
+    methods: Methods = None,
+    seeds: Seeds = 1,
+    limit: Limit = None,
+    epochs: Epochs = None,
+    folder: Folder = None,
+    report: Annotated[Path, typer.Option(help="The report to write.")] = Path("report.html"),
+) -> None:
+    """Compare seven ways to fine-tune on text, images and speech, and write a report."""
+    started = time.perf_counter()
+    from ftkit.experiments.demo import check_names, run_demo
+    from ftkit.methods import METHODS
+    from ftkit.tasks import TASKS
+
+    task_names, method_names = _names(tasks, TASKS), _names(methods, METHODS)
+    check_names(task_names, method_names)
+    where = folder or runs_folder()
+    _check_report(report)
+    _fetch_for(task_names)
+    total = len(task_names) * len(method_names) * seeds
+    typer.echo(f"{_many(total, 'run')}: {_many(len(method_names), 'method')} on {_many(len(task_names), 'task')}.")
+    with _RunCounter(total) as counter:
+        comparisons = run_demo(
+            task_names,
+            method_names,
+            folder=where,
+            seeds=seeds,
+            limit=limit,
+            epochs=epochs,
+            progress=sys.stderr.isatty(),
+            on_run=counter.count,
+            on_task=lambda comparison: _show_comparison(comparison, where),
+        )
+    _write_report(report, comparisons, where, started)
+
+
+@command("Every finished run is kept, and the same command goes on where it stopped.")
+def compare(
+    task: TaskOrPath,
+    methods: Methods = None,
+    seeds: Seeds = 1,
+    epochs: Epochs = None,
+    limit: Limit = None,
+    trials: Annotated[int, typer.Option(min=1, help="Learning rates tried where none are recorded.")] = 3,
+    folder: Folder = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report, too.")] = None,
+    text: Text = None,
+    image: Image = None,
+    audio: Audio = None,
+    label: Label = None,
+    group: Group = None,
+) -> None:
+    """Compare ways to fine-tune on one task, ready-made or your own."""
+    started = time.perf_counter()
+    from ftkit.experiments.comparison import compare as compare_methods
+    from ftkit.experiments.demo import TaskFacts, check_names
+    from ftkit.experiments.trials import evidence_path
+    from ftkit.methods import METHODS
+
+    method_names = _names(methods, METHODS)
+    check_names((), method_names)
+    where = folder or runs_folder()
+    if report is not None:
+        _check_report(report)
+    loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
+    TaskFacts.of(loaded).save(where)
+    if not evidence_path(loaded.name).is_file():
+        typer.echo(f"First {_many(trials, 'learning rate')} a method, tried on validation, where not tried before.")
+    with _RunCounter(len(method_names) * seeds) as counter:
+        comparison = compare_methods(
+            loaded,
+            method_names,
+            seeds=seeds,
+            epochs=epochs,
+            trials=trials,
+            folder=where,
+            progress=sys.stderr.isatty(),
+            on_run=counter.count,
+        )
+    _show_comparison(comparison, where)
+    typer.echo(f"\n{comparison.fairness().selection}")
+    if report is not None:
+        _write_report(report, [comparison], where, started)
+
+
+@command("Nothing is kept of a training that had not finished an epoch; run it again.")
+def train(
+    task: TaskOrPath,
+    method: Annotated[str, typer.Option(help="See `ftkit methods`.")] = "lora",
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate; default: the best one recorded.")] = None,
+    epochs: Epochs = None,
+    seed: Annotated[int, typer.Option(help="Decides the head's start, the order of the data, dropout.")] = 0,
+    limit: Limit = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 32,
+    label_smoothing: Annotated[float, typer.Option(help="Share of the target spread over all labels.")] = 0.0,
+    patience: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs without a better one.")] = None,
+    precision: Annotated[str, typer.Option(help="auto, float32, bf16 or fp16.")] = "auto",
+    rank: Annotated[int | None, typer.Option(min=1, help="The same as --setting rank=...")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="A setting of the method; may be repeated.", metavar="KEY=VALUE")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Where to keep the run; default: a folder in runs.")] = None,
+    text: Text = None,
+    image: Image = None,
+    audio: Audio = None,
+    label: Label = None,
+    group: Group = None,
+) -> None:
+    """Fine-tune once, on a ready-made task or your own data."""
+    from ftkit.experiments.demo import TaskFacts
+    from ftkit.experiments.fine_tuning import fine_tune
+
+    chosen = _method(method, setting or [], rank)
+    loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
+    run = fine_tune(
+        loaded,
+        chosen,
+        lr=lr,
+        epochs=epochs,
+        seed=seed,
+        batch_size=batch_size,
+        label_smoothing=label_smoothing,
+        patience=patience,
+        precision=precision,
+        progress=sys.stderr.isatty(),
+    )
+    # An interrupted run must not lie where a comparison looks for the whole one.
+    place = save or runs_folder() / (run.spec.folder_name + "-interrupted" * run.history.interrupted)
+    run.save(place)
+    if save is None:
+        TaskFacts.of(loaded).save(runs_folder())
+    _show_run(run, loaded)
+    typer.echo(f'\nSaved in {place}\nOpen it with: ftkit.load_run("{place.as_posix()}")')
+    if run.history.interrupted:
+        typer.echo("Stopped. The best epoch so far is kept there; run the same command to train to the end.", err=True)
+        raise typer.Exit(130)
+
+
+@command("Nothing was written; run it again.")
+def report(
+    folder: Folder = None,
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Write a report of saved runs, without training anything."""
+    from ftkit.experiments.demo import load_comparisons
+    from ftkit.report import write_report
+    from ftkit.report.build import Circumstances
+
+    _check_report(output)
+    where = folder or runs_folder()
+    comparisons = load_comparisons(where)
+    path = write_report(output, comparisons, where, Circumstances(_typed()))
+    runs = sum(len(comparison.runs) for comparison in comparisons)
+    typer.echo(f"Report of {_many(runs, 'run')} in {_many(len(comparisons), 'comparison')}: {path.absolute()}")
+
+
+# --- what there is
+
+
+@command("What was fetched whole is kept, and the same command fetches the rest.")
+def fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Default: what the three tasks need.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All models and data sets of the catalog.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Only show what there is; fetch nothing.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only check the files that are here against their hashes.")
+    ] = False,
+    save_archives: Annotated[
+        Path | None, typer.Option(help="Fill a folder that others name in FTKIT_MIRROR.", metavar="FOLDER")
+    ] = None,
+) -> None:
+    """Fetch models and data, checked against their hashes."""
+    from ftkit.catalog import asset, load_catalog
+
+    if sum([listing, verify, save_archives is not None]) > 1:
+        raise typer.BadParameter("Choose one of --list, --verify and --save-archives.")
+    if names and everything:
+        raise typer.BadParameter("Give names or --all, not both.")
+    chosen = [asset(name) for name in names or []]
+    if listing:
+        _show_assets(chosen or list(load_catalog().values()))
+        return
+    if not chosen:
+        chosen = list(load_catalog().values()) if everything else _assets_of_tasks()
+    if verify:
+        _verify(chosen)
+    elif save_archives is not None:
+        _save_archives(chosen, save_archives)
+    else:
+        _fetch(chosen)
+
+
+@command("Nothing was changed.")
+def methods() -> None:
+    """Show the ways to fine-tune: what trains, and how in each modality."""
+    from ftkit.methods import METHODS
+
+    table = _table("Name", "Title", "What trains", "How", "Paper")
+    for name, method in METHODS.items():
+        ways = method.changes
+        alike = len(set(ways.values())) == 1
+        how = ways["text"] if alike else "\n".join(f"{modality}: {way}" for modality, way in ways.items())
+        table.add_row(name, method.title, method.trains, how, method.paper)
+    _console().print(table)
+
+
+@command("Nothing was changed.")
+def tasks() -> None:
+    """Show the ready-made tasks."""
+    from ftkit.catalog import asset
+    from ftkit.tasks import TASKS
+
+    table = _table("Name", "Title", "Modality", "What", "Training", "Validation", "Data", "Licence")
+    for name, info in TASKS.items():
+        data = [asset(each) for each in info.assets]
+        table.add_row(
+            name,
+            info.title,
+            info.modality,
+            info.description,
+            f"{info.default_train:,}",
+            f"{info.default_validation:,}",
+            "\n".join(each.name for each in data),
+            "\n".join(each.licence for each in data),
+        )
+    _console().print(table)
+
+
+@command("Nothing was changed.")
+def doctor(
+    share: Annotated[bool, typer.Option("--share", help="Print JSON to send to someone who helps.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out the ten-second training.")] = False,
+) -> None:
+    """Tell whether this machine is ready: versions, memory, cache, and a ten-second training."""
+    from ftkit.doctor import as_json, diagnose, is_ready
+
+    checks = diagnose(train=not quick)
+    if share:
+        typer.echo(as_json(checks))
+    else:
+        table = _table("", "Check", "Found")
+        marks = {"ok": "ok", "warning": "note", "problem": "PROBLEM"}
+        for check in checks:
+            table.add_row(marks[check.state], check.title, "\n".join(filter(None, [check.found, check.remedy])))
+        _console().print(table)
+        problems = [check.title for check in checks if check.state == "problem"]
+        typer.echo("Ready for ftkit." if is_ready(checks) else f"Not ready: see {', '.join(problems).lower()} above.")
+    raise typer.Exit(0 if is_ready(checks) else 1)
+
+
+# --- records
+
+
+@command("Every finished trial is kept in the file, and the same command goes on where it stopped.")
+def tune(
+    task: ReadyMade,
+    methods: Methods = None,
+    trials: Annotated[int, typer.Option(min=1, help="Learning rates a method.")] = 3,
+    epochs: Epochs = None,
+    limit: Limit = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file; default: trials.json among the task's runs.")] = None,
+) -> None:
+    """Try learning rates on the validation split and record them."""
+    from ftkit.experiments.demo import check_names
+    from ftkit.experiments.tuning import tune as try_rates
+    from ftkit.methods import METHODS
+
+    names = _names(methods, METHODS)
+    check_names([task], names)
+    loaded = _load(task, limit)
+    path = output or runs_folder() / task / "trials.json"
+    found = try_rates(
+        loaded,
+        names,
+        path,
+        trials=trials,
+        epochs=epochs,
+        on_trial=lambda trial: typer.echo(
+            f"{trial.method} at {trial.learning_rate:g}: validation {trial.validation_score:.1%}, {trial.seconds:.0f} s"
+        ),
+    )
+    typer.echo(f"{_many(len(found.trials), 'trial')} in {path.absolute()}")
+
+
+@command("A depth sweep is recorded as a whole; nothing was written.")
+def depth(
+    task: ReadyMade,
+    limit: Limit = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file; default: depth.json among the task's runs.")] = None,
+) -> None:
+    """Train the top 0, 1, ... all blocks and record what each depth scores."""
+    from ftkit.experiments.demo import check_names
+    from ftkit.experiments.depth import sweep_depth
+
+    check_names([task], ())
+    loaded = _load(task, limit)
+    path = output or runs_folder() / task / "depth.json"
+    sweep = sweep_depth(
+        loaded,
+        lambda point: typer.echo(
+            f"{_many(point.blocks, 'block')}: {point.score}, {point.trainable:,} trained, {point.seconds:.0f} s"
+        ),
+    )
+    sweep.save(path)
+    typer.echo(f"{_many(len(sweep.points), 'depth')} in {path.absolute()}")
+
+
+# --- what commands share
+
+
+def _names(given: str | None, known: Any) -> list[str]:
+    if given is None:
+        return list(known)
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter(f"Give at least one name; there are {', '.join(known)}.")
+    return list(dict.fromkeys(names))
+
+
+def _load(task: str, limit: int | None, **columns: str | None) -> Task:
+    from ftkit.tasks import TASKS, load_task, own_task
+    from ftkit.tasks.splitting import draw_training
+
+    given = [f"--{name}" for name, column in columns.items() if column is not None]
+    if task in TASKS:
+        if given:
+            raise DataError(f"{given[0]} is for data of your own; {task} is a ready-made task. Leave it out.")
+        _fetch_for([task])
+        return load_task(task, limit=limit)
+    path = Path(task)
+    if not path.exists():
+        if path.suffix or len(path.parts) > 1:
+            raise DataError(f"There is no file or folder {task}. Give one that exists, or a task: {', '.join(TASKS)}.")
+        raise UnknownNameError("task", task, TASKS)
+    own = own_task(
+        path,
+        text=columns.get("text"),
+        image=columns.get("image"),
+        audio=columns.get("audio"),
+        label=columns.get("label"),
+        group=columns.get("group"),
+    )
+    _fetch_model(own)
+    if limit is None:
+        return own
+    sizes = (len(own.train), len(own.validation))
+    train, validation = draw_training(own.train, own.validation, sizes, task_name=own.name, limit=limit)
+    return replace(own, train=train, validation=validation)
+
+
+def _fetch_model(task: Task) -> None:
+    from ftkit.catalog import asset
+    from ftkit.fetch import is_cached
+
+    model = asset(task.backbone)
+    if not is_cached(model):
+        _fetch([model])
+
+
+def _fetch_for(tasks: Sequence[str]) -> None:
+    from ftkit.experiments.demo import missing_assets
+
+    missing = missing_assets(tasks)
+    if missing:
+        _fetch(missing)
+
+
+def _assets_of_tasks() -> list[Asset]:
+    from ftkit.experiments.demo import needed_assets
+    from ftkit.tasks import TASKS
+
+    return needed_assets(TASKS)
+
+
+def _fetch(assets: Sequence[Asset]) -> None:
+    from ftkit.experiments.demo import fetch_missing
+    from ftkit.fetch import is_cached
+    from ftkit.paths import cache_folder
+
+    missing = [each for each in assets if not is_cached(each)]
+    if not missing:
+        typer.echo(f"All {_many(len(assets), 'asset')} are here already, in {cache_folder()}.")
+        return
+    sizes = ", ".join(f"{each.name} {each.archive_bytes / 1e6:,.0f} MB" for each in missing)
+    total = sum(each.archive_bytes for each in missing)
+    typer.echo(f"To fetch: {sizes}; {total / 1e6:,.0f} MB in all, kept in {cache_folder()}.")
+    for sentence in fetch_missing(missing, progress=sys.stderr.isatty()):
+        typer.echo(f"Note: {sentence}", err=True)
+    typer.echo(f"Fetched and verified: {', '.join(each.name for each in missing if is_cached(each))}.")
+
+
+def _verify(assets: Sequence[Asset]) -> None:
+    from ftkit.errors import AssetError
+    from ftkit.fetch import verify
+
+    failures = 0
+    for each in assets:
+        try:
+            verify(each)
+            typer.echo(f"{each.name}: as the catalog says")
+        except AssetError as error:
+            failures += 1
+            typer.echo(f"{each.name}: {error}", err=True)
+    if failures:
+        raise AssetError(f"{failures} of {_many(len(assets), 'asset')} missing or not as the catalog says.")
+
+
+def _save_archives(assets: Sequence[Asset], folder: Path) -> None:
+    from ftkit.fetch import save_archives
+
+    archives = save_archives(assets, folder, progress=sys.stderr.isatty())
+    total = sum(archive.stat().st_size for archive in archives) / 1e6
+    typer.echo(f"{_many(len(archives), 'archive')}, {total:,.0f} MB, in {folder.absolute()}.")
+    typer.echo(f"Others use it with FTKIT_MIRROR={shlex.quote(str(folder.absolute()))}")
+
+
+def _show_assets(assets: Sequence[Asset]) -> None:
+    from ftkit.fetch import asset_states
+
+    table = _table("Name", "Kind", "What", "Licence", "Download", "State")
+    for line in asset_states(each.name for each in assets):
+        download = f"{line.archive_bytes / 1e6:,.1f} MB" if line.archive_bytes else "none"
+        table.add_row(line.name, line.kind, line.title, line.licence, download, line.state)
+    _console().print(table)
+
+
+def _method(name: str, settings: Sequence[str], rank: int | None) -> Method:
+    from ftkit.methods import METHODS, as_method
+
+    values: dict[str, Any] = {} if rank is None else {"rank": rank}
+    for each in settings:
+        key, sign, value = each.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"--setting {each}: write KEY=VALUE, such as rank=4.")
+        values[key.strip()] = _value(value.strip())
+    known = as_method(name).settings
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        listing = ", ".join(known) or "none"
+        raise FtkitError(f"{METHODS[name].title} has no setting {unknown[0]!r}. It has: {listing}.")
+    return as_method(name, **values)
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _check_report(path: Path) -> None:
+    """Complain before long work about a report that could not be written after it."""
+    if path.is_dir():
+        raise FtkitError(f"{path} is a folder. Name a file for the report, such as {path / 'report.html'}.")
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise FtkitError(f"There is no folder {parent} for the report. Make it, or name another file.")
+
+
+def _write_report(path: Path, comparisons: Sequence[Comparison], folder: Path, started: float) -> None:
+    from ftkit.experiments.demo import peak_memory
+    from ftkit.report import write_report
+    from ftkit.report.build import Circumstances
+
+    seconds = time.perf_counter() - started
+    write_report(path, comparisons, folder, Circumstances(_typed(), seconds, peak_memory()))
+    seconds = time.perf_counter() - started
+    typer.echo(f"\nReport: {path.absolute()}")
+    typer.echo(f"Runs:   {folder.absolute()}")
+    typer.echo(f"Time in all {_clock(seconds)}, peak memory {peak_memory() / 1e6:,.0f} MB.")
+
+
+def _typed() -> str:
+    return shlex.join(["ftkit", *sys.argv[1:]])
+
+
+class _RunCounter:
+    """One line for every run that is done, and on a terminal a bar over all of them."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+
+    def __enter__(self) -> _RunCounter:
+        from tqdm import tqdm
+
+        self.started = time.perf_counter()
+        self.began = datetime.now(UTC).isoformat(timespec="seconds")
+        self.bar = tqdm(
+            total=self.total,
+            desc="All runs",
+            unit="run",
+            leave=False,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def count(self, run: Run) -> None:
+        """Tell of a run that is done or was found."""
+        from ftkit.methods import METHODS
+
+        self.done += 1
+        self.bar.update()
+        how = f"trained in {run.seconds:.0f} s" if run.created >= self.began else "found, not trained again"
+        self.bar.write(
+            f"{self.done:>3} of {self.total}  {run.spec.task}, {METHODS[run.spec.method].title}, seed {run.spec.seed}: "
+            f"{run.score}, {how}; {_clock(time.perf_counter() - self.started)} elapsed"
+        )
+        sys.stdout.flush()
+
+
+def _show_comparison(comparison: Comparison, folder: Path) -> None:
+    from ftkit.catalog import asset
+    from ftkit.evaluation import METRICS
+    from ftkit.experiments.demo import facts_of
+
+    metrics = list(comparison.runs[0].scores)
+    table = _table("Method", *_score_titles(metrics), "Rate", "Trained", "Time", "Memory", "File", right=True)
+    for line in _score_rows(comparison, metrics):
+        table.add_row(*line)
+    table.add_section()
+    for baseline in comparison.baselines:
+        found = [baseline.scores[metric] for metric in metrics]
+        table.add_row(baseline.title, str(found[0]), *(f"{100 * each.value:.1f}" for each in found[1:]))
+    typer.echo(f"\n{comparison.title}: scores on the test split, with 95 % intervals")
+    _console().print(table)
+    facts = facts_of(comparison, folder)
+    for note in comparison.notes:
+        typer.echo(f"Note: {note}")
+    for warning in comparison.fairness().warnings():
+        typer.echo(f"Fairness: {warning}")
+    for name in facts.assets:
+        if asset(name).notice:
+            typer.echo(f"Data: {asset(name).notice}")
+    if not comparison.baselines:
+        typer.echo(
+            f"No baselines are recorded. Chance: {METRICS[comparison.metric].chance(len(facts.label_names)):.1%}"
+        )
+
+
+def _score_titles(metrics: Sequence[str]) -> list[str]:
+    from ftkit.evaluation import METRICS
+
+    return [f"{METRICS[metrics[0]].title}, %", *(METRICS[name].title for name in metrics[1:])]
+
+
+def _score_rows(comparison: Comparison, metrics: Sequence[str]) -> Iterator[list[str]]:
+    from ftkit.methods import METHODS
+
+    for name, runs in comparison.by_method().items():
+        cost = runs[0].cost
+        yield [
+            METHODS[name].title,
+            str(comparison.score(name, metrics[0])),
+            *(f"{100 * comparison.score(name, metric).value:.1f}" for metric in metrics[1:]),
+            f"{runs[0].spec.learning_rate:g}",
+            f"{100 * cost.share:.3g} %",
+            f"{sum(run.cost.seconds for run in runs) / len(runs):.0f} s",
+            f"{max(run.cost.peak_memory_bytes for run in runs) / 1e6:,.0f} MB",
+            f"{cost.saved_bytes / 1e6:,.1f} MB" if cost.saved_bytes >= 1e6 else f"{cost.saved_bytes / 1e3:,.0f} kB",
+        ]
+
+
+def _show_run(run: Run, task: Task) -> None:
+    from ftkit.evaluation import METRICS
+    from ftkit.methods import METHODS
+
+    metric = METRICS[run.metric].title.lower()
+    table = _table("Epoch", "Training loss", "Validation loss", f"Validation {metric}", "Seconds", right=True)
+    typer.echo(f"\n{METHODS[run.spec.method].title} on {task.title}, learning rate {run.spec.learning_rate:g}")
+    for epoch in run.history.epochs:
+        kept = " (kept)" if epoch.epoch == run.history.best_epoch else ""
+        table.add_row(
+            f"{epoch.epoch}{kept}",
+            f"{epoch.train_loss:.3f}",
+            f"{epoch.validation_loss:.3f}",
+            f"{epoch.validation_score:.1%}",
+            f"{epoch.seconds:.1f}",
+        )
+    _console().print(table)
+    for name, score in run.scores.items():
+        typer.echo(f"Test {METRICS[name].title.lower()}: {score}, {_many(score.n, 'item')}")
+    typer.echo(
+        f"Trained {run.cost.trainable:,} of {run.cost.total:,} parameters in {run.seconds:.0f} s, "
+        f"peak memory {run.cost.peak_memory_bytes / 1e6:,.0f} MB"
+    )
+    for note in task.notes:
+        typer.echo(f"Note: {note}")
+
+
+def _table(*columns: str, right: bool = False) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if right and index else "left", overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A file or a pipe has no width; narrow tables in logs are hard to read.
+    return Console(width=None if sys.stdout.isatty() else 150, highlight=False, markup=False)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"

