@@ -1,0 +1,145 @@
+"""Fill the README's tables and figure from the code and from recorded runs.
+
+``python tools/readme.py`` writes the tables, ``--check`` fails where they are out of date, ``--record RUNS`` first
+takes what a finished ``ftkit demo`` measured from its folder of runs into data/evidence/demo.json and docs/figures/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ftkit.evaluation import METRICS, Score
+from ftkit.methods import METHODS
+from ftkit.paths import write_bytes, write_text
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+RECORD = ROOT / "data" / "evidence" / "demo.json"
+FIGURES = ROOT / "docs" / "figures"
+
+
+def record(runs: Path) -> None:
+    """Write what a demo measured into the record, and draw its figures."""
+    from ftkit.experiments.demo import load_comparisons
+    from ftkit.figures import as_png
+
+    tasks = []
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for comparison in load_comparisons(runs):
+        figure = comparison.plot()
+        write_bytes(FIGURES / f"{comparison.task_name}.png", as_png(figure))
+        tasks.append(
+            {
+                "task": comparison.task_name,
+                "title": comparison.title,
+                "metric": comparison.metric,
+                "figure_text": figure.ftkit_alt,
+                "machine": asdict(comparison.runs[0].machine),
+                "created": max(run.created for run in comparison.runs),
+                "methods": [
+                    {
+                        "method": name,
+                        "scores": {metric: asdict(comparison.score(name, metric)) for metric in runs[0].scores},
+                        "seeds": len(runs),
+                        "learning_rate": runs[0].spec.learning_rate,
+                        "epochs": runs[0].spec.epochs,
+                        "train_examples": runs[0].spec.train_examples,
+                        "cost": asdict(runs[0].cost),
+                    }
+                    for name, runs in comparison.by_method().items()
+                ],
+                "baselines": [asdict(baseline) for baseline in comparison.baselines],
+            }
+        )
+    write_text(RECORD, json.dumps(tasks, indent=1) + "\n")
+
+
+def readme() -> str:
+    """Return the README with its generated parts filled in."""
+    tasks = json.loads(RECORD.read_text(encoding="utf-8"))
+    text = README.read_text(encoding="utf-8")
+    for name, content in (
+        ("figure", figure(tasks)),
+        ("methods", methods_table()),
+        ("results", "\n\n".join(results(task) for task in tasks)),
+    ):
+        text = re.sub(
+            rf"(<!-- {name} -->\n).*(<!-- /{name} -->)",
+            lambda match, content=content: f"{match[1]}{content}\n{match[2]}",
+            text,
+            flags=re.DOTALL,
+        )
+    return text
+
+
+def figure(tasks: list[dict[str, Any]]) -> str:
+    """Show the score figure of the first task."""
+    first = tasks[0]
+    return f"![{first['figure_text']}](docs/figures/{first['task']}.png)"
+
+
+def methods_table() -> str:
+    """One row a method: what trains in each modality, and the paper."""
+    rows = ["| name | method | what trains | text | images | speech | source |", "|---|---|---|---|---|---|---|"]
+    rows += [
+        f"| `{method.name}` | {method.title} | {method.trains} | "
+        + " | ".join(method.changes[modality] for modality in ("text", "image", "audio"))
+        + f" | {method.paper} |"
+        for method in METHODS.values()
+    ]
+    return "\n".join(rows)
+
+
+def results(task: dict[str, Any]) -> str:
+    """One table a task: scores with intervals and cost, baselines below."""
+    metrics = list(task["methods"][0]["scores"])
+    titles = [METRICS[metric].title for metric in metrics]
+    machine, first = task["machine"], task["methods"][0]
+    rows = [
+        f"**{task['title']}** ({first['train_examples']:,} training examples, {first['epochs']} epochs, "
+        f"{first['scores'][metrics[0]]['n']:,} test items, one seed)",
+        "",
+        f"| | {' | '.join(titles)} | trained | training | file |",
+        "|---|" + "---|" * len(titles) + "--:|--:|--:|",
+    ]
+    for row in task["methods"]:
+        cost = row["cost"]
+        rows.append(
+            f"| {METHODS[row['method']].title} | {_scores(row['scores'])} | {cost['trainable'] / cost['total']:.2%} | "
+            f"{cost['seconds']:.0f} s | {cost['saved_bytes'] / 1e6:.2f} MB |"
+        )
+    rows += [f"| *{line['title']}* | {_scores(line['scores'])} | | | |" for line in task["baselines"]]
+    rows += [
+        "",
+        f"Measured on {machine['processor']}, {machine['threads']} threads, torch {machine['versions']['torch']}.",
+    ]
+    return "\n".join(rows)
+
+
+def _scores(scores: dict[str, Any]) -> str:
+    return " | ".join(str(Score(**score)) for score in scores.values())
+
+
+def main() -> None:
+    """Run as a command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="fail where the README is out of date")
+    parser.add_argument("--record", type=Path, metavar="RUNS", help="take the figures of a finished demo first")
+    arguments = parser.parse_args()
+    if arguments.record:
+        record(arguments.record)
+    if arguments.check:
+        if README.read_text(encoding="utf-8") != readme():
+            sys.exit("README.md is out of date: run `make readme`.")
+    else:
+        write_text(README, readme())
+
+
+if __name__ == "__main__":
+    main()
