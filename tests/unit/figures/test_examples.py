@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import soundfile
-from ftkit.experiments.run import Predictions
 
 from ftkit import figures
 from ftkit.errors import DataError
+from ftkit.experiments.run import Predictions
 from ftkit.figures.examples import chosen_examples, spectrogram
 from ftkit.tasks.base import Split
 

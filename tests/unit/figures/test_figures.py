@@ -10,7 +10,6 @@ from dataclasses import replace
 import matplotlib
 import numpy as np
 import pytest
-from ftkit.experiments.comparison import Comparison
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
@@ -20,6 +19,7 @@ from PIL import Image
 from ftkit import figures
 from ftkit.errors import DataError, UnknownNameError
 from ftkit.evaluation import Score, mean_score, score_by_group, wilson
+from ftkit.experiments.comparison import Comparison
 from ftkit.experiments.run import Run
 from ftkit.figures.curves import smoothed
 from ftkit.figures.style import METHOD_STYLES
