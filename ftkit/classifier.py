@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from ftkit.backbones import load_backbone
 
 if TYPE_CHECKING:
-    from ftkit.backbones.base import Backbone
+    from ftkit.backbones.base import Backbone, Embedded
     from ftkit.tasks.base import Task
 
-__all__ = ["Classifier", "build_classifier", "masked_mean"]
+__all__ = ["Classifier", "backbone_settings", "build_classifier", "masked_mean", "new_head"]
 
 
 class Classifier(nn.Module):
@@ -41,10 +41,27 @@ class Classifier(nn.Module):
         self.classes = classes
         self.head = nn.Linear(backbone.width, classes)
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Logits, float tensor (batch, classes), of a batch made by ``backbone.collate``."""
+    def forward(self, batch: dict[str, Tensor] | Embedded | Tensor) -> Tensor:
+        """Compute logits.
+
+        Parameters
+        ----------
+        batch
+            Made by ``backbone.collate``; or hidden states on their way through the backbone; or pooled features,
+            float tensor (batch, width).
+
+        Returns
+        -------
+        Tensor
+            Float (batch, classes).
+        """
+        pooled = batch if isinstance(batch, Tensor) else self.pooled(batch)
+        return self.head(self.dropout(pooled))
+
+    def pooled(self, batch: dict[str, Tensor] | Embedded) -> Tensor:
+        """Features that enter the head, float tensor (batch, width)."""
         features = self.backbone(batch)
-        return self.head(self.dropout(masked_mean(features.hidden, features.pools)))
+        return masked_mean(features.hidden, features.pools)
 
 
 def masked_mean(hidden: Tensor, pools: Tensor | None) -> Tensor:
@@ -91,8 +108,16 @@ def build_classifier(task: Task, *, seed: int = 0, dropout: float = 0.0, **setti
     """
     with torch.random.fork_rng(devices=[]):
         backbone = load_backbone(task.backbone, **(settings or backbone_settings(task)))
+        classifier = Classifier(backbone, len(task.label_names), dropout)
+    classifier.head = new_head(backbone.width, len(task.label_names), seed)
+    return classifier
+
+
+def new_head(width: int, classes: int, seed: int) -> nn.Linear:
+    """Return an output layer as `build_classifier` initialises it; the global random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Classifier(backbone, len(task.label_names), dropout)
+        return nn.Linear(width, classes)
 
 
 def backbone_settings(task: Task) -> dict[str, object]:

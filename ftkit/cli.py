@@ -47,7 +47,7 @@ Tasks = Annotated[str | None, typer.Option(help="Names with commas between; defa
 Methods = Annotated[str | None, typer.Option(help="Names with commas between; default: all seven.", metavar="NAMES")]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs a method, each with another seed.")]
 Limit = Annotated[int | None, typer.Option(help="Training examples; default: the task's usual number.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes through the training data; default: 3.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes through the training data; default: the task's.")]
 Folder = Annotated[Path | None, typer.Option(help="Where runs are kept; default: FTKIT_RUNS, else runs.")]
 TaskOrPath = Annotated[
     str, typer.Argument(metavar="TASK", help="A ready-made task, or a CSV file or folder of your own.")
@@ -381,6 +381,31 @@ def doctor(
         problems = [check.title for check in checks if check.state == "problem"]
         typer.echo("Ready for ftkit." if is_ready(checks) else f"Not ready: see {', '.join(problems).lower()} above.")
     raise typer.Exit(0 if is_ready(checks) else 1)
+
+
+@command("What was removed stays removed; it is computed again when it is needed.")
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove everything that it shows.")] = False,
+) -> None:
+    """Show the activations of frozen blocks that are kept on disk, and clear them."""
+    from ftkit.training.cache import ActivationCache
+
+    kept = ActivationCache()
+    if clear:
+        typer.echo(f"{kept.clear() / 1e6:,.1f} MB removed from {kept.folder}.")
+        return
+    entries = kept.entries()
+    table = _table("What", "Size", "Last used")
+    for entry in entries:
+        used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
+        table.add_row(entry.label, f"{entry.nbytes / 1e6:,.1f} MB", used)
+    if entries:
+        _console().print(table)
+    total = sum(entry.nbytes for entry in entries)
+    typer.echo(
+        f"{len(entries)} kept in {kept.folder}: {total / 1e6:,.1f} of at most {kept.disk_bytes / 1e6:,.0f} MB. "
+        "The least recently used goes first; small ones stay in memory and are not listed."
+    )
 
 
 # --- records

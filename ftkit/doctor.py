@@ -204,7 +204,7 @@ def _container_limit() -> int | None:
 def _threads() -> Check:
     import torch
 
-    from ftkit.experiments.machine import processor_name, usable_cores
+    from ftkit.processor import processor_name, usable_cores
 
     cores, threads = usable_cores(), torch.get_num_threads()
     found = f"usable cores: {cores}, threads computing: {threads}; {processor_name()}"
@@ -226,8 +226,11 @@ def _accelerator() -> Check:
 def _precision() -> Check:
     from ftkit.training.precision import bf16_speed, choose_precision
 
-    chosen = choose_precision("auto")
-    found = f"{bf16_speed():.1f} times as fast as float32 on this CPU; training uses {chosen}"
+    found = "; ".join(
+        f"{modality}: {bf16_speed(modality):.1f} times as fast as float32 here, training uses "
+        f"{choose_precision('auto', modality)}"
+        for modality in ("text", "image", "audio")
+    )
     return Check("precision", "bf16", "ok", found)
 
 
@@ -330,8 +333,9 @@ def _train_for(seconds: float) -> History:
                 training.stop()
 
     task = load_task("movie-reviews", limit=EXAMPLES)
-    prepared = prepare(task, Full(), seed=0)
+    precision = choose_precision("auto", task.modality)
+    prepared = prepare(task, Full(), 0, precision)
     # Few enough epochs for the warm-up to be over soon, more than ten seconds hold on any CPU.
-    settings = TrainingSettings(learning_rate=1e-4, epochs=200, warmup=0.01, precision=choose_precision("auto"))
+    settings = TrainingSettings(learning_rate=1e-4, epochs=200, warmup=0.01, precision=precision)
     inputs = (prepared.inputs(task.train), prepared.inputs(task.validation))
     return Training(prepared.trainable, *inputs, settings, task.metric, [Stopwatch()]).run()

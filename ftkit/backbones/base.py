@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """The sequence that enters the first block.
+    """The hidden states that enter a block: the first one, or a later one where those below are done.
 
     Attributes
     ----------
@@ -23,11 +25,23 @@ class Embedded:
         Bool tensor (batch, positions): positions that attention may look at; None where every position counts.
     pools
         Bool tensor (batch, positions): positions that the mean is taken over; None where every position counts.
+    depth
+        How many blocks the hidden states have passed, default 0.
     """
 
     hidden: Tensor
     attends: Tensor | None = None
     pools: Tensor | None = None
+    depth: int = 0
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Embedded:
+        """Move to a device; what loads batches asks for it."""
+
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
+
+        hidden = self.hidden.to(device, non_blocking=non_blocking)
+        return replace(self, hidden=hidden, attends=moved(self.attends), pools=moved(self.pools))
 
 
 @dataclass(frozen=True)
@@ -86,8 +100,15 @@ class Backbone(nn.Module, ABC):
         The modules in the order in which data meets them.
     targets
         Where parameter-efficient methods attach.
+    preparation_is_slow
+        Whether `prepare` takes long enough for its result to be worth keeping.
+    pass_length
+        Most that goes through the model at once, in units of `length`; larger batches go in parts, with the same
+        gradient and less memory.
     """
 
+    preparation_is_slow: ClassVar[bool] = False
+    pass_length: ClassVar[int]
     modality: ClassVar[str]
     targets: ClassVar[Targets]
     name: str
@@ -122,17 +143,27 @@ class Backbone(nn.Module, ABC):
     def reset_parameters(self) -> None:
         """Replace every weight by the architecture's own random initialisation."""
 
+    def nbytes(self, prepared: Any) -> int:
+        """Size of one prepared input in bytes."""
+        return prepared.nbytes
+
     def length(self, prepared: Any) -> int:
         """Cost of one prepared input in positions; inputs of similar length share a batch."""
         return 1
 
-    def forward(self, batch: dict[str, Tensor]) -> Features:
-        """Encode a batch made by `collate`."""
-        embedded: Embedded = self.embed(batch)
+    def forward(self, batch: dict[str, Tensor] | Embedded) -> Features:
+        """Encode a batch made by `collate`, or go on from hidden states that have passed some blocks."""
+        last = self.advance(batch, len(self.blocks))
+        return Features(self.sequence(self.norm(last.hidden)), last.pools)
+
+    def advance(self, batch: dict[str, Tensor] | Embedded, depth: int) -> Embedded:
+        """Take a batch through the first ``depth`` blocks, or through those of them that it has not passed."""
+        embedded: Embedded = batch if isinstance(batch, Embedded) else self.embed(batch)
         hidden = embedded.hidden
-        for block in self.blocks:
-            hidden = self.run_block(block, hidden, embedded.attends)
-        return Features(self.sequence(self.norm(hidden)), embedded.pools)
+        with _attention_for(hidden):
+            for block in list(self.blocks)[embedded.depth : depth]:
+                hidden = self.run_block(block, hidden, embedded.attends)
+        return replace(embedded, hidden=hidden, depth=depth)
 
     def sequence(self, hidden: Tensor) -> Tensor:
         """Arrange the last hidden states as (batch, positions, width)."""
@@ -142,3 +173,8 @@ class Backbone(nn.Module, ABC):
         """Take over the weights and buffers of a backbone of the same architecture."""
         with torch.no_grad():
             self.load_state_dict(other.state_dict())
+
+
+def _attention_for(hidden: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Choose the attention kernel: on a CPU torch's flash kernel is slow in the backward pass at these lengths."""
+    return sdpa_kernel(SDPBackend.MATH) if hidden.device.type == "cpu" else contextlib.nullcontext()

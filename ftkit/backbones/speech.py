@@ -35,6 +35,11 @@ class SpeechInput:
     mel: np.ndarray
     positions: int
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the spectrogram in bytes."""
+        return self.mel.nbytes
+
 
 class FrameEmbedding(nn.Module):
     """Log-mel frames to hidden states: two convolutions and the position embeddings of the window."""
@@ -74,7 +79,9 @@ class WhisperBackbone(Backbone):
         Window length; longer clips are cut, shorter ones padded with silence.
     """
 
+    preparation_is_slow: ClassVar[bool] = True
     modality: ClassVar[str] = "audio"
+    pass_length: ClassVar[int] = 16
     targets: ClassVar[Targets] = Targets(
         linear_maps=r".*blocks\.\d+\.self_attn\.(q_proj|v_proj)",
         sublayer_outputs=r".*blocks\.\d+\.(self_attn\.out_proj|fc2)",

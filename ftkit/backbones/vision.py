@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import timm
 import torch
+from timm.layers import pad_same
 from timm.models import EfficientNet
 from torch import Tensor, nn
 
@@ -40,6 +41,79 @@ class Stem(nn.Module):
         return Embedded(self.norm(self.convolution(self.normalise(batch["pixels"]))))
 
 
+class DepthwiseConvolution(nn.Module):
+    """A depthwise convolution with "same" padding, whose gradient is computed in float32 on a CPU.
+
+    In bf16 the kernels that torch 2.9 has for its gradient on a CPU are several times slower than in float32, while
+    those of all other convolutions are faster; under autocast this layer would cost what the rest gains.
+
+    Parameters
+    ----------
+    convolution
+        The timm layer whose weight it takes over.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight = convolution.weight
+        self.kernel_size = list(convolution.kernel_size)
+        self.stride = list(convolution.stride)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Convolve (batch, channels, height, width), each channel by itself."""
+        device = pixels.device.type
+        weight = self.weight
+        if torch.is_autocast_enabled(device):
+            kind = torch.get_autocast_dtype(device)
+            pixels, weight = pixels.to(kind), weight.to(kind)
+        padded = pad_same(pixels, self.kernel_size, self.stride)
+        return _Depthwise.apply(padded, weight, self.stride)
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, weight: Tensor, stride: list[int]) -> Tensor:
+        ctx.save_for_backward(pixels, weight)
+        ctx.stride = stride
+        return nn.functional.conv2d(pixels, weight, stride=stride, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        pixels, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        wants_pixels, wants_weight, _ = ctx.needs_input_grad
+        slow_in_bf16 = wants_weight or ctx.stride != [1, 1]
+        kind = torch.float32 if slow_in_bf16 and gradient.device.type == "cpu" else gradient.dtype
+        for_pixels, for_weight, _ = torch.ops.aten.convolution_backward(
+            gradient.to(kind),
+            pixels.to(kind),
+            weight.to(kind),
+            None,
+            ctx.stride,
+            [0, 0],
+            [1, 1],
+            False,
+            [0, 0],
+            len(weight),
+            [wants_pixels, wants_weight, False],
+        )
+        return (
+            for_pixels.to(pixels.dtype) if wants_pixels else None,
+            for_weight.to(weight.dtype) if wants_weight else None,
+            None,
+        )
+
+
+def _with_depthwise(module: nn.Module) -> nn.Module:
+    """Replace every depthwise convolution below a module by ours; weights and their names stay."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.Conv2d) and child.groups == child.in_channels:
+            setattr(module, name, DepthwiseConvolution(child))
+        else:
+            _with_depthwise(child)
+    return module
+
+
 class EfficientNetBackbone(Backbone):
     """EfficientNet-Lite0 with global average pooling.
 
@@ -56,6 +130,7 @@ class EfficientNetBackbone(Backbone):
     """
 
     modality: ClassVar[str] = "image"
+    pass_length: ClassVar[int] = 16
     targets: ClassVar[Targets] = Targets(
         linear_maps=r".*blocks\.\d+\.(\d+\.conv_pwl?|convolution)",
         sublayer_outputs=r".*blocks\.(0\.\d+\.bn2|[1-6]\.\d+\.bn3)",
@@ -70,11 +145,14 @@ class EfficientNetBackbone(Backbone):
         self.image_size = image_size
         self.width = model.num_features
         self.embed = Stem(model.conv_stem, model.bn1)
+        _with_depthwise(model.blocks)
         last = nn.Sequential()
         last.add_module("convolution", model.conv_head)
         last.add_module("norm", model.bn2)
         self.blocks = nn.ModuleList([*model.blocks, last])
         self.norm = nn.Identity()
+        # the layout in memory that a batch of pictures has anyway, and in which convolutions are fastest
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, name: str, folder: Path, *, image_size: int = 160) -> EfficientNetBackbone:

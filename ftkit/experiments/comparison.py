@@ -15,11 +15,13 @@ from ftkit.evaluation import METRICS, Score, mean_score
 from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.fairness import Fairness, method_facts
 from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
+from ftkit.experiments.probing import probe_runs
 from ftkit.experiments.run import RUN_FILE, Predictions, Run, load_run
 from ftkit.experiments.trials import Trials, read_trials, recorded_trials
 from ftkit.experiments.tuning import tune
-from ftkit.methods import METHODS, Method, as_method
+from ftkit.methods import METHODS, LinearProbe, Method, as_method
 from ftkit.paths import runs_folder, write_text
+from ftkit.training.loop import TrainingSettings
 
 if TYPE_CHECKING:
     import pandas
@@ -220,8 +222,10 @@ def compare(
     recorded = _trials_for(task, chosen, folder, trials, epochs)
     runs = []
     pairs = [(method, seed) for method in chosen for seed in seed_list]
-    for method, seed in _with_progress(pairs, task, progress):
-        run = _find_or_train(task, method, seed, recorded, epochs, folder, progress)
+    planned = [_Planned.of(task, method, seed, recorded, epochs, folder) for method, seed in pairs]
+    _probe_together(task, planned)
+    for each in _with_progress(planned, task, progress):
+        run = each.find_or_train(task, progress)
         runs.append(run)
         if on_run is not None:
             on_run(run)
@@ -259,30 +263,53 @@ def _trials_for(task: Task, methods: list[Method], folder: Path, trials: int, ep
     return known
 
 
-def _find_or_train(
-    task: Task, method: Method, seed: int, trials: Trials, epochs: int | None, folder: Path, progress: bool
-) -> Run:
-    best = trials.best(method)
-    rate = method.typical_rate if best is None else best.learning_rate
-    usual = default_settings(task, method, seed=seed)
-    settings = replace(usual, learning_rate=rate, epochs=usual.epochs if epochs is None else epochs)
-    place = folder / describe(task, method, settings, None).folder_name
-    if (place / RUN_FILE).is_file():
-        return load_run(place)
-    run = fine_tune(task, method, lr=rate, epochs=epochs, seed=seed, progress=progress)
-    if run.history.interrupted:
-        raise KeyboardInterrupt
-    run.save(place)
-    run.release()  # a comparison of many would fill the memory; the folder holds the weights
-    return run
+@dataclass(frozen=True)
+class _Planned:
+    """A run that a comparison wants, and where it is or will be."""
+
+    method: Method
+    settings: TrainingSettings
+    place: Path
+
+    @classmethod
+    def of(cls, task: Task, method: Method, seed: int, trials: Trials, epochs: int | None, folder: Path) -> _Planned:
+        best = trials.best(method)
+        rate = method.typical_rate if best is None else best.learning_rate
+        settings = default_settings(task, method, seed=seed).with_rate_and_seed(rate, seed)
+        if epochs is not None:
+            settings = replace(settings, epochs=epochs)
+        return cls(method, settings, folder / describe(task, method, settings).folder_name)
+
+    @property
+    def is_done(self) -> bool:
+        return (self.place / RUN_FILE).is_file()
+
+    def find_or_train(self, task: Task, progress: bool) -> Run:
+        if self.is_done:
+            return load_run(self.place)
+        rate, epochs, seed = self.settings.learning_rate, self.settings.epochs, self.settings.seed
+        run = fine_tune(task, self.method, lr=rate, epochs=epochs, seed=seed, progress=progress)
+        if run.history.interrupted:
+            raise KeyboardInterrupt
+        run.save(self.place)
+        run.release()  # a comparison of many would fill the memory; the folder holds the weights
+        return run
 
 
-def _with_progress(pairs: list[tuple[Method, int]], task: Task, progress: bool) -> Iterable[tuple[Method, int]]:
+def _probe_together(task: Task, planned: Sequence[_Planned]) -> None:
+    """Train the linear probes of all seeds in one computation; they are then found."""
+    probes = [each for each in planned if isinstance(each.method, LinearProbe) and not each.is_done]
+    if len(probes) > 1:
+        for each, run in zip(probes, probe_runs(task, [each.settings for each in probes]), strict=True):
+            run.save(each.place)
+
+
+def _with_progress(planned: list[_Planned], task: Task, progress: bool) -> Iterable[_Planned]:
     if not progress:
-        return pairs
+        return planned
     from tqdm.auto import tqdm
 
-    return tqdm(pairs, desc=task.name, unit="run", leave=False, dynamic_ncols=True)
+    return tqdm(planned, desc=task.name, unit="run", leave=False, dynamic_ncols=True)
 
 
 def _baselines(task: Task, folder: Path) -> list[Baseline]:

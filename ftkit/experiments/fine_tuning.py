@@ -2,41 +2,93 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ftkit.classifier import backbone_settings, build_classifier
+from ftkit.errors import TrainingError
 from ftkit.evaluation import Score
 from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.machine import Machine, MemoryWatch
 from ftkit.experiments.run import DIGITS, Cost, Predictions, Run, Spec
 from ftkit.experiments.trials import recorded_rate
 from ftkit.methods import Method, Trainable, as_method
+from ftkit.training.activations import Activations, Allocate, compute_activations
+from ftkit.training.augmentation import Augmentation
+from ftkit.training.cache import ActivationCache, activation_key, shared_cache
 from ftkit.training.callbacks import BestWeights, Callback, ProgressBar
+from ftkit.training.history import History
 from ftkit.training.loop import Inputs, Training, TrainingSettings, new_accelerator, predict
 from ftkit.training.precision import choose_precision
 
 if TYPE_CHECKING:
     from ftkit.tasks.base import Split, Task
 
-DEFAULT_EPOCHS = 3
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model ready to train."""
+    """A model ready to train.
+
+    Attributes
+    ----------
+    trainable
+        The model with its trainable parts marked.
+    precision
+        In which it computes.
+    cache
+        Keeps what the frozen blocks compute; None computes it anew in every epoch.
+    """
 
     trainable: Trainable
+    precision: str
+    cache: ActivationCache | None
+
+    @property
+    def frozen_depth(self) -> int:
+        """Blocks whose work is done once, see `Trainable.frozen_depth`; 0 without a cache."""
+        return 0 if self.cache is None else self.trainable.frozen_depth()
 
     def inputs(self, split: Split) -> Inputs:
-        """Return a split as the model reads it."""
-        return Inputs(self.trainable.classifier.backbone.prepare(split.items), split.labels)
+        """Return a split as the model reads it, or as it is after the frozen blocks."""
+        if self.cache is not None and self.frozen_depth:
+            started = time.perf_counter()
+            activations = self._activations(split, self.cache)
+            if activations is not None:
+                return Inputs(activations, split.labels, activations, time.perf_counter() - started)
+        return Inputs(self._read(split), split.labels)
+
+    def _activations(self, split: Split, cache: ActivationCache) -> Activations | None:
+        classifier, depth = self.trainable.classifier, self.frozen_depth
+        accelerator = new_accelerator(self.precision)
+        device = str(accelerator.device)
+        key = activation_key(classifier, depth, split.fingerprint, precision=self.precision, device=device)
+        label = f"{len(split):,} items after {depth} stages of {classifier.backbone.name}, {self.precision}"
+
+        def build(allocate: Allocate) -> Activations:
+            return compute_activations(classifier, self._read(split), depth, accelerator=accelerator, allocate=allocate)
+
+        return cache.activations(key, label, build)
+
+    def _read(self, split: Split) -> list[Any]:
+        """Prepare a split; where that takes long, what was prepared for an earlier run is used again."""
+        backbone = self.trainable.classifier.backbone
+        if self.cache is None or not backbone.preparation_is_slow:
+            return backbone.prepare(split.items)
+        key = f"{backbone.name} {backbone.settings} {split.fingerprint}"
+        prepared = self.cache.remembered(key)
+        if prepared is None:
+            prepared = backbone.prepare(split.items)
+            self.cache.remember(key, prepared, sum(backbone.nbytes(item) for item in prepared))
+        return prepared
 
 
 def fine_tune(
@@ -54,6 +106,8 @@ def fine_tune(
     class_weights: bool | None = None,
     patience: int | None = None,
     precision: str = "auto",
+    augmentation: Augmentation | None = None,
+    cache: ActivationCache | bool = True,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> Run:
@@ -72,7 +126,7 @@ def fine_tune(
         Peak learning rate. None takes the rate that recorded trials found best for this task and method, else the
         method's typical one.
     epochs
-        Passes through the training data, default 3.
+        Passes through the training data, by default the task's own number.
     seed
         Decides the head's initialisation, the order of the data and dropout. The same seed gives the same run on
         the same machine.
@@ -86,6 +140,11 @@ def fine_tune(
         Stop after so many epochs without a better validation score; None never stops early.
     precision
         ``"auto"`` measures whether bf16 is faster here; or ``"float32"``, ``"bf16"``, ``"fp16"``.
+    augmentation
+        Random changes of the training data, such as `TokenDropout`; None, the default, changes nothing.
+    cache
+        Compute what lies below the first trained block once and keep it, default True; the results are the same
+        either way. An `ActivationCache` sets where and how much. With an augmentation it steps aside.
     callbacks
         More callbacks that watch the training.
     progress
@@ -120,20 +179,48 @@ def fine_tune(
         clip_norm=clip_norm,
         label_smoothing=label_smoothing,
         class_weights=usual.class_weights if class_weights is None else class_weights,
-        precision=choose_precision(precision),
+        precision=choose_precision(precision, task.modality),
     )
-    spec = describe(task, method, settings, patience)
+    _check_augmentation(augmentation, task)
+    spec = describe(task, method, settings, patience, augmentation)
     watching = [BestWeights(patience), *callbacks]
     if progress:
         watching.append(ProgressBar(f"{task.name}, {method.name}"))
     with MemoryWatch() as memory:
-        prepared = prepare(task, method, seed)
+        prepared = prepare(task, method, seed, settings.precision, _cache_for(cache, augmentation))
         train, evaluation = prepared.inputs(task.train), prepared.inputs(task.validation)
         started = time.perf_counter()
-        history = Training(prepared.trainable, train, evaluation, settings, task.metric, watching).run()
-        validation = _answers(task.validation, prepared, evaluation, settings.precision)
-        test = _answers(task.test, prepared, prepared.inputs(task.test), settings.precision)
+        training = Training(prepared.trainable, train, evaluation, settings, task.metric, watching, augmentation)
+        history = training.run()
+        validation = _answers(task.validation, prepared, evaluation)
+        test = _answers(task.test, prepared, prepared.inputs(task.test))
         elapsed = time.perf_counter() - started
+    return finished_run(
+        task,
+        spec,
+        prepared,
+        history,
+        validation,
+        test,
+        seconds=history.seconds + train.seconds,
+        evaluation_seconds=elapsed - history.seconds,
+        peak_memory_bytes=memory.peak_bytes,
+    )
+
+
+def finished_run(
+    task: Task,
+    spec: Spec,
+    prepared: Prepared,
+    history: History,
+    validation: Predictions,
+    test: Predictions,
+    *,
+    seconds: float,
+    evaluation_seconds: float,
+    peak_memory_bytes: int,
+) -> Run:
+    """Put together what came out of one training; see `Cost` for the figures."""
     count = prepared.trainable.count()
     return Run(
         spec=spec,
@@ -147,10 +234,11 @@ def fine_tune(
             trainable=count.trainable,
             head=count.head,
             total=count.total,
-            seconds=history.seconds,
-            evaluation_seconds=elapsed - history.seconds,
-            peak_memory_bytes=memory.peak_bytes,
-            saved_bytes=sum(tensor.nbytes for tensor in prepared.trainable.trained_state().values()),
+            seconds=seconds,
+            evaluation_seconds=evaluation_seconds,
+            peak_memory_bytes=peak_memory_bytes,
+            saved_bytes=sum(tensor.nbytes for tensor in prepared.trainable.trained_tensors().values()),
+            frozen_depth=prepared.frozen_depth,
         ),
         machine=Machine.this(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -158,26 +246,51 @@ def fine_tune(
     )
 
 
-def prepare(task: Task, method: Method, seed: int) -> Prepared:
+def prepare(task: Task, method: Method, seed: int, precision: str, cache: ActivationCache | None = None) -> Prepared:
     """Build the task's classifier and apply the method to it."""
     classifier = build_classifier(task, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Prepared(method.apply(classifier))
+        return Prepared(method.apply(classifier), precision, cache)
+
+
+def _cache_for(wanted: ActivationCache | bool, augmentation: Augmentation | None) -> ActivationCache | None:
+    if wanted is False:
+        return None
+    if augmentation is not None:
+        logger.warning(
+            "%s changes the inputs in every epoch: frozen activations are not reused.", type(augmentation).__name__
+        )
+        return None
+    return shared_cache() if wanted is True else wanted
+
+
+def _check_augmentation(augmentation: Augmentation | None, task: Task) -> None:
+    if augmentation is not None and augmentation.modality != task.modality:
+        raise TrainingError(
+            f"{type(augmentation).__name__} changes {augmentation.modality} data; {task.name} holds {task.modality} "
+            "data. Choose an augmentation of that kind."
+        )
 
 
 def default_settings(task: Task, method: Method, *, seed: int = 0) -> TrainingSettings:
     """How a method is trained on a task unless told otherwise."""
     return TrainingSettings(
         learning_rate=recorded_rate(task, method),
-        epochs=DEFAULT_EPOCHS,
+        epochs=task.epochs,
         class_weights=task.metric == "balanced_accuracy",
-        precision=choose_precision("auto"),
+        precision=choose_precision("auto", task.modality),
         seed=seed,
     )
 
 
-def describe(task: Task, method: Method, settings: TrainingSettings, patience: int | None) -> Spec:
+def describe(
+    task: Task,
+    method: Method,
+    settings: TrainingSettings,
+    patience: int | None = None,
+    augmentation: Augmentation | None = None,
+) -> Spec:
     """Write down everything that decides a run."""
     return Spec(
         task=task.name,
@@ -196,6 +309,7 @@ def describe(task: Task, method: Method, settings: TrainingSettings, patience: i
         label_smoothing=settings.label_smoothing,
         class_weights=settings.class_weights,
         patience=patience,
+        augmentation=None if augmentation is None else repr(augmentation),
         precision=settings.precision,
         seed=settings.seed,
         train_examples=len(task.train),
@@ -203,11 +317,15 @@ def describe(task: Task, method: Method, settings: TrainingSettings, patience: i
     )
 
 
-def _answers(split: Split, prepared: Prepared, inputs: Inputs, precision: str) -> Predictions:
+def _answers(split: Split, prepared: Prepared, inputs: Inputs) -> Predictions:
     trainable = prepared.trainable
-    probabilities = predict(
-        trainable.model, trainable.classifier.backbone, inputs.inputs, accelerator=new_accelerator(precision)
-    )
+    reader = inputs.reader or trainable.classifier.backbone
+    accelerator = new_accelerator(prepared.precision)
+    return predictions_of(split, predict(trainable.model, reader, inputs.inputs, accelerator=accelerator))
+
+
+def predictions_of(split: Split, probabilities: np.ndarray) -> Predictions:
+    """Put probabilities, float array (items, classes), beside the items that they are for."""
     return Predictions(
         identifiers=[str(name) for name in split.identifiers],
         labels=split.labels,

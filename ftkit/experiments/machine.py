@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import sys
 import threading
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from ftkit.processor import processor_name, usable_cores
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "timm", "numpy", "scikit-learn")
 
@@ -61,24 +61,6 @@ class Machine:
             python=platform.python_version(),
             versions={name: metadata.version(name) for name in ("ftkit", *LIBRARIES)},
         )
-
-
-def usable_cores() -> int:
-    """Count the CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def processor_name() -> str:
-    """Name the CPU as its maker does, as far as the system tells."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 class MemoryWatch:

@@ -40,7 +40,7 @@ class Spec:
     method, settings
         Name of the method and its settings.
     learning_rate, epochs, batch_size, weight_decay, warmup, clip_norm, label_smoothing, class_weights, patience, \
-precision, seed
+augmentation, precision, seed
         How it was trained, see `ftkit.training.loop.TrainingSettings`; ``patience`` is that of early stopping.
     train_examples, validation_examples
         How much data it saw.
@@ -62,6 +62,7 @@ precision, seed
     label_smoothing: float
     class_weights: bool
     patience: int | None
+    augmentation: str | None
     precision: str
     seed: int
     train_examples: int
@@ -133,13 +134,15 @@ class Cost:
     trainable, head, total
         Parameters: those that trained (head included), the head's, all.
     seconds
-        Training, evaluation excluded.
+        Training, evaluation excluded; work of frozen blocks counts only in the run that did it.
     evaluation_seconds
         Validation after every epoch and the test.
     peak_memory_bytes
         Highest resident memory of the process while it trained.
     saved_bytes
         Size of the tensors that must be kept to use the result beside the pretrained weights.
+    frozen_depth
+        Blocks whose work was done once and kept, default 0; see `Trainable.frozen_depth`.
     """
 
     trainable: int
@@ -149,6 +152,7 @@ class Cost:
     evaluation_seconds: float
     peak_memory_bytes: int
     saved_bytes: int
+    frozen_depth: int = 0
 
     @property
     def share(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from ftkit.errors import FtkitError
 from ftkit.experiments.fine_tuning import default_settings, prepare
-from ftkit.experiments.machine import processor_name
+from ftkit.experiments.probing import probe
 from ftkit.experiments.trials import Trial, Trials, read_trials
-from ftkit.methods import Method, as_method
+from ftkit.methods import LinearProbe, Method, as_method
+from ftkit.processor import processor_name
+from ftkit.training.cache import shared_cache
 from ftkit.training.callbacks import BestWeights, ProgressBar
-from ftkit.training.loop import Training
+from ftkit.training.history import History
+from ftkit.training.loop import Training, TrainingSettings
 
 if TYPE_CHECKING:
     from ftkit.tasks.base import Task
@@ -69,23 +72,35 @@ def tune(
     known = read_trials(path, task)
     for method in (as_method(name) for name in methods):
         done = {trial.learning_rate for trial in known.of(method)}
-        for rate in rate_grid(method, trials):
-            if rate not in done:
-                trial = run_trial(task, method, rate, epochs=epochs, seed=seed)
-                known = Trials(known.task, known.fingerprint, (*known.trials, trial))
-                known.save(path)
-                if on_trial is not None:
-                    on_trial(trial)
+        rates = [rate for rate in rate_grid(method, trials) if rate not in done]
+        for trial in _trials(task, method, rates, epochs=epochs, seed=seed):
+            known = Trials(known.task, known.fingerprint, (*known.trials, trial))
+            known.save(path)
+            if on_trial is not None:
+                on_trial(trial)
     return known
 
 
-def run_trial(task: Task, method: Method, rate: float, *, epochs: int | None = None, seed: int = 0) -> Trial:
-    """Train once at a learning rate and measure on validation only."""
-    settings = replace(default_settings(task, method, seed=seed), learning_rate=rate)
-    if epochs is not None:
-        settings = replace(settings, epochs=epochs)
-    prepared = prepare(task, method, seed)
-    watching = [BestWeights(), ProgressBar(f"{task.name}, {method.name} at {rate:g}")]
+def _trials(task: Task, method: Method, rates: Sequence[float], *, epochs: int | None, seed: int) -> Iterator[Trial]:
+    """Train once at every learning rate and measure on validation only; linear probes train together."""
+    settings = [_settings(task, method, rate, epochs=epochs, seed=seed) for rate in rates]
+    if isinstance(method, LinearProbe) and settings:
+        for each, head in zip(settings, probe(task, settings), strict=True):
+            yield _trial(task, method, each, head.history)
+    else:
+        for each in settings:
+            yield run_trial(task, method, each)
+
+
+def _settings(task: Task, method: Method, rate: float, *, epochs: int | None, seed: int) -> TrainingSettings:
+    settings = default_settings(task, method, seed=seed).with_rate_and_seed(rate, seed)
+    return settings if epochs is None else replace(settings, epochs=epochs)
+
+
+def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
+    """Train once and measure on validation only."""
+    prepared = prepare(task, method, settings.seed, settings.precision, shared_cache())
+    watching = [BestWeights(), ProgressBar(f"{task.name}, {method.name} at {settings.learning_rate:g}")]
     training = Training(
         prepared.trainable,
         prepared.inputs(task.train),
@@ -97,12 +112,16 @@ def run_trial(task: Task, method: Method, rate: float, *, epochs: int | None = N
     history = training.run()
     if history.interrupted:
         raise KeyboardInterrupt
+    return _trial(task, method, settings, history)
+
+
+def _trial(task: Task, method: Method, settings: TrainingSettings, history: History) -> Trial:
     return Trial(
         method=method.name,
         settings=method.settings,
-        learning_rate=rate,
+        learning_rate=settings.learning_rate,
         epochs=settings.epochs,
-        seed=seed,
+        seed=settings.seed,
         precision=settings.precision,
         train_examples=len(task.train),
         metric=task.metric,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -82,6 +83,25 @@ class Trainable:
         for module in self.active:
             module.train()
 
+    def frozen_depth(self) -> int:
+        """Count what need not be computed again in every epoch, because nothing in it changes.
+
+        Returns
+        -------
+        int
+            0 where the input itself may train; else how many blocks from the input are frozen; one more than there
+            are blocks where the pooled features are frozen too.
+        """
+        backbone = self.classifier.backbone
+        stages = [backbone.embed, *backbone.blocks, backbone.norm]
+        frozen = list(itertools.takewhile(self._is_frozen, stages))
+        return max(0, len(frozen) - 1)
+
+    def _is_frozen(self, module: nn.Module) -> bool:
+        active = {id(part) for root in self.active for part in root.modules()}
+        trains = any(parameter.requires_grad for parameter in module.parameters())
+        return not trains and not any(id(part) in active for part in module.modules())
+
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters that train, by name."""
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
@@ -107,9 +127,13 @@ class Trainable:
 
     def trained_state(self) -> dict[str, Tensor]:
         """Copies of all tensors that training may change: trainable parameters and buffers of active modules."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self._trained_tensors().items()}
+        return {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in self.trained_tensors().items()
+        }
 
-    def _trained_tensors(self) -> dict[str, Tensor]:
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """All tensors that training may change, not copied."""
         active = {id(buffer) for module in self.active for buffer in module.buffers()}
         buffers = {name: buffer for name, buffer in self.model.named_buffers() if id(buffer) in active}
         return {**self.trainable_parameters(), **buffers}
@@ -122,7 +146,7 @@ class Trainable:
         FtkitError
             If a tensor is missing, left over, or of another shape.
         """
-        own = self._trained_tensors()
+        own = self.trained_tensors()
         check_fit(state, own)
         with torch.no_grad():
             for name, tensor in state.items():

@@ -109,6 +109,13 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of the items in their order."""
+        digest = hashlib.sha256()
+        _update_with_items(digest, self.items)
+        return digest.hexdigest()
+
     def take(self, indices: Sequence[int] | np.ndarray) -> Split:
         """Return the items at the given positions, in that order, as a split of its own.
 
@@ -146,6 +153,8 @@ class Task:
         Catalog names of the data the task is made of, whose licences must be shown.
     notes
         Plain statements a reader of the results must know.
+    epochs
+        Passes through the training data unless told otherwise, default 3.
 
     Raises
     ------
@@ -166,6 +175,7 @@ class Task:
     metrics: tuple[str, ...]
     assets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    epochs: int = 3
 
     def __post_init__(self) -> None:
         if self.modality not in ("text", "image", "audio"):

@@ -17,8 +17,8 @@ INFO = TaskInfo(
     modality="text",
     description="Critics' one-line verdicts, rotten or fresh; the films tested on are never trained on.",
     assets=("rotten-tomatoes",),
-    default_train=4000,
-    default_validation=800,
+    default_train=6000,
+    default_validation=1200,
 )
 
 LABEL_NAMES = ("rotten", "fresh")
@@ -55,6 +55,7 @@ def load(limit: int | None = None, seed: int = 0) -> Task:
         metric="accuracy",
         metrics=("accuracy", "balanced_accuracy", "roc_auc"),
         assets=INFO.assets,
+        epochs=2,
     )
 
 

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-Collate = Callable[[Sequence[Any]], dict[str, Tensor]]
+Collate = Callable[[Sequence[Any]], Any]
 BUCKET = 32
 """How many batches are sorted by length together: enough to save padding, few enough to keep batches random."""
 
 
 class Examples(Dataset):
-    """Prepared inputs with their labels."""
+    """Prepared inputs with their labels and lengths."""
 
-    def __init__(self, inputs: Sequence[Any], labels: np.ndarray) -> None:
+    def __init__(self, inputs: Sequence[Any], labels: np.ndarray, lengths: Sequence[int]) -> None:
         self.inputs = inputs
         self.labels = labels
+        self.lengths = lengths
 
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.inputs[index], int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Any, int, int]:
+        return self.inputs[index], int(self.labels[index]), int(self.lengths[index])
 
 
 class LengthBatches(Sampler[list[int]]):
@@ -71,16 +74,80 @@ class LengthBatches(Sampler[list[int]]):
         return iter([batches[index] for index in self.generator.permutation(len(batches))])
 
 
-def training_loader(
-    inputs: Sequence[Any], labels: np.ndarray, lengths: Sequence[int], collate: Collate, *, batch_size: int, seed: int
-) -> DataLoader:
-    """Loader of ``(batch, labels)`` pairs in a new random order every epoch."""
+@dataclass(frozen=True)
+class Part:
+    """What goes through the model at once: a batch, or a part of one.
 
-    def collate_pairs(pairs: Sequence[tuple[Any, int]]) -> tuple[dict[str, Tensor], Tensor]:
-        return collate([item for item, _ in pairs]), torch.tensor([label for _, label in pairs])
+    Attributes
+    ----------
+    inputs
+        Collated inputs.
+    labels
+        Int64 tensor (examples,).
+    """
+
+    inputs: Any
+    labels: Tensor
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Part:
+        """Move to a device; what loads batches asks for it."""
+        moved = send_to_device(self.inputs, device, non_blocking=non_blocking)
+        return Part(moved, self.labels.to(device, non_blocking=non_blocking))
+
+
+def training_loader(
+    inputs: Sequence[Any],
+    labels: np.ndarray,
+    lengths: Sequence[int],
+    collate: Collate,
+    *,
+    batch_size: int,
+    seed: int,
+    pass_length: int | None = None,
+) -> DataLoader:
+    """Loader of batches in a new random order every epoch, each a list of parts.
+
+    Parameters
+    ----------
+    inputs, labels, lengths
+        Examples, their labels (examples,), and their lengths.
+    collate
+        Stacks inputs.
+    batch_size, seed
+        See `LengthBatches`.
+    pass_length
+        Longest part: examples times the longest of them; None, the default, makes one part of each batch.
+    """
+
+    def collate_parts(examples: Sequence[tuple[Any, int, int]]) -> list[Part]:
+        parts = split_by_length([length for _, _, length in examples], pass_length)
+        return [
+            Part(collate([examples[i][0] for i in part]), torch.tensor([examples[i][1] for i in part]))
+            for part in parts
+        ]
 
     batches = LengthBatches(lengths, batch_size, seed)
-    return DataLoader(Examples(inputs, labels), batch_sampler=batches, collate_fn=collate_pairs)
+    return DataLoader(Examples(inputs, labels, lengths), batch_sampler=batches, collate_fn=collate_parts)
+
+
+def split_by_length(lengths: Sequence[int], pass_length: int | None) -> list[list[int]]:
+    """Cut a batch into parts, each of at most ``pass_length`` positions with padding, and of one example at least.
+
+    Examples
+    --------
+    >>> split_by_length([10, 30, 20, 30], pass_length=60)
+    [[0, 2], [1, 3]]
+    """
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    if pass_length is None:
+        return [order]
+    parts: list[list[int]] = []
+    for index in order:
+        if parts and (len(parts[-1]) + 1) * lengths[index] <= pass_length:
+            parts[-1].append(index)
+        else:
+            parts.append([index])
+    return parts
 
 
 def evaluation_order(lengths: Sequence[int], batch_size: int) -> list[np.ndarray]:

@@ -48,7 +48,7 @@ class BestWeights(Callback):
 
     def on_epoch(self, training: Training, epoch: Epoch) -> None:
         """Keep the weights where they are the best so far."""
-        if self.best is None or _rank(epoch) > _rank(self.best):
+        if self.best is None or rank(epoch) > rank(self.best):
             self.best = epoch
             self.state = training.trainable.trained_state()
             training.history.best_epoch = epoch.epoch
@@ -63,7 +63,8 @@ class BestWeights(Callback):
             trainable.load_trained_state(self.state)
 
 
-def _rank(epoch: Epoch) -> tuple[float, float]:
+def rank(epoch: Epoch) -> tuple[float, float]:
+    """What decides which epoch is best: the validation score, then the lower validation loss."""
     return epoch.validation_score, -epoch.validation_loss
 
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from ftkit.errors import DataError, TrainingError
 from ftkit.evaluation.metrics import METRICS
-from ftkit.training.batches import evaluation_order, training_loader
+from ftkit.processor import limit_threads
+from ftkit.training.batches import Collate, Part, evaluation_order, training_loader
 from ftkit.training.history import Epoch, History, Step
 
 if TYPE_CHECKING:
     from ftkit.methods.base import Trainable
+    from ftkit.training.augmentation import Augmentation
     from ftkit.training.callbacks import Callback
 
 PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -65,6 +68,10 @@ class TrainingSettings:
     precision: str = "float32"
     seed: int = 0
 
+    def with_rate_and_seed(self, learning_rate: float, seed: int) -> TrainingSettings:
+        """The same settings with another learning rate and seed."""
+        return replace(self, learning_rate=learning_rate, seed=seed)
+
     def __post_init__(self) -> None:
         for name, low, high in (
             ("learning_rate", 0.0, math.inf),
@@ -84,6 +91,16 @@ class TrainingSettings:
             raise TrainingError(f"precision = {self.precision!r}: choose one of {', '.join(PRECISIONS)}.")
 
 
+class Reader(Protocol):
+    """Makes batches of inputs: a backbone, or `Activations` of one."""
+
+    def length(self, prepared: Any) -> int:
+        """Cost of one input in positions."""
+
+    def collate(self, inputs: Sequence[Any]) -> Any:
+        """Stack inputs into a batch that the model takes."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """A split as the model reads it.
@@ -91,13 +108,19 @@ class Inputs:
     Attributes
     ----------
     inputs
-        One prepared input an example (`Backbone.prepare`).
+        One prepared input an example (`Backbone.prepare`), or `Activations`.
     labels
         Int64 array (examples,).
+    reader
+        What collates the inputs; None, the default, is the model's backbone.
+    seconds
+        Time spent on frozen blocks to get them, default 0.
     """
 
     inputs: Sequence[Any]
     labels: np.ndarray
+    reader: Reader | None = None
+    seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -118,6 +141,8 @@ class Training:
         Name of the metric that validation reports.
     callbacks
         What watches the training, called in this order.
+    augmentation
+        Changes every training batch; None, the default, changes nothing.
 
     Examples
     --------
@@ -132,14 +157,16 @@ class Training:
         settings: TrainingSettings,
         metric: str,
         callbacks: Sequence[Callback] = (),
+        augmentation: Augmentation | None = None,
     ) -> None:
-        _check_split("training", train)
-        _check_split("validation", validation)
+        check_split("training", train)
+        check_split("validation", validation)
         self.trainable = trainable
         self.train = train
         self.validation = validation
         self.settings = settings
         self.callbacks = callbacks
+        self.augmentation = augmentation
         self.history = History(metric)
         self.backbone = trainable.classifier.backbone
         self.stopped = False
@@ -171,14 +198,15 @@ class Training:
         accelerator = new_accelerator(settings.precision)
         groups = self.trainable.parameter_groups(settings.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-        lengths = [self.backbone.length(item) for item in self.train.inputs]
+        reader = self._reader(self.train)
         loader = training_loader(
             self.train.inputs,
             self.train.labels,
-            lengths,
-            self.backbone.collate,
+            [reader.length(item) for item in self.train.inputs],
+            self._collate(reader),
             batch_size=settings.batch_size,
             seed=settings.seed,
+            pass_length=self._pass_length(),
         )
         self.model, self.optimizer, self.loader = accelerator.prepare(self.trainable.model, optimizer, loader)
         self.accelerator = accelerator
@@ -200,18 +228,34 @@ class Training:
             self.trainable.model.eval()
         return self.history
 
+    def _pass_length(self) -> int | None:
+        """Most that goes through the model at once; batch statistics need the whole batch together."""
+        modules = [module for root in self.trainable.active for module in root.modules()]
+        normalises_batches = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules)
+        return None if normalises_batches else self.backbone.pass_length
+
+    def _collate(self, reader: Reader) -> Collate:
+        augment = self.augmentation
+        if augment is None:
+            return reader.collate
+        return lambda inputs: augment(reader.collate(inputs))
+
+    def _reader(self, split: Inputs) -> Reader:
+        return self.backbone if split.reader is None else split.reader
+
     def _run_epochs(self) -> None:
         for number in range(1, self.settings.epochs + 1):
             started = time.perf_counter()
             train_loss = self._run_steps(number)
             seconds = time.perf_counter() - started
-            probabilities = predict(self.model, self.backbone, self.validation.inputs, accelerator=self.accelerator)
+            reader, inputs = self._reader(self.validation), self.validation.inputs
+            probabilities = predict(self.model, reader, inputs, accelerator=self.accelerator)
             if not np.isfinite(probabilities).all():  # after the last step no loss would show it
                 raise self._diverged(f"The answers on validation became nan after epoch {number}")
             epoch = Epoch(
                 epoch=number,
                 train_loss=train_loss,
-                validation_loss=_cross_entropy(probabilities, self.validation.labels),
+                validation_loss=cross_entropy(probabilities, self.validation.labels),
                 validation_score=METRICS[self.history.metric].function(self.validation.labels, probabilities),
                 seconds=seconds,
             )
@@ -224,10 +268,10 @@ class Training:
         """Train one epoch and return its mean loss."""
         self.trainable.training_mode()
         total = 0.0
-        for index, (batch, labels) in enumerate(self.loader, start=1):
+        for index, parts in enumerate(self.loader, start=1):
             rate = self.schedule.get_last_lr()[0]
-            loss, norm = self._step(batch, labels)
-            total += loss * len(labels)
+            loss, norm = self._step(parts)
+            total += loss * sum(len(part.labels) for part in parts)
             step = Step(
                 step=len(self.history.steps) + 1,
                 epoch=number - 1 + index / len(self.loader),
@@ -239,43 +283,73 @@ class Training:
             self._call("on_step", step)
         return total / len(self.train)
 
-    def _step(self, batch: dict[str, Tensor], labels: Tensor) -> tuple[float, float]:
+    def _step(self, parts: Sequence[Part]) -> tuple[float, float]:
         """Update the weights once; return the loss and the gradient's norm."""
-        with self.accelerator.autocast():
-            logits = self.model(batch)
-        loss = self.loss(logits.float(), labels)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise self._diverged(f"The loss became {value} at step {len(self.history.steps) + 1}")
-        self.accelerator.backward(loss)
+        weight = sum(self._weight(part.labels) for part in parts)
+        value = 0.0
+        for part in parts:
+            with self.accelerator.autocast():
+                logits = self.model(part.inputs)
+            loss = self.loss(logits.float(), part.labels) / weight
+            value += loss.item()
+            if not math.isfinite(value):
+                raise self._diverged(f"The loss became {value} at step {len(self.history.steps) + 1}")
+            self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         return value, float(norm)
 
+    def _weight(self, labels: Tensor) -> float:
+        """What a sum of losses is divided by to be their mean."""
+        return float(len(labels) if self.loss.weight is None else self.loss.weight[labels].sum())
+
     def _diverged(self, what: str) -> TrainingError:
         rate = self.settings.learning_rate
         return TrainingError(f"{what} with learning rate {rate:g}. Try a third of it, or a longer warm-up.")
 
-    def _loss_function(self) -> nn.Module:
+    def _loss_function(self) -> nn.CrossEntropyLoss:
+        """Cross-entropy, summed: the parts of a batch are divided by what the whole weighs."""
         weight = None
         if self.settings.class_weights:
-            counts = np.bincount(self.train.labels, minlength=self.trainable.classifier.classes)
-            weight = torch.tensor(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
-        return nn.CrossEntropyLoss(weight, label_smoothing=self.settings.label_smoothing)
+            weight = class_weights(self.train.labels, self.trainable.classifier.classes)
+        return nn.CrossEntropyLoss(weight, label_smoothing=self.settings.label_smoothing, reduction="sum")
 
     def _learning_rate_factor(self, step: int) -> float:
-        """Rise linearly over the warm-up, then fall as half a cosine to zero."""
-        warmup = max(1, round(self.settings.warmup * self.total_steps))
-        if step < warmup:
-            return (step + 1) / warmup
-        progress = (step - warmup) / max(1, self.total_steps - warmup)
-        return 0.5 * (1 + math.cos(math.pi * progress))
+        return learning_rate_factor(step, self.total_steps, self.settings.warmup)
 
     def _call(self, occasion: str, *arguments: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, occasion)(self, *arguments)
+
+
+def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at a step: it rises linearly over the warm-up, then falls as half a cosine.
+
+    Parameters
+    ----------
+    step, steps
+        Number of the step, from 0, and of all steps.
+    warmup
+        Share of the steps over which the rate rises.
+
+    Examples
+    --------
+    >>> [round(learning_rate_factor(step, 10, 0.2), 2) for step in (0, 1, 2, 6)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return (step + 1) / rising
+    progress = (step - rising) / max(1, steps - rising)
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def class_weights(labels: np.ndarray, classes: int) -> Tensor:
+    """Inverse of every class's frequency, float tensor (classes,), 1 where all are equally frequent."""
+    counts = np.bincount(labels, minlength=classes)
+    return torch.tensor(counts.sum() / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
 
 
 def new_accelerator(precision: str = "float32") -> Accelerator:
@@ -283,6 +357,7 @@ def new_accelerator(precision: str = "float32") -> Accelerator:
 
     Accelerate keeps one precision for the whole process; a notebook compares several, so its state is made anew.
     """
+    limit_threads()
     AcceleratorState._reset_state()
     return Accelerator(mixed_precision=PRECISIONS[precision])
 
@@ -290,7 +365,7 @@ def new_accelerator(precision: str = "float32") -> Accelerator:
 @torch.inference_mode()
 def predict(
     model: nn.Module,
-    backbone: Any,
+    reader: Reader,
     inputs: Sequence[Any],
     *,
     batch_size: int = 32,
@@ -302,10 +377,10 @@ def predict(
     ----------
     model
         Classifier, or peft's wrapper around it.
-    backbone
-        Collates the inputs.
+    reader
+        Collates the inputs: the model's backbone, or their `Activations`.
     inputs
-        Prepared inputs.
+        Prepared inputs, or `Activations`.
     batch_size
         Inputs a batch, default 32.
     accelerator
@@ -318,10 +393,10 @@ def predict(
     """
     model.eval()
     device = next(model.parameters()).device
-    batches = evaluation_order([backbone.length(item) for item in inputs], batch_size)
+    batches = evaluation_order([reader.length(item) for item in inputs], batch_size)
     rows: dict[int, np.ndarray] = {}
     for indices in batches:
-        batch = {name: value.to(device) for name, value in backbone.collate([inputs[i] for i in indices]).items()}
+        batch = send_to_device(reader.collate([inputs[i] for i in indices]), device)
         if accelerator is None:
             logits = model(batch)
         else:
@@ -332,12 +407,14 @@ def predict(
     return np.stack([rows[index] for index in range(len(inputs))])
 
 
-def _cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean surprise, in nats, of probabilities (examples, classes) at the true labels (examples,)."""
     chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(chosen, 1e-12)).mean())
 
 
-def _check_split(name: str, split: Inputs) -> None:
+def check_split(name: str, split: Inputs) -> None:
+    """Raise a `DataError` where a split is empty or holds one class only."""
     if not len(split):
         raise DataError(f"The {name} split is empty. Give more data, or a larger `limit`.")
     if len(np.unique(split.labels)) < 2:

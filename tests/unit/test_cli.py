@@ -20,7 +20,7 @@ from ftkit.cli import app
 from ftkit.experiments.run import RUN_FILE
 from ftkit.tasks import load_task
 
-COMMANDS = ("demo", "compare", "train", "report", "fetch", "methods", "tasks", "doctor", "tune", "depth")
+COMMANDS = ("demo", "compare", "train", "report", "fetch", "methods", "tasks", "doctor", "tune", "depth", "cache")
 
 
 def run_ftkit(*arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -351,3 +351,17 @@ def test_interrupt_keeps_the_finished_runs_and_says_how_to_go_on(tmp_path: Path)
     assert errors.strip().endswith("Every finished run is kept, and the same command goes on where it stopped.")
     assert "Traceback" not in errors
     assert len(list((tmp_path / "runs").rglob(RUN_FILE))) == 1
+
+
+def test_kept_activations_are_shown_and_cleared(empty_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    from ftkit.training.cache import ActivationCache
+
+    folder = empty_folder / "activations"
+    monkeypatch.setattr("ftkit.training.cache.ActivationCache", lambda: ActivationCache(folder))
+    task = load_task("spoken-digits", limit=40)
+    ftkit.fine_tune(task, "partial", epochs=1, cache=ActivationCache(folder, memory_bytes=0), progress=False)
+    shown = invoke("cache")
+    assert shown.exit_code == 0
+    assert "40 items after 2 stages of whisper-tiny-en" in shown.output
+    assert "removed from" in invoke("cache", "--clear").output
+    assert "0 kept in" in invoke("cache").output

@@ -58,7 +58,7 @@ def test_wrong_mirror_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_more_threads_than_cores_is_a_warning() -> None:
     import torch
 
-    from ftkit.experiments.machine import usable_cores
+    from ftkit.processor import usable_cores
 
     before = torch.get_num_threads()
     try:

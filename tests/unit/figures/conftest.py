@@ -85,6 +85,7 @@ def run_of(method: str, seed: int, predictions: Predictions) -> Run:
             label_smoothing=0.0,
             class_weights=False,
             patience=None,
+            augmentation=None,
             precision="float32",
             seed=seed,
             train_examples=METHODS[method][0],

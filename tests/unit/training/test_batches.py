@@ -7,7 +7,7 @@ import pytest
 
 from ftkit import load_backbone
 from ftkit.tasks import Task
-from ftkit.training.batches import LengthBatches, evaluation_order, training_loader
+from ftkit.training.batches import LengthBatches, evaluation_order, split_by_length, training_loader
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,17 @@ def test_labels_stay_with_their_texts(small_task: Callable[[str], Task]):
     )
     label_of = {tuple(item.tolist()): label for item, label in zip(inputs, split.labels.tolist(), strict=True)}
     seen = 0
-    for batch, labels in loader:
-        for tokens, mask, label in zip(batch["tokens"], batch["mask"], labels.tolist(), strict=True):
+    for (part,) in loader:
+        for tokens, mask, label in zip(part.inputs["tokens"], part.inputs["mask"], part.labels.tolist(), strict=True):
             assert label_of[tuple(tokens[mask].tolist())] == label
             seen += 1
     assert seen == len(split)
+
+
+def test_a_batch_goes_in_parts_that_are_no_longer_than_asked(lengths: list[int]):
+    for batch in LengthBatches(lengths, 16, seed=0):
+        mine = [lengths[i] for i in batch]
+        parts = split_by_length(mine, pass_length=200)
+        assert sorted(index for part in parts for index in part) == list(range(len(batch)))
+        for part in parts:
+            assert len(part) * max(mine[i] for i in part) <= 200 or len(part) == 1

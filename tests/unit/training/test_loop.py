@@ -192,6 +192,26 @@ def test_class_weights_are_the_inverse_of_the_class_frequencies(new_training: Ne
     assert training.run().steps[0].loss == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("method", "modality"), [("lora", "text"), ("adapter", "image"), ("full", "audio")])
+@pytest.mark.parametrize("class_weights", [False, True])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(
+    method: str, modality: str, class_weights: bool, new_training: New, monkeypatch: pytest.MonkeyPatch
+):
+    options = {"batch_size": 8, "epochs": 1, "class_weights": class_weights, "learning_rate": 1e-3}
+    whole = new_training(method, modality, **options)
+    monkeypatch.setattr(type(whole.backbone), "pass_length", 10**9)
+    expected = whole.run().steps
+    monkeypatch.setattr(type(whole.backbone), "pass_length", 3 if modality != "text" else 60)
+    found = new_training(method, modality, **options).run().steps
+    assert [step.loss for step in found] == pytest.approx([step.loss for step in expected], rel=1e-3)
+    assert [step.gradient_norm for step in found] == pytest.approx([s.gradient_norm for s in expected], rel=1e-2)
+
+
+def test_batch_statistics_are_those_of_the_whole_batch(new_training: New):
+    assert new_training("full", "image")._pass_length() is None
+    assert new_training("lora", "image")._pass_length() is not None
+
+
 # ------------------------------------------------------------------------------------------------ failures
 
 

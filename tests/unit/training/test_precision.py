@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -12,15 +15,23 @@ def test_a_chosen_precision_stays(precision: str):
     assert choose_precision(precision) == precision
 
 
-def test_on_a_processor_the_choice_follows_the_measurement():
+@pytest.mark.parametrize("modality", ["text", "image", "audio"])
+def test_on_a_processor_the_choice_follows_the_measurement(modality: str):
     if torch.cuda.is_available():
-        assert choose_precision("auto") in ("bf16", "fp16")
+        assert choose_precision("auto", modality) in ("bf16", "fp16")
     else:
-        assert choose_precision("auto") == ("bf16" if bf16_speed() >= MUCH_FASTER else "float32")
+        expected = "bf16" if bf16_speed(modality) >= MUCH_FASTER else "float32"
+        assert choose_precision("auto", modality) == expected
 
 
-def test_it_is_measured_once_so_that_one_process_trains_in_one_precision():
-    assert bf16_speed() == bf16_speed() > 0
+def test_it_is_measured_once_so_that_a_machine_trains_in_one_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FTKIT_CACHE", str(tmp_path))
+    bf16_speed.cache_clear()
+    first = bf16_speed("text")
+    bf16_speed.cache_clear()  # as in another process
+    assert bf16_speed("text") == first > 0
+    assert len(json.loads((tmp_path / "precision.json").read_text())) == 1
+    bf16_speed.cache_clear()
 
 
 def test_one_process_can_use_several_precisions_in_turn():

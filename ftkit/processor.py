@@ -1,0 +1,68 @@
+"""The processor: what it is called, and how much of it this process may use."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from pathlib import Path
+
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cores() -> int:
+    """Count the CPUs that this process may use: those it may run on, or fewer where a container limits its share.
+
+    Examples
+    --------
+    >>> usable_cores() >= 1
+    True
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = container_limit()
+    return allowed if limit is None else max(1, min(allowed, math.ceil(limit)))
+
+
+def container_limit(root: Path = _CONTROL_GROUPS) -> float | None:
+    """CPUs that a container's control group allows, or None where it sets no limit.
+
+    Parameters
+    ----------
+    root
+        Where the control groups are mounted; version 2 and version 1 are read.
+    """
+    try:
+        quota, period = (root / "cpu.max").read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text(encoding="utf-8").strip()
+            period = (root / "cpu" / "cpu.cfs_period_us").read_text(encoding="utf-8").strip()
+        except OSError:
+            return None
+    if not (quota.isdigit() and period.isdigit() and int(period)):
+        return None  # "max", or -1: no limit
+    return int(quota) / int(period)
+
+
+def limit_threads() -> int:
+    """Keep torch from computing with more threads than this process has CPUs; return their number.
+
+    A smaller number that was set before, by ``OMP_NUM_THREADS`` or by ``torch.set_num_threads``, stays.
+    """
+    import torch
+
+    threads = min(torch.get_num_threads(), usable_cores())
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+    return threads
+
+
+def processor_name() -> str:
+    """Name the CPU as its maker does, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,211 @@
+"""Frozen work done once: what leaves the blocks that do not train, kept and reused.
+
+Below the first block that trains nothing changes from one epoch to the next, nor from one learning rate, seed or
+method to another. So the hidden states that enter that block are computed once, in eval mode, and training starts
+from them. Numbers stay what they would be without (tests/unit/training/test_activations.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ftkit.backbones.base import Embedded
+from ftkit.training.batches import evaluation_order
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from ftkit.classifier import Classifier
+
+Allocate = Callable[[tuple[int, ...], torch.dtype], Tensor]
+"""Gives an empty tensor of a shape and dtype, in memory or on disk."""
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Hidden states of one example on their way through the backbone.
+
+    Attributes
+    ----------
+    hidden
+        Float tensor: (positions, width), (channels, height, width) of a picture, or (width,) once pooled.
+    attends, pools
+        Bool tensors (positions,), or None where every position counts; see `Embedded`.
+    length
+        Cost of the example in positions, as of the input that it was computed from.
+    """
+
+    hidden: Tensor
+    attends: Tensor | None
+    pools: Tensor | None
+    length: int
+
+
+@dataclass(frozen=True)
+class Activations(Sequence[Activation]):
+    """Hidden states of all examples of a split, one after the other.
+
+    Attributes
+    ----------
+    values
+        Float tensor (rows, ...): a row a position, or a row a picture, or a row an example once pooled.
+    starts
+        Int64 array (examples + 1,): where each example's rows begin; the last is the number of rows.
+    attends, pools
+        Bool tensors (rows,), or None where every position counts.
+    lengths
+        Int64 array (examples,): cost of each example in positions.
+    depth
+        Blocks passed; one more than the backbone has where the features are pooled.
+    is_pooled
+        Whether these are features that enter the head.
+    """
+
+    values: Tensor
+    starts: np.ndarray
+    attends: Tensor | None
+    pools: Tensor | None
+    lengths: np.ndarray
+    depth: int
+    is_pooled: bool
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the hidden states in bytes."""
+        return self.values.nbytes
+
+    @overload
+    def __getitem__(self, index: int) -> Activation: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Activation]: ...
+
+    def __getitem__(self, index: int | slice) -> Activation | list[Activation]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(len(self))[index]]
+        rows = slice(int(self.starts[index]), int(self.starts[index + 1]))
+        hidden = self.values[rows]
+        return Activation(
+            hidden=hidden[0] if self.has_single_rows else hidden,
+            attends=None if self.attends is None else self.attends[rows],
+            pools=None if self.pools is None else self.pools[rows],
+            length=int(self.lengths[index]),
+        )
+
+    @property
+    def has_single_rows(self) -> bool:
+        """Whether an example is one row: a picture's feature map, or pooled features."""
+        return self.is_pooled or self.values.ndim > 2
+
+    def length(self, prepared: Activation) -> int:
+        """Cost of one example in positions; examples of similar length share a batch."""
+        return prepared.length
+
+    def collate(self, inputs: Sequence[Activation]) -> Embedded | Tensor:
+        """Stack examples into a batch that `Classifier.forward` takes; shorter ones are filled up with zeros."""
+        hidden = [each.hidden for each in inputs]
+        if self.is_pooled:
+            return torch.stack(hidden)
+        if self.has_single_rows:
+            return Embedded(torch.stack(hidden).contiguous(memory_format=torch.channels_last), depth=self.depth)
+        return Embedded(
+            _padded(hidden),
+            attends=None if self.attends is None else _padded([each.attends for each in inputs]),
+            pools=None if self.pools is None else _padded([each.pools for each in inputs]),
+            depth=self.depth,
+        )
+
+
+def _padded(sequences: Sequence[Any]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True)
+
+
+def compute_activations(
+    classifier: Classifier,
+    inputs: Sequence[Any],
+    depth: int,
+    *,
+    accelerator: Accelerator,
+    allocate: Allocate = lambda shape, dtype: torch.empty(shape, dtype=dtype),
+) -> Activations:
+    """Take prepared inputs through the first blocks of a classifier, in eval mode.
+
+    Parameters
+    ----------
+    classifier
+        Its embedding and first blocks must be frozen.
+    inputs
+        Prepared by ``classifier.backbone.prepare``.
+    depth
+        How many blocks to pass, from 1; one more than there are gives the pooled features.
+    accelerator
+        Decides device and precision.
+    allocate
+        Gives the tensor that is filled; by default one in memory.
+
+    Returns
+    -------
+    Activations
+        On the CPU, in the precision in which the blocks compute them.
+    """
+    backbone = classifier.backbone
+    is_pooled = depth > len(backbone.blocks)
+    lengths = np.array([backbone.length(item) for item in inputs], dtype=np.int64)
+    classifier.eval()
+    device = accelerator.device
+    classifier.to(device)
+    filled: _Rows | None = None
+    with torch.no_grad(), accelerator.autocast():
+        for indices in evaluation_order(lengths.tolist(), BATCH_SIZE):
+            batch = {name: value.to(device) for name, value in backbone.collate([inputs[i] for i in indices]).items()}
+            embedded = Embedded(classifier.pooled(batch)) if is_pooled else backbone.advance(batch, depth)
+            if filled is None:
+                filled = _Rows(embedded, lengths, allocate, one_row=is_pooled or embedded.hidden.ndim > 3)
+            filled.put(embedded, indices)
+    assert filled is not None  # an empty split was refused before
+    return Activations(filled.values, filled.starts, filled.attends, filled.pools, lengths, depth, is_pooled)
+
+
+class _Rows:
+    """Rows of all examples, filled batch by batch in any order."""
+
+    def __init__(self, first: Embedded, lengths: np.ndarray, allocate: Allocate, *, one_row: bool) -> None:
+        # where padding is invisible (text), only real positions are kept; a speech window is kept whole
+        if one_row:
+            self.counts = np.ones(len(lengths), dtype=np.int64)
+        elif first.attends is not None:
+            self.counts = lengths
+        else:
+            self.counts = np.full(len(lengths), first.hidden.shape[1], dtype=np.int64)
+        self.one_row = one_row
+        self.starts = np.concatenate([[0], np.cumsum(self.counts)])
+        shape = first.hidden.shape[1:] if one_row else first.hidden.shape[2:]
+        self.values = allocate((int(self.starts[-1]), *shape), first.hidden.dtype)
+        self.attends = self._mask(first.attends)
+        self.pools = self._mask(first.pools)
+
+    def _mask(self, first: Tensor | None) -> Tensor | None:
+        return None if first is None or self.one_row else torch.empty(int(self.starts[-1]), dtype=torch.bool)
+
+    def put(self, embedded: Embedded, indices: np.ndarray) -> None:
+        """Copy the rows of a batch to the places of its examples."""
+        for row, index in enumerate(indices.tolist()):
+            start, stop = int(self.starts[index]), int(self.starts[index + 1])
+            if self.one_row:
+                self.values[start] = embedded.hidden[row]
+                continue
+            self.values[start:stop] = embedded.hidden[row, : stop - start]
+            for mask, given in ((self.attends, embedded.attends), (self.pools, embedded.pools)):
+                if mask is not None and given is not None:
+                    mask[start:stop] = given[row, : stop - start]

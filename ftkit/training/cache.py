@@ -1,0 +1,290 @@
+"""Where frozen activations are kept: in memory within a budget, else memory-mapped on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import metadata
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from ftkit.paths import cache_folder
+from ftkit.training.activations import Activations, Allocate
+
+if TYPE_CHECKING:
+    from ftkit.classifier import Classifier
+
+MEMORY_BYTES = 128 << 20
+DISK_BYTES = 2 << 30
+_VALUES, _INDEX = "values.bin", "index.npz"
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One set of activations on disk.
+
+    Attributes
+    ----------
+    key
+        Name of its folder: a hash of everything that decides its contents.
+    label
+        What it is, in words.
+    nbytes
+        Size on disk.
+    used
+        When it was last used, seconds since 1970.
+    """
+
+    key: str
+    label: str
+    nbytes: int
+    used: float
+
+
+@dataclass
+class ActivationCache:
+    """Activations by content, the least recently used given up first.
+
+    A set that fits the memory budget stays in this process; a larger one becomes a file that is mapped into memory
+    as it is read, and that other processes use too.
+
+    Parameters
+    ----------
+    folder
+        Where files lie; by default ``activations`` in the kit's cache folder.
+    memory_bytes
+        Most bytes kept in memory, default 128 MiB.
+    disk_bytes
+        Most bytes kept on disk, default 2 GiB.
+
+    Examples
+    --------
+    ``fine_tune(task, "partial", cache=ActivationCache(memory_bytes=0))`` keeps everything on disk.
+    """
+
+    folder: Path = field(default_factory=lambda: cache_folder() / "activations")
+    memory_bytes: int = MEMORY_BYTES
+    disk_bytes: int = DISK_BYTES
+    _kept: OrderedDict[str, tuple[int, Any]] = field(default_factory=OrderedDict, init=False, repr=False)
+
+    def activations(self, key: str, label: str, build: Callable[[Allocate], Activations]) -> Activations | None:
+        """Return the activations of a key, computing them where they are not kept.
+
+        Parameters
+        ----------
+        key
+            From `activation_key`.
+        label
+            What they are, in words, for the list on disk.
+        build
+            Computes them into a tensor that it asks for.
+
+        Returns
+        -------
+        Activations or None
+            None where neither budget has room for them, or the disk is full: train without.
+        """
+        found = self.remembered(key) or self._open(key)
+        if found is not None:
+            return found
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # the second of two processes waits here and then finds what the first one made
+        with FileLock(self.folder / f"{key}.lock"):
+            return self._open(key) or self._build(key, label, build)
+
+    def remembered(self, key: str) -> Any:
+        """What is kept in memory under a key, or None."""
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key][1]
+
+    def remember(self, key: str, value: Any, nbytes: int) -> None:
+        """Keep something in memory where it fits, in place of what was used least recently."""
+        if nbytes > self.memory_bytes:
+            return
+        self._kept[key] = (nbytes, value)
+        while sum(size for size, _ in self._kept.values()) > self.memory_bytes:
+            self._kept.popitem(last=False)
+
+    def entries(self) -> list[Entry]:
+        """What is on disk, the most recently used first."""
+        found = [_entry(path) for path in self.folder.glob(f"*/{_INDEX}")]
+        return sorted((each for each in found if each is not None), key=lambda each: -each.used)
+
+    def clear(self) -> int:
+        """Remove everything, in memory and on disk; return the bytes that the disk got back."""
+        self._kept.clear()
+        freed = sum(each.nbytes for each in self.entries())
+        for path in [*self.folder.glob("*"), *self.folder.glob(".*.part")]:
+            _remove(path)
+        return freed
+
+    def _build(self, key: str, label: str, build: Callable[[Allocate], Activations]) -> Activations | None:
+        part = self.folder / f".{uuid.uuid4().hex[:12]}.part"
+        try:
+            made = build(lambda shape, dtype: self._allocate(part, shape, dtype))
+            if not part.exists():
+                self.remember(key, made, made.nbytes)
+                return made
+            _write_index(part / _INDEX, made, label)
+            _remove(self.folder / key)  # what lies there could not be read
+            part.replace(self.folder / key)
+        except _NoRoomError:
+            return None
+        finally:
+            _remove(part)
+        self._evict(keep=key)
+        return self._open(key)
+
+    def _allocate(self, part: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        nbytes = prod(shape) * dtype.itemsize
+        if nbytes <= self.memory_bytes:
+            return torch.empty(shape, dtype=dtype)
+        if nbytes > self.disk_bytes:
+            raise _NoRoomError
+        part.mkdir()
+        try:
+            _reserve(part / _VALUES, nbytes)
+        except OSError as error:
+            raise _NoRoomError from error
+        return _mapped(part / _VALUES, shape, dtype, writable=True)
+
+    def _open(self, key: str) -> Activations | None:
+        path = self.folder / key / _INDEX
+        try:
+            found = _read_index(path)
+        except _UNREADABLE:
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return found
+
+    def _evict(self, keep: str) -> None:
+        entries = self.entries()
+        total = sum(each.nbytes for each in entries)
+        for each in reversed(entries):
+            if total <= self.disk_bytes:
+                return
+            if each.key != keep:
+                _remove(self.folder / each.key)
+                total -= each.nbytes
+
+
+class _NoRoomError(Exception):
+    """The activations fit no budget, or the disk is full."""
+
+
+@lru_cache(maxsize=1)
+def shared_cache() -> ActivationCache:
+    """Return the cache that all trainings of this process share."""
+    return ActivationCache()
+
+
+def activation_key(classifier: Classifier, depth: int, split_fingerprint: str, *, precision: str, device: str) -> str:
+    """Hash everything that decides a split's activations.
+
+    Parameters
+    ----------
+    classifier
+        The weights that the data pass count, not where they come from.
+    depth
+        See `compute_activations`.
+    split_fingerprint
+        Hash of the raw items.
+    precision, device
+        How the blocks compute.
+
+    Returns
+    -------
+    str
+        Hexadecimal, 24 digits.
+    """
+    backbone = classifier.backbone
+    versions = [metadata.version(name) for name in ("ftkit", "torch", "transformers")]
+    facts = [backbone.name, backbone.settings, depth, split_fingerprint, precision, device, versions]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    stages = [
+        backbone.embed,
+        *list(backbone.blocks)[:depth],
+        *([backbone.norm] if depth > len(backbone.blocks) else []),
+    ]
+    for stage in stages:
+        for name, tensor in stage.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:24]
+
+
+def _reserve(path: Path, nbytes: int) -> None:
+    """Make a file of a size whose blocks are really there: a mapped file on a full disk would kill the process."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, nbytes)
+        else:
+            for start in range(0, nbytes, 1 << 20):
+                file.write(bytes(min(1 << 20, nbytes - start)))
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype, *, writable: bool) -> Tensor:
+    return torch.from_file(str(path), shared=writable, size=prod(shape), dtype=dtype).view(shape)
+
+
+def _write_index(path: Path, made: Activations, label: str) -> None:
+    arrays: dict[str, Any] = {"starts": made.starts, "lengths": made.lengths}
+    for name, mask in (("attends", made.attends), ("pools", made.pools)):
+        if mask is not None:
+            arrays[name] = mask.numpy()
+    facts = {
+        "label": label,
+        "shape": list(made.values.shape),
+        "dtype": str(made.values.dtype).removeprefix("torch."),
+        "depth": made.depth,
+        "is_pooled": made.is_pooled,
+    }
+    np.savez(path, facts=np.array(json.dumps(facts)), **arrays)
+
+
+def _read_index(path: Path) -> Activations:
+    with np.load(path, allow_pickle=False) as index:
+        facts = json.loads(str(index["facts"]))
+        masks = {name: torch.from_numpy(index[name]) if name in index else None for name in ("attends", "pools")}
+        starts, lengths = index["starts"], index["lengths"]
+    shape, dtype = tuple(facts["shape"]), getattr(torch, facts["dtype"])
+    values = _mapped(path.parent / _VALUES, shape, dtype, writable=False)
+    return Activations(values, starts, masks["attends"], masks["pools"], lengths, facts["depth"], facts["is_pooled"])
+
+
+def _entry(path: Path) -> Entry | None:
+    try:
+        with np.load(path, allow_pickle=False) as index:
+            label = json.loads(str(index["facts"]))["label"]
+        size = sum(file.stat().st_size for file in path.parent.iterdir())
+        return Entry(path.parent.name, label, size, path.stat().st_mtime)
+    except _UNREADABLE:
+        return None  # another process has just removed it
+
+
+def _remove(path: Path) -> None:
+    # a file that another process has open can't be removed everywhere; it goes the next time
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ftkit import processor
+from ftkit.processor import container_limit, limit_threads, processor_name, usable_cores
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({}, None),
+    ],
+)
+def test_a_containers_limit_is_read(files: dict[str, str], limit: float | None, tmp_path: Path):
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    assert container_limit(tmp_path) == limit
+
+
+@pytest.mark.parametrize(("limit", "cores"), [(0.5, 1), (1.0, 1), (10_000.0, None), (None, None)])
+def test_no_more_cores_are_used_than_a_container_allows(
+    limit: float | None, cores: int | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(processor, "container_limit", lambda: None)
+    unlimited = usable_cores()
+    monkeypatch.setattr(processor, "container_limit", lambda: limit)
+    assert usable_cores() == (unlimited if cores is None else cores)
+
+
+def test_threads_are_cut_to_the_cores_and_never_raised(monkeypatch: pytest.MonkeyPatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        monkeypatch.setattr(processor, "usable_cores", lambda: 2)
+        assert limit_threads() == torch.get_num_threads() == 1
+        torch.set_num_threads(4)
+        assert limit_threads() == torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_processor_has_a_name():
+    assert processor_name()

@@ -1,0 +1,110 @@
+"""Training from kept activations gives what training without them gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ftkit import Partial, fine_tune
+from ftkit.classifier import Classifier
+from ftkit.methods import as_method
+from ftkit.tasks import Task
+from ftkit.training.activations import Activations, compute_activations
+from ftkit.training.augmentation import SpecAugment
+from ftkit.training.cache import ActivationCache
+from ftkit.training.loop import new_accelerator
+
+MODALITIES = ("text", "image", "audio")
+DEPTHS = {"text": 4, "image": 5, "audio": 2}
+
+
+@pytest.fixture
+def activations_of(
+    new_classifier: Callable[[str], Classifier], tiny_task: Callable[[str], Task]
+) -> Callable[[str, int], tuple[Classifier, list[Any], Activations]]:
+    def make(modality: str, depth: int) -> tuple[Classifier, list[Any], Activations]:
+        classifier = new_classifier(modality)
+        inputs = classifier.backbone.prepare(tiny_task(modality).train.items)
+        made = compute_activations(classifier, inputs, depth, accelerator=new_accelerator("float32"))
+        return classifier, inputs, made
+
+    return make
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("method", ["linear-probe", "partial"])
+def test_training_from_them_is_training_without(
+    method: str, modality: str, tiny_task: Callable[[str], Task], tmp_path: Path
+):
+    task = tiny_task(modality)
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 5, "precision": "float32", "progress": False}
+    without = fine_tune(task, method, cache=False, **options)
+    in_memory = fine_tune(task, method, cache=ActivationCache(tmp_path), **options)
+    on_disk = fine_tune(task, method, cache=ActivationCache(tmp_path, memory_bytes=0), **options)
+    assert without.cost.frozen_depth == 0 < in_memory.cost.frozen_depth == on_disk.cost.frozen_depth
+    for run in (in_memory, on_disk):
+        assert [step.loss for step in run.history.steps] == pytest.approx(
+            [step.loss for step in without.history.steps], abs=1e-4
+        )
+        np.testing.assert_allclose(run.predictions.probabilities, without.predictions.probabilities, atol=1e-3)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_model_goes_on_from_them_as_if_it_had_started_at_the_input(
+    modality: str, activations_of: Callable[..., Any]
+):
+    depth = DEPTHS[modality]
+    classifier, inputs, made = activations_of(modality, depth)
+    with torch.inference_mode():
+        expected = classifier(classifier.backbone.collate(inputs))
+        found = classifier(made.collate(list(made)))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_past_the_last_block_they_are_the_pooled_features(modality: str, activations_of: Callable[..., Any]):
+    classifier, inputs, made = activations_of(modality, len(activations_of(modality, 1)[0].backbone.blocks) + 1)
+    assert made.is_pooled
+    assert made.values.shape == (len(inputs), classifier.backbone.width)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            made.values, classifier.pooled(classifier.backbone.collate(inputs)), atol=1e-4, rtol=1e-4
+        )
+
+
+def test_only_real_positions_of_a_text_are_kept(activations_of: Callable[..., Any]):
+    _, inputs, made = activations_of("text", 1)
+    assert len(made.values) == sum(map(len, inputs))
+    assert [len(each.hidden) for each in made] == list(map(len, inputs)) == made.lengths.tolist()
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("method", ["scratch", "full", "lora", "adapter", "prompt"])
+def test_what_trains_in_every_block_has_nothing_to_reuse(
+    method: str, modality: str, new_classifier: Callable[[str], Classifier]
+):
+    assert as_method(method).apply(new_classifier(modality)).frozen_depth() == 0
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_frozen_depth_is_what_partial_fine_tuning_leaves(
+    modality: str, new_classifier: Callable[[str], Classifier]
+):
+    blocks = len(new_classifier(modality).backbone.blocks)
+    for top in range(1, blocks + 1):
+        assert Partial(blocks=top).apply(new_classifier(modality)).frozen_depth() == blocks - top
+    assert as_method("linear-probe").apply(new_classifier(modality)).frozen_depth() == blocks + 1
+
+
+def test_an_augmentation_sets_them_aside_and_says_so(
+    tiny_task: Callable[[str], Task], caplog: pytest.LogCaptureFixture
+):
+    run = fine_tune(tiny_task("audio"), "linear-probe", epochs=1, augmentation=SpecAugment(), progress=False)
+    assert run.cost.frozen_depth == 0
+    assert "SpecAugment changes the inputs in every epoch: frozen activations are not reused" in caplog.text
+    assert run.spec.augmentation == "SpecAugment(channels=12, frames=15)"

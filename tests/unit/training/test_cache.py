@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ftkit.training.cache as cache_module
+from ftkit.classifier import Classifier
+from ftkit.training.activations import Activations, Allocate
+from ftkit.training.cache import ActivationCache, activation_key
+
+ROW = 4 * 8  # bytes of a row of eight float32
+
+
+def activations(allocate: Allocate, value: float = 1.0, rows: int = 10) -> Activations:
+    values = allocate((rows, 8), torch.float32)
+    values[:] = value
+    mask = torch.ones(rows, dtype=torch.bool)
+    return Activations(values, np.array([0, 4, rows]), mask, None, np.array([4, rows - 4]), depth=2, is_pooled=False)
+
+
+def never(allocate: Allocate) -> Activations:
+    raise AssertionError("computed again")
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 20])
+def test_what_was_computed_once_is_found_again(memory: int, tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=memory)
+    made = cache.activations("a", "ten rows", activations)
+    found = cache.activations("a", "ten rows", never)
+    assert made is not None
+    assert found is not None
+    assert torch.equal(found.values, torch.ones(10, 8))
+    assert (found.depth, found.is_pooled, found.lengths.tolist()) == (2, False, [4, 6])
+    assert found.attends is not None
+    assert found.pools is None
+
+
+def test_what_fits_memory_stays_off_the_disk(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=1 << 20)
+    cache.activations("a", "ten rows", activations)
+    assert cache.entries() == []
+
+
+def test_what_is_on_disk_serves_other_processes_too(tmp_path: Path):
+    ActivationCache(tmp_path, memory_bytes=0).activations("a", "ten rows", activations)
+    found = ActivationCache(tmp_path, memory_bytes=0).activations("a", "ten rows", never)
+    assert found is not None
+    found.values[:] = 7.0  # a private view: the file stays as it is
+    again = ActivationCache(tmp_path, memory_bytes=0).activations("a", "ten rows", never)
+    assert again is not None
+    assert float(again.values.max()) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_number_format_is_kept(dtype: torch.dtype, tmp_path: Path):
+    def build(allocate: Allocate) -> Activations:
+        values = allocate((3, 5), dtype)
+        values[:] = torch.arange(15).view(3, 5).to(dtype)
+        return Activations(values, np.arange(4), None, None, np.ones(3, dtype=int), depth=3, is_pooled=True)
+
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+    cache.activations("a", "", build)
+    found = cache.activations("a", "", never)
+    assert found is not None
+    assert found.values.dtype == dtype
+    assert torch.equal(found.values, torch.arange(15).view(3, 5).to(dtype))
+
+
+def test_the_least_recently_used_goes_first_in_memory(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=25 * ROW, disk_bytes=0)
+    for key in "ab":
+        cache.activations(key, key, activations)
+    cache.activations("a", "a", never)
+    cache.activations("c", "c", activations)
+    assert [cache.remembered(key) is not None for key in "abc"] == [True, False, True]
+
+
+def test_the_least_recently_used_goes_first_on_disk(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=0, disk_bytes=100_000)
+    rows = 1_200  # 38 kB each: two fit, three do not
+    for age, key in ((100, "a"), (200, "b")):
+        cache.activations(key, key, lambda allocate: activations(allocate, rows=rows))
+        os.utime(tmp_path / key / "index.npz", (age, age))
+    cache.activations("a", "a", never)
+    cache.activations("c", "c", lambda allocate: activations(allocate, rows=rows))
+    assert {entry.key for entry in cache.entries()} == {"a", "c"}
+    assert sum(entry.nbytes for entry in cache.entries()) <= 100_000
+
+
+def test_what_fits_nowhere_is_not_kept(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=ROW, disk_bytes=ROW)
+    assert cache.activations("a", "ten rows", activations) is None
+    assert cache.entries() == []
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(path: Path, nbytes: int) -> None:
+        path.write_bytes(b"begun")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache_module, "_reserve", full)
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+    assert cache.activations("a", "ten rows", activations) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
+
+
+def test_an_interrupt_leaves_nothing_behind(tmp_path: Path):
+    def interrupted(allocate: Allocate) -> Activations:
+        allocate((10, 8), torch.float32)
+        raise KeyboardInterrupt
+
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+    with pytest.raises(KeyboardInterrupt):
+        cache.activations("a", "ten rows", interrupted)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
+
+
+def test_a_damaged_entry_is_made_anew(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+    cache.activations("a", "ten rows", activations)
+    (tmp_path / "a" / "index.npz").write_bytes(b"not an index")
+    found = cache.activations("a", "ten rows", lambda allocate: activations(allocate, value=2.0))
+    assert found is not None
+    assert float(found.values.max()) == 2.0
+
+
+def test_clearing_gives_the_disk_back(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+    cache.activations("a", "ten rows", activations)
+    (entry,) = cache.entries()
+    assert entry.label == "ten rows"
+    assert cache.clear() == entry.nbytes > 10 * ROW
+    assert list(tmp_path.iterdir()) == []
+
+
+def _compute(folder: Path, log: Path) -> None:
+    def build(allocate: Allocate) -> Activations:
+        with log.open("a") as file:
+            file.write("computed\n")
+        return activations(allocate)
+
+    assert ActivationCache(folder, memory_bytes=0).activations("a", "ten rows", build) is not None
+
+
+def test_two_processes_compute_once(tmp_path: Path):
+    context = multiprocessing.get_context("spawn")
+    log = tmp_path / "log"
+    workers = [context.Process(target=_compute, args=(tmp_path / "cache", log)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert log.read_text() == "computed\n"
+
+
+def test_the_key_follows_the_contents(new_classifier: Callable[[str], Classifier]):
+    def key(classifier: Classifier, depth: int = 2, data: str = "data", precision: str = "float32") -> str:
+        return activation_key(classifier, depth, data, precision=precision, device="cpu")
+
+    one, same = new_classifier("text"), new_classifier("text")
+    assert key(one) == key(same)
+    assert len({key(one), key(one, depth=3), key(one, data="other"), key(one, precision="bf16")}) == 4
+    with torch.no_grad():
+        next(iter(same.backbone.blocks[5].parameters())).add_(1)
+    assert key(one) == key(same)  # a change above the activations
+    with torch.no_grad():
+        next(iter(same.backbone.blocks[0].parameters())).add_(1)
+    assert key(one) != key(same)
