@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from ftkit.experiments.trials import recorded_rate
 from ftkit.methods import Method, Trainable, as_method
 from ftkit.training.activations import Activations, Allocate, compute_activations
 from ftkit.training.augmentation import Augmentation
-from ftkit.training.cache import ActivationCache, activation_key, shared_cache
+from ftkit.training.cache import ActivationCache, activation_key, shared_cache, weights_digest
 from ftkit.training.callbacks import BestWeights, Callback, ProgressBar
 from ftkit.training.history import History
 from ftkit.training.loop import Inputs, Training, TrainingSettings, new_accelerator, predict
@@ -57,6 +58,11 @@ class Prepared:
         """Blocks whose work is done once, see `Trainable.frozen_depth`; 0 without a cache."""
         return 0 if self.cache is None else self.trainable.frozen_depth()
 
+    @cached_property
+    def _weights(self) -> str:
+        """Digest of the frozen blocks' weights: the same before and after training."""
+        return weights_digest(self.trainable.classifier, self.frozen_depth)
+
     def inputs(self, split: Split) -> Inputs:
         """Return a split as the model reads it, or as it is after the frozen blocks."""
         if self.cache is not None and self.frozen_depth:
@@ -69,8 +75,14 @@ class Prepared:
     def _activations(self, split: Split, cache: ActivationCache) -> Activations | None:
         classifier, depth = self.trainable.classifier, self.frozen_depth
         accelerator = new_accelerator(self.precision)
-        device = str(accelerator.device)
-        key = activation_key(classifier, depth, split.fingerprint, precision=self.precision, device=device)
+        key = activation_key(
+            classifier.backbone,
+            self._weights,
+            depth,
+            split.fingerprint,
+            precision=self.precision,
+            device=str(accelerator.device),
+        )
         label = f"{len(split):,} items after {depth} stages of {classifier.backbone.name}, {self.precision}"
 
         def build(allocate: Allocate) -> Activations:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftkit.methods import Method
+from ftkit.methods import Method, as_method
 from ftkit.paths import data_folder, write_text
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Trials:
 
     def of(self, method: Method) -> list[Trial]:
         """Trials of a method with exactly these settings, by rising learning rate."""
-        mine = [trial for trial in self.trials if (trial.method, trial.settings) == (method.name, method.settings)]
+        mine = [trial for trial in self.trials if as_method(trial.method, **trial.settings) == method]
         return sorted(mine, key=lambda trial: trial.learning_rate)
 
     def best(self, method: Method) -> Trial | None:

@@ -50,7 +50,7 @@ def as_method(method: str | Method, **settings: Any) -> Method:
     Examples
     --------
     >>> as_method("lora", rank=4)
-    LoRA(rank=4, alpha=16, dropout=0.0)
+    LoRA(rank=4, alpha=16, dropout=0.0, blocks=None)
     """
     if isinstance(method, Method):
         return method

@@ -72,6 +72,23 @@ class PeftMethod(Method):
         return PeftTrainable(wrapped, active=(*added, model.dropout, head))
 
 
+def _below_the_top(model: Classifier, blocks: int | None) -> str | None:
+    """Regular expression of what lies below the top blocks, or None where every block is meant.
+
+    Raises
+    ------
+    FtkitError
+        If the backbone has no such number of blocks.
+    """
+    depth = len(model.backbone.blocks)
+    if blocks is None or blocks == depth:
+        return None
+    if not 1 <= blocks < depth:
+        raise FtkitError(f"blocks = {blocks}: {model.backbone.name} has {depth} blocks; choose 1 to {depth}.")
+    below = "|".join(str(index) for index in range(depth - blocks))
+    return rf".*blocks\.({below})\..*"
+
+
 @dataclass(frozen=True)
 class LoRA(PeftMethod):
     """Low-rank adaptation: frozen weights plus a trained product of two thin matrices.
@@ -84,11 +101,13 @@ class LoRA(PeftMethod):
         The update is scaled by ``alpha / rank``, default 16.
     dropout
         Probability of dropping an input of the update, default 0.
+    blocks
+        How many blocks get an update, counted from the output; None, the default, is all of them.
 
     Examples
     --------
     >>> LoRA(rank=4).settings
-    {'rank': 4, 'alpha': 16, 'dropout': 0.0}
+    {'rank': 4, 'alpha': 16, 'dropout': 0.0, 'blocks': None}
     """
 
     name: ClassVar[str] = "lora"
@@ -105,6 +124,7 @@ class LoRA(PeftMethod):
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
+    blocks: int | None = None
 
     def configuration(self, model: Classifier, **common: Any) -> LoraConfig:
         """Peft's ``LoraConfig`` on the backbone's linear maps."""
@@ -113,6 +133,7 @@ class LoRA(PeftMethod):
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             target_modules=targets_of(model).linear_maps,
+            exclude_modules=_below_the_top(model, self.blocks),
             **common,
         )
 
@@ -128,11 +149,13 @@ class Adapter(PeftMethod):
     placement
         ``"houlsby"``, the default: after attention and after the feed-forward part; ``"pfeiffer"``: after the
         feed-forward part only (Pfeiffer et al. 2021, arXiv:2005.00247). A convolutional stage has one place for both.
+    blocks
+        How many blocks get adapters, counted from the output; None, the default, is all of them.
 
     Examples
     --------
     >>> Adapter(width=32).settings
-    {'width': 32, 'placement': 'houlsby'}
+    {'width': 32, 'placement': 'houlsby', 'blocks': None}
     """
 
     name: ClassVar[str] = "adapter"
@@ -148,6 +171,7 @@ class Adapter(PeftMethod):
 
     width: int = 16
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
+    blocks: int | None = None
 
     def __post_init__(self) -> None:
         if self.placement not in ("houlsby", "pfeiffer"):
@@ -157,7 +181,12 @@ class Adapter(PeftMethod):
         """Our `BottleneckConfig` on the backbone's sub-layers."""
         targets = targets_of(model)
         places = targets.sublayer_outputs if self.placement == "houlsby" else targets.feed_forward_outputs
-        return BottleneckConfig(width=self.width, target_modules=places, **common)
+        return BottleneckConfig(
+            width=self.width,
+            target_modules=places,
+            exclude_modules=_below_the_top(model, self.blocks),
+            **common,
+        )
 
 
 @dataclass(frozen=True)

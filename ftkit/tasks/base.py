@@ -35,6 +35,8 @@ class TaskInfo:
         Catalog names of the data it is made of.
     default_train, default_validation
         Number of training and validation items when no limit is given.
+    default_epochs
+        Passes through the training data unless told otherwise, default 3.
     """
 
     name: str
@@ -44,6 +46,7 @@ class TaskInfo:
     assets: tuple[str, ...]
     default_train: int
     default_validation: int
+    default_epochs: int = 3
 
 
 def grey_to_rgb(grey: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ INFO = TaskInfo(
     modality="text",
     description="Critics' one-line verdicts, rotten or fresh; the films tested on are never trained on.",
     assets=("rotten-tomatoes",),
-    default_train=6000,
-    default_validation=1200,
+    default_train=5000,
+    default_validation=1000,
+    default_epochs=2,
 )
 
 LABEL_NAMES = ("rotten", "fresh")
@@ -55,7 +56,7 @@ def load(limit: int | None = None, seed: int = 0) -> Task:
         metric="accuracy",
         metrics=("accuracy", "balanced_accuracy", "roc_auc"),
         assets=INFO.assets,
-        epochs=2,
+        epochs=INFO.default_epochs,
     )
 
 

@@ -27,6 +27,7 @@ from ftkit.paths import cache_folder
 from ftkit.training.activations import Activations, Allocate
 
 if TYPE_CHECKING:
+    from ftkit.backbones.base import Backbone
     from ftkit.classifier import Classifier
 
 MEMORY_BYTES = 128 << 20
@@ -197,13 +198,28 @@ def shared_cache() -> ActivationCache:
     return ActivationCache()
 
 
-def activation_key(classifier: Classifier, depth: int, split_fingerprint: str, *, precision: str, device: str) -> str:
+def weights_digest(classifier: Classifier, depth: int) -> str:
+    """SHA-256, in hexadecimal, of the weights that data pass up to a depth, see `compute_activations`."""
+    backbone = classifier.backbone
+    digest = hashlib.sha256()
+    for stage in [backbone.embed, *backbone.blocks, backbone.norm][: depth + 1]:
+        for name, tensor in stage.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def activation_key(
+    backbone: Backbone, weights: str, depth: int, split_fingerprint: str, *, precision: str, device: str
+) -> str:
     """Hash everything that decides a split's activations.
 
     Parameters
     ----------
-    classifier
-        The weights that the data pass count, not where they come from.
+    backbone
+        Its name and settings decide how data are prepared.
+    weights
+        From `weights_digest`: the weights count, not where they come from.
     depth
         See `compute_activations`.
     split_fingerprint
@@ -216,20 +232,9 @@ def activation_key(classifier: Classifier, depth: int, split_fingerprint: str, *
     str
         Hexadecimal, 24 digits.
     """
-    backbone = classifier.backbone
     versions = [metadata.version(name) for name in ("ftkit", "torch", "transformers")]
-    facts = [backbone.name, backbone.settings, depth, split_fingerprint, precision, device, versions]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    stages = [
-        backbone.embed,
-        *list(backbone.blocks)[:depth],
-        *([backbone.norm] if depth > len(backbone.blocks) else []),
-    ]
-    for stage in stages:
-        for name, tensor in stage.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:24]
+    facts = [backbone.name, backbone.settings, weights, depth, split_fingerprint, precision, device, versions]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _reserve(path: Path, nbytes: int) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from ftkit.paths import cache_folder, write_text
 from ftkit.processor import processor_name, usable_cores
 
-MUCH_FASTER = 1.15
+MUCH_FASTER = 1.1
 """bf16 must beat float32 by this factor to be chosen: a small gain is not worth its three digits."""
 ROUNDS = 7
 
@@ -88,8 +88,16 @@ def _transformer_step() -> Callable[[], torch.Tensor]:
 def _image_step() -> Callable[[], torch.Tensor]:
     from ftkit.backbones.vision import DepthwiseConvolution
 
-    depthwise = DepthwiseConvolution(nn.Conv2d(144, 144, 5, groups=144, bias=False))
-    block = nn.Sequential(nn.Conv2d(24, 144, 1), nn.ReLU6(), depthwise, nn.ReLU6(), nn.Conv2d(144, 24, 1))
+    block = nn.Sequential(
+        nn.Conv2d(24, 144, 1, bias=False),
+        nn.BatchNorm2d(144),
+        nn.ReLU6(inplace=True),
+        DepthwiseConvolution(nn.Conv2d(144, 144, 5, groups=144, bias=False)),
+        nn.BatchNorm2d(144),
+        nn.ReLU6(inplace=True),
+        nn.Conv2d(144, 24, 1, bias=False),
+        nn.BatchNorm2d(24),
+    )
     block.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pixels = torch.randn(16, 24, 40, 40).contiguous(memory_format=torch.channels_last)
+    pixels = torch.randn(8, 24, 80, 80).contiguous(memory_format=torch.channels_last)
     return lambda: block(pixels)

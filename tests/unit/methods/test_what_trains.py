@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ftkit.errors import FtkitError
 from ftkit.methods import METHODS, Adapter, Full, LinearProbe, LoRA, Method, Partial, Prompt, Trainable, as_method
 
 MODALITIES = ("text", "image", "audio")
@@ -235,3 +236,28 @@ def test_matrices_decay_and_norms_and_biases_do_not(applied: Callable[[Method, s
     expected = {name for name in names.values() if name.endswith("bias") or "LayerNorm" in name}
     assert {names[id(parameter)] for parameter in others["params"]} == expected
     assert {names[id(parameter)] for parameter in decaying["params"]} == set(names.values()) - expected
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("kind", [LoRA, Adapter])
+def test_updates_in_the_top_blocks_only_leave_the_rest_to_be_computed_once(
+    applied: Callable[[Method, str], Trainable], kind: type[LoRA | Adapter], modality: str
+):
+    trainable = applied(kind(blocks=2), modality)
+    depth = len(trainable.classifier.backbone.blocks)
+    reached = {
+        int(found[1]) for name in trainable.trainable_parameters() if (found := re.search(r"blocks\.(\d)", name))
+    }
+    assert reached == {depth - 2, depth - 1}
+    assert trainable.frozen_depth() == depth - 2
+    everywhere, all_named = applied(kind(), modality), applied(kind(blocks=depth), modality)
+    assert set(everywhere.trainable_parameters()) == set(all_named.trainable_parameters())
+
+
+@pytest.mark.parametrize("blocks", [0, 7])
+@pytest.mark.parametrize("kind", [LoRA, Adapter])
+def test_a_number_of_blocks_that_the_model_lacks_is_named(
+    applied: Callable[[Method, str], Trainable], kind: type[LoRA | Adapter], blocks: int
+):
+    with pytest.raises(FtkitError, match=f"blocks = {blocks}: minilm has 6 blocks; choose 1 to 6"):
+        applied(kind(blocks=blocks), "text")

@@ -39,6 +39,12 @@ def test_fingerprint_is_of_the_contents_and_nothing_else(task: Task) -> None:
     assert replace(task, train=split("train", [0, 1, 0, 1], "d")).fingerprint != task.fingerprint
 
 
+def test_the_fingerprint_of_a_split_is_of_its_items_in_their_order(task: Task) -> None:
+    train = task.train
+    assert replace(train, labels=train.labels[::-1]).fingerprint == train.fingerprint
+    assert train.take([1, 0, 2, 3]).fingerprint != train.fingerprint
+
+
 def test_empty_split_is_an_error(task: Task) -> None:
     with pytest.raises(DataError, match="test split of task 'example' is empty"):
         replace(task, test=task.test.take([]))

@@ -12,7 +12,7 @@ import torch
 import ftkit.training.cache as cache_module
 from ftkit.classifier import Classifier
 from ftkit.training.activations import Activations, Allocate
-from ftkit.training.cache import ActivationCache, activation_key
+from ftkit.training.cache import ActivationCache, activation_key, weights_digest
 
 ROW = 4 * 8  # bytes of a row of eight float32
 
@@ -162,7 +162,8 @@ def test_two_processes_compute_once(tmp_path: Path):
 
 def test_the_key_follows_the_contents(new_classifier: Callable[[str], Classifier]):
     def key(classifier: Classifier, depth: int = 2, data: str = "data", precision: str = "float32") -> str:
-        return activation_key(classifier, depth, data, precision=precision, device="cpu")
+        weights = weights_digest(classifier, depth)
+        return activation_key(classifier.backbone, weights, depth, data, precision=precision, device="cpu")
 
     one, same = new_classifier("text"), new_classifier("text")
     assert key(one) == key(same)
