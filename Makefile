@@ -1,6 +1,7 @@
 # make demo   compare seven methods on text, images and speech, and write report.html
 # make test   run every test and every notebook
 # make lab    open the notebooks in JupyterLab
+# make bench  measure speed and memory against plain scripts (hours; parts: tests/bench/run.py --help)
 #
 # Each creates the environment .venv first where it is missing. TORCH=cpu takes torch from its CPU index, which is
 # far smaller than the CUDA build that Linux gets otherwise.
@@ -11,9 +12,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.org/whl/cpu)
+BENCH ?= peers grid ablation limit growth memory
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/notebooks/sanitize.cfg
 
-.PHONY: demo test unit notebooks lab lint execute readme clean
+.PHONY: demo test unit notebooks lab lint bench execute readme clean
 
 demo: $(READY)
 	$(BIN)/python -m ftkit demo
@@ -37,6 +39,12 @@ lint: $(READY)
 	$(BIN)/python tools/readme.py --check
 	$(BIN)/python tools/binder.py --check
 	$(BIN)/python tools/notebooks.py --check
+
+bench: $(READY)
+	$(BIN)/python -m pip install --constraint constraints.txt ".[bench]"
+	for part in $(BENCH); do $(BIN)/python tests/bench/run.py $$part || exit 1; done
+	$(BIN)/python tests/bench/run.py peers --peer fastai
+	$(BIN)/python tests/bench/run.py page
 
 execute: $(READY)
 	$(BIN)/python tools/notebooks.py

@@ -1,0 +1,192 @@
+"""Figures of the benchmark results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from growth import AXES, slope
+from harness import Result, Spread
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from targets import peer_of, time_ratio
+
+from ftkit.figures.display import DescribedFigure, new_figure
+from ftkit.figures.style import GREY, INK, METHOD_STYLES, method_style, style
+
+ROW = 0.3
+"""Height of one row of a chart, in inches."""
+PEER_MARKERS = {"trainer": "o", "fastai": "D"}
+TASK_COLOURS = {
+    "movie-reviews": METHOD_STYLES["lora"].colour,
+    "solar-cells": METHOD_STYLES["full"].colour,
+    "spoken-digits": METHOD_STYLES["adapter"].colour,
+}
+
+
+def ratios(results: Sequence[Result]) -> DescribedFigure:
+    """Draw time and memory, ours over the peer's, one row a comparison."""
+    names = [_title(result) for result in results]
+    with style():
+        figure = new_figure(height=1.6 + ROW * len(results))
+        times, memories = figure.subplots(1, 2, sharey=True)
+        for axes, title, measure in (
+            (times, "Time to a trained model", time_ratio),
+            (memories, "Peak memory of the process", _memory_ratio),
+        ):
+            for row, result in enumerate(results):
+                _point(axes, row, measure(result), result)
+            axes.axvline(1, color=GREY, linewidth=1, linestyle="--")
+            axes.set(title=title, xlabel="ftkit / peer, ratio")
+            axes.grid(axis="x")
+        times.set_xscale("log")
+        times.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        times.xaxis.set_major_formatter("{x:g}")
+        times.xaxis.set_minor_formatter(NullFormatter())
+        memories.set_xlim(0, 1.1 * max(1.0, *(_memory_ratio(result).high for result in results)))
+        _rows(times, names)
+        _task_legend(figure, results)
+        sentences = [f"{name}: {time_ratio(result).median:.2f}." for name, result in zip(names, results, strict=True)]
+        figure.describe("Time and peak memory, ftkit over peer", "Median time ratios.", *sentences)
+    return figure
+
+
+def limits(results: Sequence[Result]) -> DescribedFigure:
+    """Draw the share of the measured matrix rate that training steps reach."""
+    names = [_title(result) for result in results]
+    with style():
+        figure = new_figure(height=1.6 + ROW * len(results))
+        axes = figure.subplots()
+        for row, result in enumerate(results):
+            share = result.spread("ours", "share")
+            scaled = Spread(100 * share.median, 100 * share.low, 100 * share.high, share.count)
+            _point(axes, row, scaled, result)
+        axes.set(title="Training step against the machine's limit", xlabel="Share of the measured matmul rate, %")
+        axes.set_xlim(0, 100)
+        axes.grid(axis="x")
+        _rows(axes, names)
+        _task_legend(figure, results)
+        sentences = [
+            f"{name}: {result.spread('ours', 'share').median:.0%}." for name, result in zip(names, results, strict=True)
+        ]
+        figure.describe("Share of the measured matmul rate", *sentences)
+    return figure
+
+
+def ablations(results: Sequence[Result]) -> DescribedFigure:
+    """Draw how long our own loop takes with its pieces turned off, relative to all of them on."""
+    rows = [(result, case) for result in results for case in result.samples]
+    names = [f"{_title(result)}: {case}" for result, case in rows]
+    with style():
+        figure = new_figure(height=1.6 + ROW * len(rows))
+        axes = figure.subplots()
+        for row, (result, case) in enumerate(rows):
+            _point(axes, row, slowdown(result, case), result)
+        axes.axvline(1, color=GREY, linewidth=1, linestyle="--")
+        axes.set(title="Our own loop, pieces turned off", xlabel="Time / time with everything on, ratio")
+        axes.grid(axis="x")
+        _rows(axes, names)
+        _task_legend(figure, results)
+        sentences = [f"{name}: {slowdown(*row).median:.2f} times." for name, row in zip(names, rows, strict=True)]
+        figure.describe("Time with pieces turned off over time with everything on", *sentences)
+    return figure
+
+
+def growths(results: Sequence[Result]) -> DescribedFigure:
+    """Draw time and added memory against size, with fitted slopes; one column an axis."""
+    with style():
+        figure = new_figure(height=5.2, width=2.9 * max(2, len(results)))
+        grid = figure.subplots(2, len(results), squeeze=False)
+        sentences = []
+        for column, result in enumerate(results):
+            sizes = growth_sizes(result)
+            for axes, (key, label, colour, marker) in zip(grid[:, column], GROWTH_ROWS, strict=True):
+                spreads = growth_values(result, key)
+                medians = [spread.median for spread in spreads]
+                exponent = slope(sizes, medians)
+                errors = [[s.median - s.low for s in spreads], [s.high - s.median for s in spreads]]
+                axes.errorbar(
+                    sizes, medians, errors, fmt=marker, color=colour, capsize=3, label="median, lowest to highest"
+                )
+                axes.plot(sizes, _line(sizes, medians), color=INK, linewidth=1, label=f"fit, slope {exponent:.2f}")
+                axes.set(xscale="log", yscale="log", ylabel=label)
+                axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+                axes.yaxis.set_major_locator(MaxNLocator(4))  # a curve of less than a decade would have no tick
+                axes.yaxis.set_major_formatter("{x:g}")
+                axes.minorticks_off()
+                axes.grid()
+                axes.legend(fontsize=8)
+                sentences.append(f"{AXES[result.name].title} to {label}: slope {exponent:.2f}.")
+            grid[0, column].set_title(f"Growth by {result.name}")
+            grid[1, column].set_xlabel(AXES[result.name].title)
+        figure.describe("Time and memory against size", *sentences)
+    return figure
+
+
+GROWTH_ROWS = (
+    ("seconds", "Time, s", METHOD_STYLES["lora"].colour, "o"),
+    ("added_bytes", "Added memory, MB", METHOD_STYLES["full"].colour, "D"),
+)
+
+
+def growth_sizes(result: Result) -> list[float]:
+    """The sizes of a growth curve, as they were really measured."""
+    return [sample[0].values["size"] for sample in result.samples.values()]
+
+
+def growth_values(result: Result, key: str) -> list[Spread]:
+    """Seconds, or megabytes above those before the work (one at least, for the logarithm), at every size."""
+    if key == "seconds":
+        return [result.spread(case, key) for case in result.samples]
+    return [
+        Spread.of([max(1.0, (sample.values["peak_bytes"] - sample.values["start_bytes"]) / 1e6) for sample in samples])
+        for samples in result.samples.values()
+    ]
+
+
+def slowdown(result: Result, case: str) -> Spread:
+    """Time of a case of an ablation over the time with everything on."""
+    return result.ratio(case, next(iter(result.samples)), "fit_seconds")
+
+
+def _memory_ratio(result: Result) -> Spread:
+    pairs = zip(result.samples["ours"], result.samples[peer_of(result)], strict=True)
+    return Spread.of([ours.peak_bytes / peer.peak_bytes for ours, peer in pairs])
+
+
+def _line(sizes: Sequence[float], values: Sequence[float]) -> np.ndarray:
+    coefficients = np.polyfit(np.log(sizes), np.log(values), 1)
+    return np.exp(np.polyval(coefficients, np.log(sizes)))
+
+
+def _title(result: Result) -> str:
+    settings = result.settings
+    title = f"{settings['task']}, {method_style(settings['method']).title}"
+    return f"{title} (fastai)" if settings.get("peer") == "fastai" else title
+
+
+def _point(axes: Any, row: int, spread: Spread, result: Result) -> None:
+    axes.errorbar(
+        spread.median,
+        row,
+        xerr=[[spread.median - spread.low], [spread.high - spread.median]],
+        fmt=PEER_MARKERS.get(result.settings.get("peer", "trainer"), "o"),
+        color=TASK_COLOURS.get(result.settings["task"], GREY),
+        capsize=3,
+    )
+
+
+def _rows(axes: Any, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def _task_legend(figure: DescribedFigure, results: Sequence[Result]) -> None:
+    tasks = dict.fromkeys(result.settings["task"] for result in results)
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=TASK_COLOURS.get(task, GREY), label=task) for task in tasks
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(tasks), title="Point: median; line: lowest to highest"
+    )

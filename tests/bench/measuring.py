@@ -1,0 +1,166 @@
+"""What one benchmarked function reports, and the measures that it takes of its own process."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ftkit.tasks import Split, Task
+
+SCORES = ("accuracy", "balanced_accuracy")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One training, measured from a loaded task to its scores on the test split.
+
+    Attributes
+    ----------
+    fit_seconds
+        From the task to the trained model: weights read, data prepared, epochs trained; validation excluded.
+    training_seconds
+        The epochs alone.
+    total_seconds
+        ``fit_seconds``, every validation and the test.
+    peak_bytes
+        Highest resident memory of the process so far, imports included.
+    scores
+        Metrics on the test split, 0 to 1.
+    test_items
+        Size of the test split.
+    precision
+        Number format that was trained in.
+    trainings
+        How many trainings the figures are the sum of.
+    """
+
+    fit_seconds: float
+    training_seconds: float
+    total_seconds: float
+    peak_bytes: int
+    scores: dict[str, float]
+    test_items: int
+    precision: str
+    trainings: int = 1
+
+
+def added(parts: list[Measured]) -> Measured:
+    """Sum up the times of several trainings of one process; the scores are their means."""
+    return Measured(
+        fit_seconds=sum(part.fit_seconds for part in parts),
+        training_seconds=sum(part.training_seconds for part in parts),
+        total_seconds=sum(part.total_seconds for part in parts),
+        peak_bytes=peak_memory(),
+        scores={name: float(np.mean([part.scores[name] for part in parts])) for name in SCORES},
+        test_items=parts[0].test_items,
+        precision=parts[0].precision,
+        trainings=len(parts),
+    )
+
+
+class Stopwatch:
+    """Seconds since it was made.
+
+    Examples
+    --------
+    >>> Stopwatch().seconds >= 0
+    True
+    """
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the watch was made."""
+        return time.perf_counter() - self.started
+
+
+def peak_memory() -> int:
+    """Highest resident memory of this process in bytes.
+
+    On Linux it is read from the kernel's own account of this program: ``getrusage`` there also remembers the memory
+    of the parent that a process was forked from.
+    """
+    return _from_kernel("VmHWM:") or _from_usage()
+
+
+def resident_memory() -> int:
+    """Resident memory of this process now, in bytes."""
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+def _from_kernel(field: str) -> int:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    lines = status.read_text(encoding="ascii", errors="replace").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
+
+
+def _from_usage() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def fresh_activations() -> Iterator[None]:
+    """Let ftkit's cache of frozen activations start empty, so that no process profits from what another computed."""
+    from ftkit.paths import cache_folder
+    from ftkit.training.cache import shared_cache
+
+    cache = shared_cache()
+    kept = cache.folder
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=cache_folder()) as folder:
+        cache.folder = Path(folder)
+        try:
+            yield
+        finally:
+            cache.folder = kept
+
+
+def warm_up(task: Task, method: str) -> None:
+    """Import what a training needs, and do what is done once on a machine: Whisper converted, precision probed."""
+    from ftkit.backbones import load_backbone
+    from ftkit.experiments.fine_tuning import default_settings
+    from ftkit.methods import as_method
+
+    load_backbone(task.backbone)
+    default_settings(task, as_method(method))
+
+
+def load(task: str, limit: int | None = None, test_limit: int | None = None) -> Task:
+    """Load a ready-made task, its test split cut to about ``test_limit`` items, evenly over the classes."""
+    import ftkit
+
+    loaded = ftkit.load_task(task, limit=limit)
+    if test_limit is None:
+        return loaded
+    each = max(1, test_limit // len(loaded.label_names))
+    return replace(loaded, test=some_of_each(loaded.test, each))
+
+
+def some_of_each(split: Split, count: int) -> Split:
+    """Return the first items of every class."""
+    positions = [np.flatnonzero(split.labels == label)[:count] for label in np.unique(split.labels)]
+    return split.take(np.concatenate(positions))
+
+
+def scores_of(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Score predicted probabilities, (items, classes), by every metric of `SCORES`."""
+    from ftkit.evaluation import METRICS
+
+    return {name: float(METRICS[name].function(labels, probabilities)) for name in SCORES}

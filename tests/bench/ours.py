@@ -1,0 +1,216 @@
+"""ftkit's side of every comparison: the same call that a lesson makes, with the pieces that make it fast."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from measuring import Measured, Stopwatch, added, fresh_activations, load, peak_memory, scores_of, warm_up
+
+from ftkit.training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from ftkit.tasks import Task
+    from ftkit.training.history import Epoch, Step
+    from ftkit.training.loop import Training
+
+
+class FitClock(Callback):
+    """Tells training from validation by the moments at which the loop calls: the same for every version of the loop."""
+
+    def __init__(self) -> None:
+        self.validation_seconds = 0.0
+        self.ended = 0.0
+        self._last_step = 0.0
+
+    def on_step(self, training: Training, step: Step) -> None:
+        self._last_step = time.perf_counter()
+
+    def on_epoch(self, training: Training, epoch: Epoch) -> None:
+        self.validation_seconds += time.perf_counter() - self._last_step
+
+    def on_end(self, training: Training) -> None:
+        self.ended = time.perf_counter()
+
+
+# --- the pieces, and how each is turned off
+
+
+@contextmanager
+def random_batches() -> Iterator[None]:
+    """Draw batches without regard to length, as a plain loader does."""
+    from ftkit.training import batches
+
+    class RandomBatches(batches.LengthBatches):
+        def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+            super().__init__(np.zeros(len(lengths), dtype=np.int64), batch_size, seed)
+
+    kept, batches.LengthBatches = batches.LengthBatches, RandomBatches  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        batches.LengthBatches = kept  # type: ignore[misc]
+
+
+@contextmanager
+def float32_only() -> Iterator[None]:
+    """Train in float32 whatever a probe of the machine says."""
+    from ftkit.experiments import fine_tuning
+
+    kept, fine_tuning.choose_precision = fine_tuning.choose_precision, lambda *_: "float32"
+    try:
+        yield
+    finally:
+        fine_tuning.choose_precision = kept
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """Compute the frozen blocks in every step and prepare the data in every run."""
+    from ftkit.experiments import fine_tuning
+
+    kept, fine_tuning._cache_for = fine_tuning._cache_for, lambda *_: None
+    try:
+        yield
+    finally:
+        fine_tuning._cache_for = kept
+
+
+@contextmanager
+def default_kernels() -> Iterator[None]:
+    """Let torch choose the attention kernel, and compute the gradients of depthwise convolutions in bf16."""
+    from contextlib import nullcontext
+
+    from torch.nn import functional
+
+    from ftkit.backbones import base, vision
+
+    kept = base._attention_for, vision._Depthwise.apply
+    base._attention_for = lambda *_: nullcontext()
+    vision._Depthwise.apply = lambda pixels, weight, stride: functional.conv2d(  # type: ignore[method-assign]
+        pixels, weight, stride=stride, groups=len(weight)
+    )
+    try:
+        yield
+    finally:
+        base._attention_for, vision._Depthwise.apply = kept  # type: ignore[method-assign]
+
+
+PIECES: dict[str, Any] = {
+    "frozen activations": nothing_kept,
+    "bf16 where it is faster": float32_only,
+    "batches by length": random_batches,
+    "chosen kernels": default_kernels,
+}
+"""What makes the loop fast: name to the context in which it is off."""
+
+
+def turned_off(names: Sequence[str]) -> AbstractContextManager[object]:
+    """Return a context in which the named pieces are off."""
+    stack = ExitStack()
+    for name in names:
+        stack.enter_context(PIECES[name]())
+    return stack
+
+
+# --- what is measured
+
+
+def train(
+    task: str,
+    method: str,
+    *,
+    epochs: int,
+    seed: int = 0,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    without: Sequence[str] = (),
+    **options: Any,
+) -> Measured:
+    """Fine-tune with ftkit.
+
+    Parameters
+    ----------
+    task, method
+        Names.
+    epochs, seed
+        See `ftkit.fine_tune`.
+    limit, test_limit
+        Examples of the training and the test split; None for all.
+    without
+        Names of `PIECES` that are turned off.
+    **options
+        More arguments of `ftkit.fine_tune`.
+    """
+    with turned_off(without), fresh_activations():
+        return train_on(load(task, limit, test_limit), method, epochs=epochs, seed=seed, **options)
+
+
+def train_on(task: Task, method: str, **options: Any) -> Measured:
+    """Fine-tune on a loaded task and measure it. Classes are not weighed, since the plain scripts do not weigh them."""
+    import ftkit
+
+    warm_up(task, method)
+    clock = FitClock()
+    watch = Stopwatch()
+    run = ftkit.fine_tune(task, method, class_weights=False, callbacks=[clock], progress=False, **options)
+    total = watch.seconds
+    return Measured(
+        fit_seconds=clock.ended - watch.started - clock.validation_seconds,
+        training_seconds=run.seconds,
+        total_seconds=total,
+        peak_bytes=peak_memory(),
+        scores=scores_of(run.predictions.labels, run.predictions.probabilities),
+        test_items=len(task.test),
+        precision=run.spec.precision,
+    )
+
+
+def grid(
+    task: str,
+    methods: Sequence[str],
+    rates: dict[str, list[float]],
+    seeds: int,
+    epochs: int,
+    limit: int | None = None,
+    test_limit: int | None = None,
+) -> Measured:
+    """Train every method at every learning rate with every seed, in one process, as a comparison does."""
+    loaded = load(task, limit, test_limit)
+    with fresh_activations():
+        return added([_all_cells(loaded, method, rates[method], seeds, epochs) for method in methods])
+
+
+def _all_cells(task: Task, method: str, rates: Sequence[float], seeds: int, epochs: int) -> Measured:
+    cells = [(rate, seed) for rate in rates for seed in range(seeds)]
+    if method == "linear-probe":
+        return probes_on(task, cells, epochs)
+    return added([train_on(task, method, epochs=epochs, seed=seed, lr=rate) for rate, seed in cells])
+
+
+def probes_on(task: Task, cells: Sequence[tuple[float, int]], epochs: int) -> Measured:
+    """Train linear probes of several learning rates and seeds together, as tuning and comparing do."""
+    from ftkit.experiments.fine_tuning import default_settings
+    from ftkit.experiments.probing import probe_runs
+    from ftkit.methods import LinearProbe
+
+    warm_up(task, "linear-probe")
+    usual = replace(default_settings(task, LinearProbe()), epochs=epochs, class_weights=False)
+    watch = Stopwatch()
+    runs = list(probe_runs(task, [usual.with_rate_and_seed(rate, seed) for rate, seed in cells]))
+    total = watch.seconds
+    scores = [scores_of(run.predictions.labels, run.predictions.probabilities) for run in runs]
+    return Measured(
+        fit_seconds=total - sum(run.cost.evaluation_seconds for run in runs),
+        training_seconds=sum(run.seconds for run in runs),
+        total_seconds=total,
+        peak_bytes=peak_memory(),
+        scores={name: float(np.mean([each[name] for each in scores])) for name in scores[0]},
+        test_items=len(task.test),
+        precision=usual.precision,
+        trainings=len(runs),
+    )

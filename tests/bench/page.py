@@ -1,0 +1,304 @@
+"""Write the results page and its figures from the results; every number on it comes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import charts
+from growth import AXES, slope
+from harness import Result, Spread, load_results
+from peers.trainer import NOTES
+from targets import TARGETS, Value, mean_score, metric_of, of_part, peer_of, time_ratio, verdict
+
+from ftkit.figures.display import DescribedFigure, as_png
+from ftkit.figures.style import METHOD_STYLES, method_style
+from ftkit.paths import write_bytes, write_text
+
+PAGE = "README.md"
+BUSY_AT_LEAST = 0.4
+TRUSTED_WHEN_BUSY = ("peers", "grid", "ablation", "limit", "growth")
+INTRODUCTION = """# Time and memory, measured
+
+Written by `python tests/bench/run.py page` from the JSON files beside it. Cases that are compared were run in turns,
+each in a fresh process and with an empty cache of frozen activations. A cell shows the median and, in brackets, the
+lowest and the highest; a ratio is of runs made one after the other. *Time* is from the loaded task to the trained
+model (weights read, data prepared, epochs trained), validation and test excluded; *memory* is the highest resident
+memory of the whole process, imports included."""
+
+
+def write_page(folder: Path) -> Path:
+    """Write page and figures into the folder of the results and return the page's path."""
+    results = sorted(load_results(folder), key=_place)
+    if not results:
+        raise SystemExit(f"{folder} holds no results; run the other parts first.")
+    sections = [INTRODUCTION, _machine(results), *_doubts(results), _targets(results)]
+    for part, make in SECTIONS.items():
+        chosen = of_part(results, part)
+        if chosen:
+            sections.append(make(chosen, folder))
+    write_text(folder / PAGE, "\n\n".join(sections) + "\n")
+    return folder / PAGE
+
+
+# --- the sections
+
+
+def _machine(results: Sequence[Result]) -> str:
+    lines = []
+    for machine in _different([result.machine for result in results]):
+        of_this = [result for result in results if result.machine == machine]
+        versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+        lines.append(
+            f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
+            f"{machine['memory_bytes'] / 1e9:.0f} GB of memory, {machine['system']}, Python {machine['python']}; "
+            f"{versions}. Measured {_dates(of_this)}."
+        )
+    return "## Machine\n\n" + "\n\n".join(lines)
+
+
+def _doubts(results: Sequence[Result]) -> list[str]:
+    """Name the samples whose process did not get the cores: something else ran, or it was paused."""
+    found = [
+        f"{result.part} {result.name}, {case}: {sample.busy:.0%}"
+        for result in results
+        if result.part in TRUSTED_WHEN_BUSY
+        for case, samples in result.samples.items()
+        for sample in samples
+        if sample.busy < BUSY_AT_LEAST
+    ]
+    if not found:
+        return []
+    return [f"**Not to be trusted**: the cores were busy less than {BUSY_AT_LEAST:.0%} in {'; '.join(found)}."]
+
+
+def _targets(results: Sequence[Result]) -> str:
+    rows, missed = [], []
+    for target in TARGETS:
+        values = target.values(results)
+        if not values:
+            rows.append([target.case, target.demand, "", "", "not measured"])
+        for value in values:
+            rows.append([target.case, target.demand, value.name, _amount(value), "met" if value.met else "**not met**"])
+        missed += [value for value in values if not value.met]
+    table = _table(["case", "target", "measured on", "result", ""], rows)
+    return "\n\n".join(["## Targets", table, *_profiles(missed, results)])
+
+
+def _profiles(missed: Sequence[Value], results: Sequence[Result]) -> list[str]:
+    """Say where the time goes in what has missed its target."""
+    wanted = {(value.source.settings.get("task"), value.source.settings.get("method")) for value in missed}
+    found = [
+        result for result in of_part(results, "limit") if (result.settings["task"], result.settings["method"]) in wanted
+    ]
+    if not found:
+        return []
+    rows = [
+        [result.settings["task"], _method(result), f"`{operation}`", f"{share:.0%}"]
+        for result in found
+        for operation, share in result.values("ours", "profile")[0].items()
+    ]
+    title = "Where the time of a step goes in what missed its target, by operation:"
+    return [title, _table(["task", "method", "operation", "share of the time"], rows)]
+
+
+def _peers(results: Sequence[Result], folder: Path) -> str:
+    rows = [
+        [
+            result.settings["task"],
+            _method(result),
+            peer_of(result),
+            str(result.settings["epochs"]),
+            _seconds(result.spread("ours", "fit_seconds")),
+            _seconds(result.spread(peer_of(result), "fit_seconds")),
+            _ratio(time_ratio(result)),
+            _bytes(result.memory("ours")),
+            _bytes(result.memory(peer_of(result))),
+            f"{mean_score(result, 'ours'):.1%}",
+            f"{mean_score(result, peer_of(result)):.1%}",
+            f"{verdict(result)} ({metric_of(result).replace('_', ' ')})",
+        ]
+        for result in results
+    ]
+    head = ["task", "method", "peer", "epochs", "time, ours", "peer", "ratio", "memory, ours", "peer"]
+    table = _table([*head, "test score, ours", "peer", "score"], rows)
+    return "\n\n".join(
+        ["## Against what people write today", table, *NOTES, _picture(charts.ratios(results), folder, "peers")]
+    )
+
+
+def _grid(results: Sequence[Result], folder: Path) -> str:
+    rows = [
+        [
+            result.settings["task"],
+            f"{len(result.settings['methods'])} methods x {len(next(iter(result.settings['rates'].values())))} "
+            f"learning rates x {result.settings['seeds']} seeds",
+            _seconds(result.spread("ours", "fit_seconds")),
+            _seconds(result.spread(peer_of(result), "fit_seconds")),
+            _ratio(time_ratio(result)),
+            _bytes(result.memory("ours")),
+            _bytes(result.memory(peer_of(result))),
+        ]
+        for result in results
+    ]
+    head = ["task", "trainings", "time, ours", "plain script", "ratio", "memory, ours", "plain script"]
+    return "\n\n".join(["## A whole comparison", _table(head, rows)])
+
+
+def _ablation(results: Sequence[Result], folder: Path) -> str:
+    rows = [
+        [
+            result.settings["task"],
+            _method(result),
+            case,
+            _seconds(result.spread(case, "fit_seconds")),
+            _ratio(charts.slowdown(result, case)),
+            _bytes(result.memory(case)),
+            f"{mean_score(result, case):.1%}",
+        ]
+        for result in results
+        for case in result.samples
+    ]
+    table = _table(["task", "method", "case", "time", "over everything on", "memory", "test score"], rows)
+    return "\n\n".join(["## What each piece gives", table, _picture(charts.ablations(results), folder, "ablation")])
+
+
+def _limit(results: Sequence[Result], folder: Path) -> str:
+    rows = []
+    for result in results:
+        rates = [values for values in result.values("ours", "matmul_rates")]
+        precision = result.values("ours", "precision")[0]
+        rows.append(
+            [
+                result.settings["task"],
+                _method(result),
+                precision,
+                _gigaflops(result.spread("ours", "rate")),
+                _gigaflops(Spread.of([rate[precision] for rate in rates])),
+                _percent(result.spread("ours", "share")),
+            ]
+        )
+    head = ["task", "method", "precision", "step, GFLOP/s", "matmul, GFLOP/s", "share"]
+    explanation = (
+        "Operations of matrix products, convolutions and attention in one training step, forward and backward, over "
+        "the time of the step with everything in it, against the best square matrix product in the same process."
+    )
+    picture = _picture(charts.limits(results), folder, "limit")
+    return "\n\n".join(["## Against the machine's limit", explanation, _table(head, rows), picture])
+
+
+def _growth(results: Sequence[Result], folder: Path) -> str:
+    rows = []
+    for result in results:
+        sizes = charts.growth_sizes(result)
+        rows.append(
+            [
+                AXES[result.name].title,
+                f"{min(sizes):.0f} to {max(sizes):.0f}",
+                *(
+                    f"{slope(sizes, [spread.median for spread in charts.growth_values(result, key)]):.2f}"
+                    for key, *_ in charts.GROWTH_ROWS
+                ),
+            ]
+        )
+    explanation = (
+        "Slopes of straight lines through the logarithms: where the slope is one, twice the size takes twice the time."
+    )
+    table = _table(["size", "range", "slope of time", "slope of added memory"], rows)
+    return "\n\n".join(["## Growth", explanation, table, _picture(charts.growths(results), folder, "growth")])
+
+
+def _memory(results: Sequence[Result], folder: Path) -> str:
+    rows = []
+    for result in results:
+        for case, samples in result.samples.items():
+            if case == "lessons":
+                rows += [
+                    [f"lesson {name}", f"{facts['peak_memory_megabytes']:,} MB", f"{facts['seconds']} s"]
+                    for name, facts in samples[0].values.items()
+                    if facts
+                ]
+            else:
+                options = " ".join(result.settings["options"])
+                rows.append(
+                    [
+                        f"`ftkit {'demo ' if case.startswith('demo') else ''}{options}`",
+                        _bytes(result.memory(case)),
+                        _seconds(Spread.of([sample.seconds for sample in samples])),
+                    ]
+                )
+    return "\n\n".join(["## Memory of whole processes", _table(["process", "peak memory", "time"], rows)])
+
+
+SECTIONS: dict[str, Callable[[Sequence[Result], Path], str]] = {
+    "peers": _peers,
+    "grid": _grid,
+    "ablation": _ablation,
+    "limit": _limit,
+    "growth": _growth,
+    "memory": _memory,
+}
+"""The sections of the page in their order, by part."""
+
+
+# --- how things are written
+
+
+def _picture(figure: DescribedFigure, folder: Path, name: str) -> str:
+    write_bytes(folder / f"{name}.png", as_png(figure))
+    return f"![{figure.ftkit_alt}]({name}.png)"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _method(result: Result) -> str:
+    return method_style(result.settings["method"]).title
+
+
+def _amount(value: Value) -> str:
+    write = {"ratio": _ratio, "share": _percent, "bytes": _bytes, "seconds": _seconds}
+    return write[value.unit](value.spread)
+
+
+def _write(spread: Spread, form: Callable[[float], str], unit: str = "") -> str:
+    middle = f"{form(spread.median)}{unit}"
+    return middle if spread.count == 1 else f"{middle} ({form(spread.low)} to {form(spread.high)})"
+
+
+def _seconds(spread: Spread) -> str:
+    return _write(spread, "{:,.1f}".format, " s")
+
+
+def _ratio(spread: Spread) -> str:
+    return _write(spread, "{:.3f}".format)
+
+
+def _bytes(spread: Spread) -> str:
+    return _write(spread, lambda value: f"{value / 1e6:,.0f}", " MB")
+
+
+def _percent(spread: Spread) -> str:
+    return _write(spread, lambda value: f"{100 * value:.0f}", " %")
+
+
+def _gigaflops(spread: Spread) -> str:
+    return _write(spread, lambda value: f"{value / 1e9:.0f}")
+
+
+def _place(result: Result) -> tuple[str, int]:
+    """Order results by task, and methods as everywhere else."""
+    order = [*METHOD_STYLES, *AXES]
+    kind = result.name if result.part == "growth" else result.settings.get("method")
+    return str(result.settings.get("task", "")), order.index(kind) if kind in order else len(order)
+
+
+def _dates(results: Sequence[Result]) -> str:
+    days = sorted({result.created[:10] for result in results})
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def _different(items: Sequence[dict]) -> list[dict]:
+    return [item for position, item in enumerate(items) if item not in items[:position]]

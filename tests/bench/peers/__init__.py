@@ -1,0 +1,1 @@
+"""What people write today for the same work: the peers that ftkit is timed against."""

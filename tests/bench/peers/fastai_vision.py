@@ -1,0 +1,119 @@
+"""fastai's way to fine-tune a vision model, all layers, with its one-cycle schedule."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from measuring import Measured, Stopwatch, load, peak_memory, scores_of
+
+if TYPE_CHECKING:
+    from ftkit.tasks import Task
+
+BATCH = 32
+MEAN, DEVIATION = 127 / 255, 128 / 255
+"""fastai brings pixels to 0..1 and then normalises: together it is the ``(pixels - 127) / 128`` of the weights."""
+
+
+def train(
+    task: str,
+    method: str = "full",
+    *,
+    epochs: int,
+    lr: float,
+    seed: int = 0,
+    limit: int | None = None,
+    test_limit: int | None = None,
+) -> Measured:
+    """Fine-tune EfficientNet-Lite0 with a fastai ``Learner``: ``fit_one_cycle`` with every layer unfrozen.
+
+    Parameters
+    ----------
+    task
+        Name of a task of pictures.
+    method
+        ``"full"``: the one that fastai's recipe is.
+    epochs, lr, seed
+        Passes through the training split, peak learning rate, seed.
+    limit, test_limit
+        Examples of the training and the test split; None for all.
+    """
+    if method != "full":
+        raise ValueError(f"the fastai script fine-tunes fully; it has no {method}")
+    from fastai.losses import CrossEntropyLossFlat
+    from fastai.metrics import accuracy
+    from fastai.torch_core import set_seed
+    from fastai.vision.all import Learner
+
+    from ftkit.backbones.vision import load_imagenet_model
+    from ftkit.fetch import fetch
+
+    loaded = load(task, limit, test_limit)
+    clock = _clock()
+    watch = Stopwatch()
+    set_seed(seed)
+    network = load_imagenet_model(fetch(loaded.backbone))
+    network.reset_classifier(len(loaded.label_names))
+    loaders = _loaders(loaded)
+    learner = Learner(loaders, network, loss_func=CrossEntropyLossFlat(), metrics=accuracy, cbs=[clock])
+    with learner.no_bar(), learner.no_logging():
+        learner.unfreeze()
+        learner.fit_one_cycle(epochs, lr)
+        test = loaders.test_dl(list(loaded.test.items), num_workers=0)
+        probabilities, _ = learner.get_preds(dl=test)
+    total = watch.seconds
+    return Measured(
+        fit_seconds=clock.ended - watch.started - clock.validation_seconds,
+        training_seconds=clock.training_seconds,
+        total_seconds=total,
+        peak_bytes=peak_memory(),
+        scores=scores_of(loaded.test.labels, probabilities.double().numpy()),
+        test_items=len(loaded.test),
+        precision="float32",
+    )
+
+
+def _loaders(task: Task) -> Any:
+    from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, IndexSplitter, Normalize
+
+    pictures = [*task.train.items, *task.validation.items]
+    labels = np.concatenate([task.train.labels, task.validation.labels])
+    block = DataBlock(
+        blocks=(ImageBlock, CategoryBlock(vocab=list(range(len(task.label_names))))),
+        get_x=lambda index: pictures[index] if np.isscalar(index) else index,
+        get_y=lambda index: int(labels[index]),
+        splitter=IndexSplitter(list(range(len(task.train), len(pictures)))),
+        batch_tfms=Normalize.from_stats([MEAN] * 3, [DEVIATION] * 3, cuda=False),
+    )
+    # Worker processes would copy the pictures and compete for the cores that compute.
+    return block.dataloaders(list(range(len(pictures))), bs=BATCH, num_workers=0, device=torch.device("cpu"))
+
+
+def _clock() -> Any:
+    """Return a fastai callback that tells training from validation."""
+    from fastai.callback.core import Callback
+
+    class Clock(Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.training_seconds = self.validation_seconds = self.ended = self.mark = 0.0
+
+        def before_train(self) -> None:
+            self.mark = time.perf_counter()
+
+        def after_train(self) -> None:
+            self.training_seconds += time.perf_counter() - self.mark
+
+        def before_validate(self) -> None:
+            self.mark = time.perf_counter()
+
+        def after_validate(self) -> None:
+            if not self.ended:  # the prediction of the test split validates too, after the fit
+                self.validation_seconds += time.perf_counter() - self.mark
+
+        def after_fit(self) -> None:
+            self.ended = time.perf_counter()
+
+    return Clock()

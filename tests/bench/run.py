@@ -1,0 +1,237 @@
+"""Measure ftkit against what people write today, against the machine and against itself.
+
+    python tests/bench/run.py peers --task movie-reviews --method lora --repeats 3
+    python tests/bench/run.py grid
+    python tests/bench/run.py ablation --task movie-reviews --method full
+    python tests/bench/run.py limit
+    python tests/bench/run.py growth --axis examples
+    python tests/bench/run.py memory
+    python tests/bench/run.py page
+
+Every part writes JSON files into the results folder as soon as it has them; ``page`` draws the results page from them.
+Cases are run in turns, each in a fresh process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from harness import Bench, BenchError, Call, alternate, results_folder
+from targets import PROBE_EPOCHS
+
+STEP_EXAMPLES = 480
+"""Training examples over which a step is timed: fifteen batches."""
+TRAINER, FASTAI = "trainer", "fastai"
+PEER_MODULES = {TRAINER: "peers.trainer", FASTAI: "peers.fastai_vision"}
+
+
+# --- the parts: each yields what is to be measured
+
+
+def peers(options: argparse.Namespace) -> Iterator[Bench]:
+    """Ours against the plain script, or against fastai."""
+    from ftkit.tasks import TASKS
+
+    for task in _tasks(options):
+        supported = _peer_methods(options.peer, TASKS[task].modality)
+        for method in _methods(options, supported):
+            if method not in supported:
+                print(f"peers {task} {method}: {options.peer} has no such method", file=sys.stderr)
+                continue
+            epochs = _epochs(options, task, method)
+            arguments = {
+                "task": task,
+                "method": method,
+                "epochs": epochs,
+                "lr": _rate(task, method),
+                **_sizes(options),
+            }
+            yield Bench(
+                "peers",
+                f"{task}-{method}-{options.peer}",
+                {**arguments, "peer": options.peer},
+                {
+                    "ours": Call("ours:train", arguments),
+                    options.peer: Call(f"{PEER_MODULES[options.peer]}:train", arguments),
+                },
+                seeded=True,
+            )
+
+
+def grid(options: argparse.Namespace) -> Iterator[Bench]:
+    """A whole comparison: methods x learning rates x seeds, ours against the plain script."""
+    from ftkit.experiments.tuning import rate_grid
+    from ftkit.methods import as_method
+    from ftkit.tasks import TASKS
+
+    task = options.task or "movie-reviews"
+    methods = _methods(options, _peer_methods(TRAINER, TASKS[task].modality))
+    arguments = {
+        "task": task,
+        "methods": methods,
+        "rates": {method: rate_grid(as_method(method), options.trials) for method in methods},
+        "seeds": options.seeds,
+        "epochs": options.epochs or TASKS[task].default_epochs,
+        **_sizes(options),
+    }
+    cases = {"ours": Call("ours:grid", arguments), TRAINER: Call("peers.trainer:grid", arguments)}
+    yield Bench("grid", task, {**arguments, "peer": TRAINER}, cases)
+
+
+def ablation(options: argparse.Namespace) -> Iterator[Bench]:
+    """Our own loop with its pieces turned off: each alone, then all."""
+    from ours import PIECES
+
+    off = {
+        "everything on": [],
+        **{f"without {piece}": [piece] for piece in PIECES},
+        "everything off": list(PIECES),
+    }
+    for task, method in _cells(options):
+        arguments = {"task": task, "method": method, "epochs": _epochs(options, task, method), **_sizes(options)}
+        cases = {case: Call("ours:train", {**arguments, "without": pieces}) for case, pieces in off.items()}
+        yield Bench("ablation", f"{task}-{method}", arguments, cases, seeded=True)
+
+
+def limit(options: argparse.Namespace) -> Iterator[Bench]:
+    """The share of the machine's matrix rate that a training step reaches."""
+    for task, method in _cells(options):
+        arguments = {"task": task, "method": method, "limit": options.limit or STEP_EXAMPLES}
+        yield Bench(
+            "limit", f"{task}-{method}", arguments, {"ours": Call("limit:step_against_limit", arguments)}, seeded=True
+        )
+
+
+def growth(options: argparse.Namespace) -> Iterator[Bench]:
+    """Time and memory against size, along one axis or all."""
+    from growth import AXES
+
+    common = {"task": options.task, "method": options.method, "limit": options.limit}
+    given = {name: value for name, value in common.items() if value is not None}
+    for axis in [options.axis] if options.axis else AXES:
+        values = options.values or list(AXES[axis].values)
+        cases = {str(value): Call(f"growth:{axis}", {"value": value, **given}) for value in values}
+        yield Bench("growth", axis, {"values": values, **given}, cases)
+
+
+def memory(options: argparse.Namespace) -> Iterator[Bench]:
+    """Peak memory and seconds of the demo, whole and by task, and of the lessons as they were last executed."""
+    from ftkit.tasks import TASKS
+
+    small = [] if options.limit is None else ["--limit", str(options.limit)]
+    small += [] if options.epochs is None else ["--epochs", str(options.epochs)]
+    calls = {
+        "demo": Call("memory:demo", {"options": small}),
+        **{f"demo {task}": Call("memory:demo", {"options": ["--tasks", task, *small]}) for task in TASKS},
+        "help": Call("memory:command", {"options": ["--help"]}),
+        "lessons": Call("memory:lessons"),
+    }
+    for part in options.parts or calls:
+        yield Bench("memory", part.replace(" ", "-"), calls[part].arguments, {part: calls[part]})
+
+
+PARTS = (peers, grid, ablation, limit, growth, memory)
+
+
+# --- what the parts share
+
+
+def _cells(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    from ftkit.methods import METHODS
+
+    return ((task, method) for task in _tasks(options) for method in _methods(options, METHODS))
+
+
+def _tasks(options: argparse.Namespace) -> list[str]:
+    from ftkit.tasks import TASKS
+
+    if options.task:
+        return [options.task]
+    wanted = "image" if getattr(options, "peer", None) == FASTAI else None
+    return [name for name, info in TASKS.items() if wanted in (None, info.modality)]
+
+
+def _methods(options: argparse.Namespace, known: Iterable[str]) -> list[str]:
+    return options.method.split(",") if options.method else list(known)
+
+
+def _peer_methods(peer: str, modality: str) -> tuple[str, ...]:
+    if peer == FASTAI:
+        return ("full",)
+    from peers.trainer import METHODS
+
+    return METHODS[modality]
+
+
+def _epochs(options: argparse.Namespace, task: str, method: str) -> int:
+    from ftkit.tasks import TASKS
+
+    if options.epochs:
+        return options.epochs
+    return PROBE_EPOCHS if method == "linear-probe" else TASKS[task].default_epochs
+
+
+def _rate(task: str, method: str) -> float:
+    """The learning rate that recorded trials found best, for both sides of the comparison."""
+    from ftkit.experiments.trials import Trials, evidence_path
+    from ftkit.methods import as_method
+
+    chosen = as_method(method)
+    best = Trials.load(evidence_path(task)).best(chosen)
+    return chosen.typical_rate if best is None else best.learning_rate
+
+
+def _sizes(options: argparse.Namespace) -> dict[str, int | None]:
+    return {"limit": options.limit, "test_limit": options.test_limit}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--results", type=Path, default=results_folder(), help="folder of the results")
+    common.add_argument("--repeats", type=int, default=3, help="runs of each case")
+    common.add_argument("--task", help="one task; default: all that fit")
+    common.add_argument("--method", help="one method, or several with commas; default: all that fit")
+    common.add_argument("--epochs", type=int, help="passes through the training data")
+    common.add_argument("--limit", type=int, help="training examples; default: the task's usual number")
+    common.add_argument("--test-limit", type=int, help="test items; default: all")
+    whole = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = whole.add_subparsers(dest="part", required=True)
+    parts = {
+        function.__name__: commands.add_parser(function.__name__, help=function.__doc__, parents=[common])
+        for function in PARTS
+    }
+    for function in PARTS:
+        parts[function.__name__].set_defaults(benches=function)
+    commands.add_parser("page", help="Write the results page from the results.", parents=[common])
+    parts["peers"].add_argument("--peer", choices=tuple(PEER_MODULES), default=TRAINER, help="whom to run against")
+    parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
+    parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
+    parts["growth"].add_argument("--axis", choices=("examples", "length", "width", "runs"), help="default: all")
+    parts["growth"].add_argument("--values", type=int, nargs="+", help="the sizes")
+    parts["memory"].add_argument("--parts", nargs="+", help="some of: demo, 'demo TASK', help, lessons")
+    return whole
+
+
+def main() -> int:
+    """Run the command line."""
+    options = parser().parse_args()
+    if options.part == "page":
+        from page import write_page
+
+        print(write_page(options.results))
+        return 0
+    try:
+        for bench in options.benches(options):
+            print(alternate(bench, options.repeats).save(options.results))
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

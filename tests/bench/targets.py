@@ -1,0 +1,225 @@
+"""What the benchmarks must show, and whether they do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from harness import Result, Spread
+
+PROBE_EPOCHS = 5
+PROBE, GRID, PARTIAL, SPEECH, FASTAI = Fraction(1, 10), Fraction(1, 4), Fraction(1, 3), Fraction(1, 15), Fraction(2, 3)
+BF16, FLOAT32 = Fraction(1, 2), Fraction(3, 4)
+"""Most time of LoRA, adapter and full fine-tuning on text, on a CPU where bf16 is faster and on one where not."""
+STEP_SHARE = 0.5
+PEAK_BYTES = 1.6e9
+DEMO_MINUTES = 8
+
+
+@dataclass(frozen=True)
+class Value:
+    """One measured value beside its target.
+
+    Attributes
+    ----------
+    name
+        What was measured, such as a task and a method.
+    spread
+        The measurements.
+    bound
+        The target.
+    at_least
+        Whether the value must reach the bound rather than stay below it.
+    unit
+        ``"ratio"``, ``"share"``, ``"bytes"`` or ``"seconds"``.
+    source
+        The result that it comes from.
+    """
+
+    name: str
+    spread: Spread
+    bound: float
+    at_least: bool
+    unit: str
+    source: Result
+
+    @property
+    def met(self) -> bool:
+        """Whether the median reaches the target."""
+        return self.spread.median >= self.bound if self.at_least else self.spread.median <= self.bound
+
+
+@dataclass(frozen=True)
+class Target:
+    """A line of the table of targets.
+
+    Attributes
+    ----------
+    case
+        What it is about.
+    demand
+        What it asks for, in words.
+    values
+        Picks what was measured for it out of all results.
+    """
+
+    case: str
+    demand: str
+    values: Callable[[Sequence[Result]], list[Value]]
+
+
+def peer_of(result: Result) -> str:
+    """Name of the side that ftkit is compared with."""
+    return str(result.settings["peer"])
+
+
+def time_ratio(result: Result) -> Spread:
+    """Time to a trained model, ours over the peer's: weights read, data prepared, epochs trained."""
+    return result.ratio("ours", peer_of(result), "fit_seconds")
+
+
+def of_part(results: Sequence[Result], part: str) -> list[Result]:
+    """Results of one part."""
+    return [result for result in results if result.part == part]
+
+
+def peers_where(results: Sequence[Result], peer: str = "trainer", **wanted: object) -> Iterator[Result]:
+    """Comparisons with a peer whose settings are among those wanted."""
+    for result in of_part(results, "peers"):
+        if peer_of(result) == peer and all(result.settings[name] in _several(value) for name, value in wanted.items()):
+            yield result
+
+
+def noise(result: Result) -> float:
+    """Largest difference between two independent test scores that chance explains, at 95 % confidence."""
+    peer = peer_of(result)
+    items = result.values("ours", "test_items")[0]
+    mean = (mean_score(result, "ours") + mean_score(result, peer)) / 2
+    score = (mean * items + 2) / (items + 4)  # Agresti and Coull: an interval at a perfect score too
+    return 1.96 * math.sqrt(2 * score * (1 - score) / items)
+
+
+def mean_score(result: Result, case: str) -> float:
+    """Mean over the repetitions of the test score by which the task selects."""
+    scores = [values[metric_of(result)] for values in result.values(case, "scores")]
+    return sum(scores) / len(scores)
+
+
+def metric_of(result: Result) -> str:
+    """The metric of the task that is compared by."""
+    return "balanced_accuracy" if result.settings["task"] == "solar-cells" else "accuracy"
+
+
+def verdict(result: Result) -> str:
+    """Say in words how our score compares with the peer's."""
+    difference = mean_score(result, "ours") - mean_score(result, peer_of(result))
+    if abs(difference) <= noise(result):
+        return "within noise"
+    return "better" if difference > 0 else "worse"
+
+
+def _several(value: object) -> Sequence[object]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _ratios(results: Iterator[Result], bound: Fraction | Callable[[Result], Fraction]) -> list[Value]:
+    return [
+        Value(
+            f"{result.settings['task']}, {result.settings.get('method', 'grid')}",
+            time_ratio(result),
+            float(bound(result) if callable(bound) else bound),
+            False,
+            "ratio",
+            result,
+        )
+        for result in results
+    ]
+
+
+def _text_bound(result: Result) -> Fraction:
+    return BF16 if result.values("ours", "precision")[0] == "bf16" else FLOAT32
+
+
+def _step_shares(results: Sequence[Result]) -> list[Value]:
+    wanted = [
+        result
+        for result in of_part(results, "limit")
+        if (result.settings["task"], result.settings["method"]) == ("movie-reviews", "full")
+    ]
+    return [
+        Value("movie-reviews, full", result.spread("ours", "share"), STEP_SHARE, True, "share", result)
+        for result in wanted
+    ]
+
+
+def _memory(results: Sequence[Result]) -> list[Value]:
+    values = []
+    for result in of_part(results, "memory"):
+        for case in result.samples:
+            if case.startswith("demo"):
+                values.append(Value(case, result.memory(case), PEAK_BYTES, False, "bytes", result))
+            if case == "lessons":
+                values += [
+                    Value(lesson, Spread.of([facts["peak_memory_megabytes"] * 1e6]), PEAK_BYTES, False, "bytes", result)
+                    for lesson, facts in result.samples[case][0].values.items()
+                    if "peak_memory_megabytes" in facts
+                ]
+    return values
+
+
+def _demo_seconds(results: Sequence[Result]) -> list[Value]:
+    return [
+        Value(
+            "demo",
+            Spread.of([sample.seconds for sample in result.samples["demo"]]),
+            60 * DEMO_MINUTES,
+            False,
+            "seconds",
+            result,
+        )
+        for result in of_part(results, "memory")
+        if "demo" in result.samples
+    ]
+
+
+TARGETS = (
+    Target(
+        f"linear probe, any modality, {PROBE_EPOCHS} epochs",
+        f"at most {PROBE} of the plain script's time",
+        lambda results: _ratios(peers_where(results, method="linear-probe", epochs=PROBE_EPOCHS), PROBE),
+    ),
+    Target(
+        "a comparison of methods, learning rates and seeds, text",
+        f"at most {GRID} of the plain script's time",
+        lambda results: _ratios(iter(of_part(results, "grid")), GRID),
+    ),
+    Target(
+        "partial fine-tuning, top third",
+        f"at most {PARTIAL} of the plain script's time",
+        lambda results: _ratios(peers_where(results, method="partial"), PARTIAL),
+    ),
+    Target(
+        "LoRA, adapter and full fine-tuning, text",
+        f"at most {BF16} of the plain script's time on a CPU with fast bf16, at most {FLOAT32} without",
+        lambda results: _ratios(
+            peers_where(results, task="movie-reviews", method=("lora", "adapter", "full")), _text_bound
+        ),
+    ),
+    Target(
+        "any method, speech",
+        f"at most {SPEECH} of the plain script's time",
+        lambda results: _ratios(peers_where(results, task="spoken-digits"), SPEECH),
+    ),
+    Target(
+        "full fine-tuning, vision, against fastai",
+        f"at most {FASTAI} of fastai's time",
+        lambda results: _ratios(peers_where(results, peer="fastai"), FASTAI),
+    ),
+    Target(
+        "training step, full fine-tuning, text", f"at least {STEP_SHARE:.0%} of the measured matmul limit", _step_shares
+    ),
+    Target("peak resident memory of any notebook and of the demo", f"at most {PEAK_BYTES / 1e9:g} GB", _memory),
+    Target("the whole demo after the downloads", f"at most {DEMO_MINUTES} minutes", _demo_seconds),
+)
