@@ -17,7 +17,7 @@ from ftkit.classifier import backbone_settings, build_classifier
 from ftkit.errors import TrainingError
 from ftkit.evaluation import Score
 from ftkit.evaluation import score as score_with_interval
-from ftkit.experiments.machine import Machine, MemoryWatch
+from ftkit.experiments.machine import Machine, MemoryWatch, release_memory
 from ftkit.experiments.run import DIGITS, Cost, Predictions, Run, Spec
 from ftkit.experiments.trials import recorded_rate
 from ftkit.methods import Method, Trainable, as_method
@@ -201,6 +201,7 @@ def fine_tune(
     with MemoryWatch() as memory:
         prepared = prepare(task, method, seed, settings.precision, _cache_for(cache, augmentation))
         train, evaluation = prepared.inputs(task.train), prepared.inputs(task.validation)
+        release_memory()  # what loading left behind
         started = time.perf_counter()
         training = Training(prepared.trainable, train, evaluation, settings, task.metric, watching, augmentation)
         history = training.run()

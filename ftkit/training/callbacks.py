@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from safetensors.torch import load_file, save_file
 
 if TYPE_CHECKING:
     from tqdm.std import tqdm
 
-    from ftkit.methods.base import Trainable
     from ftkit.training.history import Epoch, Step
     from ftkit.training.loop import Training
 
@@ -33,7 +34,8 @@ class Callback:
 class BestWeights(Callback):
     """Keep the trained tensors of the epoch with the best validation score, and put them back at the end.
 
-    Equal scores are decided by the lower validation loss. Only what trains is copied, never the frozen weights.
+    Equal scores are decided by the lower validation loss. Only what trains is kept, never the frozen weights, and it
+    is kept in a temporary file: a second copy in memory would be the largest thing there beside the optimizer's.
 
     Parameters
     ----------
@@ -44,23 +46,34 @@ class BestWeights(Callback):
     def __init__(self, patience: int | None = None) -> None:
         self.patience = patience
         self.best: Epoch | None = None
-        self.state: dict[str, Tensor] = {}
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def on_start(self, training: Training) -> None:
+        """Make the folder of the temporary file; it goes with this object."""
+        self.folder = tempfile.TemporaryDirectory(prefix="ftkit-best-", ignore_cleanup_errors=True)
 
     def on_epoch(self, training: Training, epoch: Epoch) -> None:
         """Keep the weights where they are the best so far."""
         if self.best is None or rank(epoch) > rank(self.best):
             self.best = epoch
-            self.state = training.trainable.trained_state()
+            tensors = training.trainable.trained_tensors()
+            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, self._file)
             training.history.best_epoch = epoch.epoch
         elif self.patience is not None and epoch.epoch - self.best.epoch >= self.patience:
             training.stop()
 
     def on_end(self, training: Training) -> None:
         """Put the best weights back."""
-        trainable: Trainable = training.trainable
         history = training.history
-        if self.state and (history.interrupted or history.best_epoch != len(history.epochs)):
-            trainable.load_trained_state(self.state)
+        if self.best is not None and (history.interrupted or history.best_epoch != len(history.epochs)):
+            training.trainable.load_trained_state(load_file(self._file))
+        if self.folder is not None:
+            self.folder.cleanup()
+
+    @property
+    def _file(self) -> Path:
+        assert self.folder is not None  # made when the training started
+        return Path(self.folder.name) / "best.safetensors"
 
 
 def rank(epoch: Epoch) -> tuple[float, float]:
