@@ -19,6 +19,10 @@ from ftkit.errors import AssetError
 ARCHITECTURE = "tf_efficientnet_lite0"
 
 
+PICTURES_AT_ONCE = 8
+"""Pictures whose depthwise gradients are computed together."""
+
+
 class Normalise(nn.Module):
     """Pixels 0..255 to about -1..1, as the TensorFlow port was trained."""
 
@@ -84,24 +88,29 @@ class _Depthwise(torch.autograd.Function):
         wants_pixels, wants_weight, _ = ctx.needs_input_grad
         slow_in_bf16 = wants_weight or ctx.stride != [1, 1]
         kind = torch.float32 if slow_in_bf16 and gradient.device.type == "cpu" else gradient.dtype
-        for_pixels, for_weight, _ = torch.ops.aten.convolution_backward(
-            gradient.to(kind),
-            pixels.to(kind),
-            weight.to(kind),
-            None,
-            ctx.stride,
-            [0, 0],
-            [1, 1],
-            False,
-            [0, 0],
-            len(weight),
-            [wants_pixels, wants_weight, False],
-        )
-        return (
-            for_pixels.to(pixels.dtype) if wants_pixels else None,
-            for_weight.to(weight.dtype) if wants_weight else None,
-            None,
-        )
+        for_pixels = torch.empty_like(pixels) if wants_pixels else None
+        for_weight = torch.zeros_like(weight, dtype=kind) if wants_weight else None
+        # a few pictures at a time: the float32 copies of a whole batch would be the largest tensors of the training
+        for start in range(0, len(pixels), PICTURES_AT_ONCE):
+            some = slice(start, start + PICTURES_AT_ONCE)
+            part_pixels, part_weight, _ = torch.ops.aten.convolution_backward(
+                gradient[some].to(kind),
+                pixels[some].to(kind),
+                weight.to(kind),
+                None,
+                ctx.stride,
+                [0, 0],
+                [1, 1],
+                False,
+                [0, 0],
+                len(weight),
+                [wants_pixels, wants_weight, False],
+            )
+            if for_pixels is not None:
+                for_pixels[some] = part_pixels
+            if for_weight is not None:
+                for_weight += part_weight
+        return for_pixels, None if for_weight is None else for_weight.to(weight.dtype), None
 
 
 def _with_depthwise(module: nn.Module) -> nn.Module:

@@ -5,10 +5,11 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
+from timm.layers import Conv2dSame
 from torch import nn
 
 from ftkit.backbones import load_backbone
-from ftkit.backbones.vision import load_imagenet_model
+from ftkit.backbones.vision import DepthwiseConvolution, load_imagenet_model
 from ftkit.errors import AssetError
 from ftkit.fetch import fetch
 
@@ -64,3 +65,24 @@ def test_weights_of_another_network_are_refused(tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(AssetError, match=r"other\.pth does not hold EfficientNet-Lite0"):
         load_imagenet_model(tmp_path)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("in_bf16", "tolerance"), [(False, 1e-4), (True, 5e-2)])
+def test_the_gradient_of_a_depthwise_convolution_is_torchs(stride: int, in_bf16: bool, tolerance: float):
+    torch.manual_seed(0)
+    plain = Conv2dSame(6, 6, 5, stride=stride, groups=6, bias=False)
+    ours = DepthwiseConvolution(plain)
+    pixels = torch.randn(11, 6, 9, 9)
+    found = []
+    for layer, autocast in ((plain, False), (ours, in_bf16)):
+        given = pixels.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            result = layer(given)
+        (result.float() ** 2).mean().backward()
+        found.append((result.float(), given.grad, plain.weight.grad))
+        plain.weight.grad = None
+    for expected, got in zip(*found, strict=True):
+        assert expected is not None
+        assert got is not None
+        torch.testing.assert_close(got, expected, atol=tolerance * float(expected.detach().abs().max()), rtol=tolerance)
