@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,11 @@ def _below_the_top(model: Classifier, blocks: int | None) -> str | None:
         raise FtkitError(f"blocks = {blocks}: {model.backbone.name} has {depth} blocks; choose 1 to {depth}.")
     below = "|".join(str(index) for index in range(depth - blocks))
     return rf".*blocks\.({below})\..*"
+
+
+def _has_place(model: Classifier, places: str, below: str) -> bool:
+    names = [name for name, _ in model.named_modules()]
+    return any(re.fullmatch(places, name) and not re.fullmatch(below, name) for name in names)
 
 
 @dataclass(frozen=True)
@@ -181,12 +187,13 @@ class Adapter(PeftMethod):
         """Our `BottleneckConfig` on the backbone's sub-layers."""
         targets = targets_of(model)
         places = targets.sublayer_outputs if self.placement == "houlsby" else targets.feed_forward_outputs
-        return BottleneckConfig(
-            width=self.width,
-            target_modules=places,
-            exclude_modules=_below_the_top(model, self.blocks),
-            **common,
-        )
+        below = _below_the_top(model, self.blocks)
+        if below is not None and not _has_place(model, places, below):
+            raise FtkitError(
+                f"{self.title} finds no place in the top {self.blocks} of {model.backbone.name}: it follows residual "
+                "blocks, and there is none. Choose more blocks."
+            )
+        return BottleneckConfig(width=self.width, target_modules=places, exclude_modules=below, **common)
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def test_help_loads_no_heavy_library(tmp_path: Path) -> None:
         (("demo", "--report", "no/such/folder.html"), "There is no folder"),
         (("train", "solar-cell"), "Did you mean 'solar-cells'?"),
         (("train", "nowhere.csv"), "There is no file or folder nowhere.csv"),
-        (("train", "movie-reviews", "--setting", "ranks=3"), "It has: rank, alpha, dropout."),
+        (("train", "movie-reviews", "--setting", "ranks=3"), "It has: rank, alpha, dropout, blocks."),
         (("compare", "movie-reviews", "--label", "x"), "--label is for data of your own"),
         (("fetch", "minilmm"), "Did you mean 'minilm'?"),
         (("report",), "There is no finished run"),
@@ -299,7 +299,7 @@ def test_train_on_an_own_file_is_saved_and_opens(review_file: Path, empty_folder
     loading = next(line for line in result.stdout.splitlines() if "ftkit.load_run" in line)
     run = ftkit.load_run(loading.split('"')[1])
     assert run.label_names == ("bad", "good")
-    assert run.spec.settings == {"rank": 4, "alpha": 16, "dropout": 0.1}
+    assert run.spec.settings == {"rank": 4, "alpha": 16, "dropout": 0.1, "blocks": None}
     assert (run.spec.epochs, run.spec.learning_rate) == (2, 3e-3)
     assert run.predict(["A fine film."]).labels[0] in ("bad", "good")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ftkit import Comparison, LinearProbe, LoRA, Run, compare, load_run
 from ftkit.errors import DataError, FtkitError, UnknownNameError
@@ -71,38 +72,33 @@ def test_a_second_comparison_trains_only_what_is_missing(
 def test_an_interrupted_comparison_goes_on_where_it_stopped(
     first_comparison: Comparison, own_reviews: Task, tmp_path: Path
 ):
+    assert first_comparison.trials is not None
     first_comparison.trials.save(tmp_path / "forty-reviews" / "trials.json")
 
     def stop(run: Run) -> None:
         raise KeyboardInterrupt
 
+    def go(on_run: Callable[[Run], None]) -> Comparison:
+        methods = ["linear-probe", "partial"]
+        return compare(own_reviews, methods, epochs=1, trials=1, folder=tmp_path, progress=False, on_run=on_run)
+
     with pytest.raises(KeyboardInterrupt):
-        compare(
-            own_reviews,
-            ["linear-probe"],
-            seeds=[4, 5],
-            epochs=1,
-            trials=2,
-            folder=tmp_path,
-            progress=False,
-            on_run=stop,
-        )
+        go(stop)
     kept = list(tmp_path.rglob("run.json"))
-    assert [json.loads(path.read_text())["spec"]["seed"] for path in kept] == [4]
+    assert [json.loads(path.read_text())["spec"]["method"] for path in kept] == ["linear-probe"]
     written = kept[0].stat().st_mtime_ns
-    seen: list[int] = []
-    board = compare(
-        own_reviews,
-        ["linear-probe"],
-        seeds=[4, 5],
-        epochs=1,
-        trials=2,
-        folder=tmp_path,
-        progress=False,
-        on_run=lambda run: seen.append(run.spec.seed),
-    )
-    assert seen == [run.spec.seed for run in board.runs] == [4, 5]
+    seen: list[str] = []
+    board = go(lambda run: seen.append(run.spec.method))
+    assert seen == [run.spec.method for run in board.runs] == ["linear-probe", "partial"]
     assert kept[0].stat().st_mtime_ns == written
+
+
+def test_linear_probes_of_several_seeds_are_saved_each_in_its_folder(first_comparison: Comparison):
+    assert [run.spec.seed for run in first_comparison.runs] == [0, 1]
+    folders = {run.folder for run in first_comparison.runs}
+    assert len(folders) == 2
+    weights = [load_run(run.folder).model.head.weight for run in first_comparison.runs if run.folder is not None]
+    assert not torch.equal(*weights)
 
 
 def test_a_run_of_a_comparison_answers_from_its_folder(first_comparison: Comparison):
