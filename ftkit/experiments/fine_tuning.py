@@ -205,8 +205,8 @@ def fine_tune(
         started = time.perf_counter()
         training = Training(prepared.trainable, train, evaluation, settings, task.metric, watching, augmentation)
         history = training.run()
-        validation = _answers(task.validation, prepared, evaluation)
-        test = _answers(task.test, prepared, prepared.inputs(task.test))
+        validation = answers(task.validation, prepared, evaluation)
+        test = answers(task.test, prepared, prepared.inputs(task.test))
         elapsed = time.perf_counter() - started
     return finished_run(
         task,
@@ -330,15 +330,22 @@ def describe(
     )
 
 
-def _answers(split: Split, prepared: Prepared, inputs: Inputs) -> Predictions:
+def answers(split: Split, prepared: Prepared, inputs: Inputs) -> Predictions:
+    """Let the model answer a split.
+
+    Parameters
+    ----------
+    split
+        Names the items and their true classes.
+    prepared
+        Holds the model.
+    inputs
+        The same split as `Prepared.inputs` gave it.
+    """
     trainable = prepared.trainable
     reader = inputs.reader or trainable.classifier.backbone
     accelerator = new_accelerator(prepared.precision)
-    return predictions_of(split, predict(trainable.model, reader, inputs.inputs, accelerator=accelerator))
-
-
-def predictions_of(split: Split, probabilities: np.ndarray) -> Predictions:
-    """Put probabilities, float array (items, classes), beside the items that they are for."""
+    probabilities = predict(trainable.model, reader, inputs.inputs, accelerator=accelerator)
     return Predictions(
         identifiers=[str(name) for name in split.identifiers],
         labels=split.labels,

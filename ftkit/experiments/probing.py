@@ -6,18 +6,15 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from ftkit.classifier import new_head
 from ftkit.errors import TrainingError
-from ftkit.experiments.fine_tuning import Prepared, describe, finished_run, predictions_of, prepare
+from ftkit.experiments.fine_tuning import Prepared, answers, describe, finished_run, prepare
 from ftkit.experiments.machine import MemoryWatch
 from ftkit.experiments.run import Run
 from ftkit.methods import LinearProbe
 from ftkit.training.cache import ActivationCache, shared_cache
 from ftkit.training.heads import TrainedHead, train_heads
-from ftkit.training.loop import Inputs, TrainingSettings, new_accelerator, predict
+from ftkit.training.loop import Inputs, TrainingSettings
 
 if TYPE_CHECKING:
     from ftkit.tasks.base import Task
@@ -69,8 +66,8 @@ def probe_runs(task: Task, settings: Sequence[TrainingSettings], cache: Activati
             describe(task, LinearProbe(), each),
             prepared,
             head.history,
-            predictions_of(task.validation, _probabilities(prepared, validation)),
-            predictions_of(task.test, _probabilities(prepared, test)),
+            answers(task.validation, prepared, validation),
+            answers(task.test, prepared, test),
             seconds=head.history.seconds + train.seconds / len(heads),
             evaluation_seconds=share,
             peak_memory_bytes=memory.peak_bytes,
@@ -95,10 +92,3 @@ def _trained(task: Task, prepared: Prepared, settings: Sequence[TrainingSettings
     width = prepared.trainable.classifier.backbone.width
     heads = [new_head(width, len(task.label_names), each.seed) for each in settings]
     return train_heads(heads, train, _features(prepared, task, "validation"), settings, task.metric)
-
-
-@torch.inference_mode()
-def _probabilities(prepared: Prepared, inputs: Inputs) -> np.ndarray:
-    assert inputs.reader is not None  # checked where they were made
-    accelerator = new_accelerator(prepared.precision)
-    return predict(prepared.trainable.model, inputs.reader, inputs.inputs, accelerator=accelerator)
