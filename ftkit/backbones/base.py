@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 @dataclass(frozen=True)
@@ -160,9 +158,8 @@ class Backbone(nn.Module, ABC):
         """Take a batch through the first ``depth`` blocks, or through those of them that it has not passed."""
         embedded: Embedded = batch if isinstance(batch, Embedded) else self.embed(batch)
         hidden = embedded.hidden
-        with _attention_for(hidden):
-            for block in list(self.blocks)[embedded.depth : depth]:
-                hidden = self.run_block(block, hidden, embedded.attends)
+        for block in list(self.blocks)[embedded.depth : depth]:
+            hidden = self.run_block(block, hidden, embedded.attends)
         return replace(embedded, hidden=hidden, depth=depth)
 
     def sequence(self, hidden: Tensor) -> Tensor:
@@ -173,8 +170,3 @@ class Backbone(nn.Module, ABC):
         """Take over the weights and buffers of a backbone of the same architecture."""
         with torch.no_grad():
             self.load_state_dict(other.state_dict())
-
-
-def _attention_for(hidden: Tensor) -> contextlib.AbstractContextManager[Any]:
-    """Choose the attention kernel: on a CPU torch's flash kernel is slow in the backward pass at these lengths."""
-    return sdpa_kernel(SDPBackend.MATH) if hidden.device.type == "cpu" else contextlib.nullcontext()

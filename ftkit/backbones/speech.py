@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from ftkit.backbones.attention import ATTENTION
 from ftkit.backbones.base import Backbone, Embedded, Targets
 
 SAMPLE_RATE = 16_000
@@ -92,6 +93,7 @@ class WhisperBackbone(Backbone):
     def __init__(self, name: str, encoder: WhisperEncoder, seconds: float = 1.5) -> None:
         super().__init__()
         self.name = name
+        encoder.set_attn_implementation(ATTENTION)
         self.configuration: WhisperConfig = encoder.config
         self.width = encoder.config.d_model
         self.seconds = seconds

@@ -13,7 +13,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from ftkit.backbones.attention import ATTENTION
 from ftkit.backbones.base import Backbone, Embedded, Targets
+from ftkit.backbones.dropout import with_fast_dropout
 
 
 class TokenEmbedding(nn.Module):
@@ -44,7 +46,7 @@ class BertBackbone(Backbone):
     """
 
     modality: ClassVar[str] = "text"
-    pass_length: ClassVar[int] = 512
+    pass_length: ClassVar[int] = 1024
     targets: ClassVar[Targets] = Targets(
         linear_maps=r".*blocks\.\d+\.attention\.self\.(query|value)",
         sublayer_outputs=r".*blocks\.\d+\.(attention\.)?output\.dense",
@@ -55,6 +57,8 @@ class BertBackbone(Backbone):
     def __init__(self, name: str, model: BertModel, tokenizer: Tokenizer, max_tokens: int = 128) -> None:
         super().__init__()
         self.name = name
+        with_fast_dropout(model)
+        model.set_attn_implementation(ATTENTION)
         self.configuration: BertConfig = model.config
         self.width = model.config.hidden_size
         self.max_tokens = max_tokens

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from measuring import fresh_activations, load, warm_up
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from ftkit.training.callbacks import Callback
 
@@ -138,24 +138,12 @@ class Profiling(Callback):
         return {event.key: event.self_cpu_time_total / total for event in costly}
 
 
-def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_flop_count(query, key, value)
-
-
-def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_backward_flop_count(gradient, query, key, value)
-
-
 def _convolution_backward(gradient: Any, pixels: Any, weight: Any, *rest: Any, **__: Any) -> int:
     """Both gradients of a convolution cost what the convolution cost, whatever its groups."""
     *_, transposed, _output_padding, _groups, wanted = rest
     return conv_flop_count(pixels, weight, gradient, transposed=transposed) * (wanted[0] + wanted[1])
 
 
-FORMULAS = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
-    torch.ops.aten.convolution_backward: _convolution_backward,
-}
-"""torch's counter knows the attention kernels of GPUs only; the CPU's does the same products. Its formula for the
-gradient of a convolution's weight leaves out the groups: a depthwise one would count for every pair of channels."""
+FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
+"""torch's own formula for the gradient of a convolution's weight leaves out the groups: a depthwise one would count for
+every pair of channels."""

@@ -82,22 +82,22 @@ def nothing_kept() -> Iterator[None]:
 
 @contextmanager
 def default_kernels() -> Iterator[None]:
-    """Let torch choose the attention kernel, and compute the gradients of depthwise convolutions in bf16."""
-    from contextlib import nullcontext
-
+    """Use torch's own attention and dropout, and compute the gradients of depthwise convolutions in bf16."""
     from torch.nn import functional
 
-    from ftkit.backbones import base, vision
+    from ftkit.backbones import speech, text, vision
 
-    kept = base._attention_for, vision._Depthwise.apply
-    base._attention_for = lambda *_: nullcontext()
+    kept = text.ATTENTION, text.with_fast_dropout, vision._Depthwise.apply
+    text.ATTENTION = speech.ATTENTION = "sdpa"
+    text.with_fast_dropout = lambda model: model
     vision._Depthwise.apply = lambda pixels, weight, stride: functional.conv2d(  # type: ignore[method-assign]
         pixels, weight, stride=stride, groups=len(weight)
     )
     try:
         yield
     finally:
-        base._attention_for, vision._Depthwise.apply = kept  # type: ignore[method-assign]
+        text.ATTENTION, text.with_fast_dropout, vision._Depthwise.apply = kept  # type: ignore[method-assign]
+        speech.ATTENTION = text.ATTENTION
 
 
 PIECES: dict[str, Any] = {

@@ -1,0 +1,64 @@
+"""Attention as fast as a CPU computes it at the lengths of sentences and words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from ftkit.backbones.dropout import dropout as drop
+
+ATTENTION = "ftkit"
+"""Name under which transformers' models find `attend`."""
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Scaled dot-product attention, in the form in which transformers' models call it.
+
+    On a CPU it is written out: torch's own plain kernel computes it in float32 under autocast, and its flash kernel is
+    slow in the backward pass at the lengths of sentences. Elsewhere torch chooses.
+
+    Parameters
+    ----------
+    module
+        The layer that attends.
+    query, key, value
+        Float tensors (batch, heads, positions, width).
+    attention_mask
+        Bool tensor (batch, 1, 1 or positions, positions), true where attention may look; None where it may look
+        everywhere.
+    dropout
+        Share of the weights that is dropped, default 0.
+    scaling
+        What the products are multiplied by; None, the default, is one over the root of the width.
+
+    Returns
+    -------
+    tuple
+        Float tensor (batch, positions, heads, width), and None for the weights, which are not kept.
+    """
+    if query.device.type != "cpu":
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+        )
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = torch.matmul(query * scaling, key.transpose(-1, -2))
+    if attention_mask is not None:
+        scores = scores + torch.zeros_like(attention_mask, dtype=scores.dtype).masked_fill(~attention_mask, -torch.inf)
+    weights = drop(scores.softmax(dim=-1), dropout)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, attend)
