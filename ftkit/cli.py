@@ -44,7 +44,7 @@ app = typer.Typer(
 )
 
 Tasks = Annotated[str | None, typer.Option(help="Names with commas between; default: all three.", metavar="NAMES")]
-Methods = Annotated[str | None, typer.Option(help="Names with commas between; default: all seven.", metavar="NAMES")]
+Methods = Annotated[str | None, typer.Option(help="Names with commas between; default: seven.", metavar="NAMES")]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs a method, each with another seed.")]
 Limit = Annotated[int | None, typer.Option(help="Training examples; default: the task's usual number.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes through the training data; default: the task's.")]
@@ -139,13 +139,13 @@ def demo(
     folder: Folder = None,
     report: Annotated[Path, typer.Option(help="The report to write.")] = Path("report.html"),
 ) -> None:
-    """Compare seven ways to fine-tune on text, images and speech, and write a report."""
+    """Compare the usual ways to fine-tune on text, images and speech, and write a report."""
     started = time.perf_counter()
     from ftkit.experiments.demo import check_names, run_demo
-    from ftkit.methods import METHODS
+    from ftkit.methods import USUAL_METHODS
     from ftkit.tasks import TASKS
 
-    task_names, method_names = _names(tasks, TASKS), _names(methods, METHODS)
+    task_names, method_names = _names(tasks, TASKS), _names(methods, USUAL_METHODS)
     check_names(task_names, method_names)
     where = folder or runs_folder()
     _check_report(report)
@@ -188,9 +188,9 @@ def compare(
     from ftkit.experiments.comparison import compare as compare_methods
     from ftkit.experiments.demo import TaskFacts, check_names
     from ftkit.experiments.trials import evidence_path
-    from ftkit.methods import METHODS
+    from ftkit.methods import USUAL_METHODS
 
-    method_names = _names(methods, METHODS)
+    method_names = _names(methods, USUAL_METHODS)
     check_names((), method_names)
     where = folder or runs_folder()
     if report is not None:
@@ -423,9 +423,9 @@ def tune(
     """Try learning rates on the validation split and record them."""
     from ftkit.experiments.demo import check_names
     from ftkit.experiments.tuning import tune as try_rates
-    from ftkit.methods import METHODS
+    from ftkit.methods import USUAL_METHODS
 
-    names = _names(methods, METHODS)
+    names = _names(methods, USUAL_METHODS)
     check_names([task], names)
     loaded = _load(task, limit)
     path = output or runs_folder() / task / "trials.json"

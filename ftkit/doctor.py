@@ -334,8 +334,8 @@ def _train_for(seconds: float) -> History:
 
     task = load_task("movie-reviews", limit=EXAMPLES)
     precision = choose_precision("auto", task.modality)
-    prepared = prepare(task, Full(), 0, precision)
     # Few enough epochs for the warm-up to be over soon, more than ten seconds hold on any CPU.
     settings = TrainingSettings(learning_rate=1e-4, epochs=200, warmup=0.01, precision=precision)
+    prepared = prepare(task, Full(), settings)
     inputs = (prepared.inputs(task.train), prepared.inputs(task.validation))
     return Training(prepared.trainable, *inputs, settings, task.metric, [Stopwatch()]).run()

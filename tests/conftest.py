@@ -23,7 +23,7 @@ TASK_OF = {"text": "movie-reviews", "image": "solar-cells", "audio": "spoken-dig
 # Items of each class in train, validation and test.
 ITEMS = {"text": (8, 3, 6), "image": (4, 2, 4), "audio": (2, 1, 1)}
 BATCH = {"text": 8, "image": 4, "audio": 10}
-CELLS = [(method, modality) for method in METHODS for modality in TASK_OF]
+CELLS = [(name, modality) for name, method in METHODS.items() for modality in method.modalities]
 
 
 def some_of_each(split: Split, count: int) -> Split:

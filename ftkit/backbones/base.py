@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from ftkit.backbones.checkpointing import checkpointed
+
+LENGTH_STEP = 8
+
+
+def padded_length(longest: int) -> int:
+    """Length to which sequences are padded: the next multiple of eight.
+
+    A CPU prepares its kernels for every shape that it meets, and keeps them: with every length that occurs, that takes
+    more memory than the model, and more time than the padding.
+
+    Examples
+    --------
+    >>> [padded_length(longest) for longest in (1, 8, 9)]
+    [8, 8, 16]
+    """
+    return -(-longest // LENGTH_STEP) * LENGTH_STEP
 
 
 @dataclass(frozen=True)
@@ -34,12 +52,16 @@ class Embedded:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Embedded:
         """Move to a device; what loads batches asks for it."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
-        def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
+    def pin_memory(self) -> Embedded:
+        """Copy to memory that a GPU reads while the program goes on; what loads batches asks for it."""
+        return self._each(torch.Tensor.pin_memory)
 
-        hidden = self.hidden.to(device, non_blocking=non_blocking)
-        return replace(self, hidden=hidden, attends=moved(self.attends), pools=moved(self.pools))
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Embedded:
+        attends = None if self.attends is None else change(self.attends)
+        pools = None if self.pools is None else change(self.pools)
+        return replace(self, hidden=change(self.hidden), attends=attends, pools=pools)
 
 
 @dataclass(frozen=True)
@@ -72,6 +94,12 @@ class Targets:
         The part of ``sublayer_outputs`` that closes a feed-forward sub-layer.
     prompt
         The module whose output a prompt is added to.
+    scaled_inputs
+        Linear maps (or 1x1 convolutions) whose input IA3 scales: those that close a feed-forward part.
+    scaled_outputs
+        Linear maps whose output IA3 scales: keys and values; empty where there is no attention.
+    attention
+        Self-attention modules, which a prefix goes into; empty where there are none.
     left_out
         One sentence on what LoRA does not reach and why, or an empty string.
     """
@@ -80,6 +108,9 @@ class Targets:
     sublayer_outputs: str
     feed_forward_outputs: str
     prompt: str
+    scaled_inputs: str
+    scaled_outputs: str = ""
+    attention: str = ""
     left_out: str = ""
 
 
@@ -103,8 +134,11 @@ class Backbone(nn.Module, ABC):
     pass_length
         Most that goes through the model at once, in units of `length`; larger batches go in parts, with the same
         gradient and less memory.
+    checkpointing
+        Whether blocks keep their inputs only and are computed again in the backward pass, default False.
     """
 
+    checkpointing: bool = False
     preparation_is_slow: ClassVar[bool] = False
     pass_length: ClassVar[int]
     modality: ClassVar[str]
@@ -159,7 +193,10 @@ class Backbone(nn.Module, ABC):
         embedded: Embedded = batch if isinstance(batch, Embedded) else self.embed(batch)
         hidden = embedded.hidden
         for block in list(self.blocks)[embedded.depth : depth]:
-            hidden = self.run_block(block, hidden, embedded.attends)
+            if self.checkpointing and torch.is_grad_enabled():
+                hidden = checkpointed(self.run_block, block, hidden, embedded.attends)
+            else:
+                hidden = self.run_block(block, hidden, embedded.attends)
         return replace(embedded, hidden=hidden, depth=depth)
 
     def sequence(self, hidden: Tensor) -> Tensor:

@@ -88,6 +88,9 @@ class WhisperBackbone(Backbone):
         sublayer_outputs=r".*blocks\.\d+\.(self_attn\.out_proj|fc2)",
         feed_forward_outputs=r".*blocks\.\d+\.fc2",
         prompt=r"(.*\.)?embed",
+        scaled_inputs=r".*blocks\.\d+\.fc2",
+        scaled_outputs=r".*blocks\.\d+\.self_attn\.(k_proj|v_proj)",
+        attention=r".*blocks\.\d+\.self_attn",
     )
 
     def __init__(self, name: str, encoder: WhisperEncoder, seconds: float = 1.5) -> None:

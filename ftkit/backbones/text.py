@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from ftkit.backbones.attention import ATTENTION
-from ftkit.backbones.base import Backbone, Embedded, Targets
+from ftkit.backbones.base import Backbone, Embedded, Targets, padded_length
 from ftkit.backbones.dropout import with_fast_dropout
 
 
@@ -52,6 +52,9 @@ class BertBackbone(Backbone):
         sublayer_outputs=r".*blocks\.\d+\.(attention\.)?output\.dense",
         feed_forward_outputs=r".*blocks\.\d+\.output\.dense",
         prompt=r"(.*\.)?embed",
+        scaled_inputs=r".*blocks\.\d+\.output\.dense",
+        scaled_outputs=r".*blocks\.\d+\.attention\.self\.(key|value)",
+        attention=r".*blocks\.\d+\.attention\.self",
     )
 
     def __init__(self, name: str, model: BertModel, tokenizer: Tokenizer, max_tokens: int = 128) -> None:
@@ -98,8 +101,8 @@ class BertBackbone(Backbone):
         return len(prepared)
 
     def collate(self, inputs: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        """Pad to the longest text of the batch."""
-        longest = max(len(tokens) for tokens in inputs)
+        """Pad to the longest text of the batch, and on to a multiple of eight."""
+        longest = padded_length(max(len(tokens) for tokens in inputs))
         tokens = torch.zeros(len(inputs), longest, dtype=torch.long)
         mask = torch.zeros(len(inputs), longest, dtype=torch.bool)
         for row, ids in enumerate(inputs):

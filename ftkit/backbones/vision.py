@@ -145,6 +145,7 @@ class EfficientNetBackbone(Backbone):
         sublayer_outputs=r".*blocks\.(0\.\d+\.bn2|[1-6]\.\d+\.bn3)",
         feed_forward_outputs=r".*blocks\.(0\.\d+\.bn2|[1-6]\.\d+\.bn3)",
         prompt=r"(.*\.)?embed\.normalise",
+        scaled_inputs=r".*blocks\.(0\.\d+\.conv_pw|[1-6]\.\d+\.conv_pwl)",
         left_out="The depthwise convolutions stay as they are: their groups leave no low-rank matrix to learn.",
     )
 

@@ -19,7 +19,7 @@ from ftkit.experiments.probing import probe_runs
 from ftkit.experiments.run import RUN_FILE, Predictions, Run, load_run
 from ftkit.experiments.trials import Trials, read_trials, recorded_trials
 from ftkit.experiments.tuning import tune
-from ftkit.methods import METHODS, LinearProbe, Method, as_method
+from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
 from ftkit.paths import runs_folder, write_text
 from ftkit.training.loop import TrainingSettings
 
@@ -189,7 +189,7 @@ def compare(
     task
         From `load_task` or `own_task`.
     methods
-        Names or methods; None for all of `METHODS`.
+        Names or methods; None for `USUAL_METHODS`.
     seeds
         How many seeds, or which; default 1.
     epochs
@@ -212,11 +212,11 @@ def compare(
     UnknownNameError
         If there is no method of a name; before anything is trained.
     FtkitError
-        If there is no method or no seed, or a method comes twice.
+        If there is no method or no seed, a method comes twice, or one does not apply to the task's kind of data.
     """
-    chosen = [as_method(method) for method in (METHODS if methods is None else methods)]
+    chosen = [as_method(method) for method in (USUAL_METHODS if methods is None else methods)]
     seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    _check_request(chosen, seed_list)
+    _check_request(task, chosen, seed_list)
     folder = runs_folder() if folder is None else Path(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
     recorded = _trials_for(task, chosen, folder, trials, epochs)
@@ -240,10 +240,12 @@ def compare(
     )
 
 
-def _check_request(methods: list[Method], seeds: list[int]) -> None:
+def _check_request(task: Task, methods: list[Method], seeds: list[int]) -> None:
     names = [method.name for method in methods]
     if not names or not seeds:
         raise FtkitError("compare needs at least one method and at least one seed.")
+    for method in methods:
+        method.check_applies(task.modality)
     for name in names:
         if names.count(name) > 1:
             raise FtkitError(

@@ -47,11 +47,14 @@ class Prepared:
         In which it computes.
     cache
         Keeps what the frozen blocks compute; None computes it anew in every epoch.
+    seconds
+        Time spent on a method that came first, default 0.
     """
 
     trainable: Trainable
     precision: str
     cache: ActivationCache | None
+    seconds: float = 0.0
 
     @property
     def frozen_depth(self) -> int:
@@ -119,6 +122,7 @@ def fine_tune(
     patience: int | None = None,
     precision: str = "auto",
     augmentation: Augmentation | None = None,
+    checkpointing: bool = False,
     cache: ActivationCache | bool = True,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
@@ -154,6 +158,9 @@ def fine_tune(
         ``"auto"`` measures whether bf16 is faster here; or ``"float32"``, ``"bf16"``, ``"fp16"``.
     augmentation
         Random changes of the training data, such as `TokenDropout`; None, the default, changes nothing.
+    checkpointing
+        Compute the blocks again in the backward pass rather than keep their activations, default False: less memory,
+        more time, the same results.
     cache
         Compute what lies below the first trained block once and keep it, default True; the results are the same
         either way. An `ActivationCache` sets where and how much. With an augmentation it steps aside.
@@ -180,6 +187,7 @@ def fine_tune(
     ``run = fine_tune(load_task("movie-reviews", limit=200), "lora", epochs=1)``
     """
     method = as_method(method)
+    method.check_applies(task.modality)
     usual = default_settings(task, method, seed=seed)
     settings = replace(
         usual,
@@ -199,13 +207,23 @@ def fine_tune(
     if progress:
         watching.append(ProgressBar(f"{task.name}, {method.name}"))
     with MemoryWatch() as memory:
-        prepared = prepare(task, method, seed, settings.precision, _cache_for(cache, augmentation))
+        prepared = prepare(task, method, settings, _cache_for(cache, augmentation))
         train, evaluation = prepared.inputs(task.train), prepared.inputs(task.validation)
         release_memory()  # what loading left behind
         started = time.perf_counter()
-        training = Training(prepared.trainable, train, evaluation, settings, task.metric, watching, augmentation)
+        training = Training(
+            prepared.trainable,
+            train,
+            evaluation,
+            settings,
+            task.metric,
+            watching,
+            augmentation,
+            checkpointing=checkpointing,
+        )
         history = training.run()
-        validation = answers(task.validation, prepared, evaluation)
+        assert training.best_probabilities is not None  # `BestWeights` has chosen an epoch
+        validation = as_predictions(task.validation, training.best_probabilities)
         test = answers(task.test, prepared, prepared.inputs(task.test))
         elapsed = time.perf_counter() - started
     return finished_run(
@@ -215,7 +233,7 @@ def fine_tune(
         history,
         validation,
         test,
-        seconds=history.seconds + train.seconds,
+        seconds=history.seconds + train.seconds + prepared.seconds,
         evaluation_seconds=elapsed - history.seconds,
         peak_memory_bytes=memory.peak_bytes,
     )
@@ -259,12 +277,23 @@ def finished_run(
     )
 
 
-def prepare(task: Task, method: Method, seed: int, precision: str, cache: ActivationCache | None = None) -> Prepared:
-    """Build the task's classifier and apply the method to it."""
-    classifier = build_classifier(task, seed=seed)
+def prepare(task: Task, method: Method, settings: TrainingSettings, cache: ActivationCache | None = None) -> Prepared:
+    """Build the task's classifier, apply the method to it, and train its head first where the method wants that."""
+    classifier = build_classifier(task, seed=settings.seed)
+    seconds = 0.0
+    if method.starts_with is not None:
+        first, rate = method.starts_with
+        start = prepare(task, first, settings, cache)
+        train, validation = start.inputs(task.train), start.inputs(task.validation)
+        slower = settings.with_rate_and_seed(rate, settings.seed)
+        history = Training(start.trainable, train, validation, slower, task.metric, [BestWeights()]).run()
+        if history.interrupted:
+            raise KeyboardInterrupt
+        classifier.head.load_state_dict(start.trainable.head.state_dict())
+        seconds = history.seconds + train.seconds
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Prepared(method.apply(classifier), precision, cache)
+        torch.manual_seed(settings.seed)
+        return Prepared(method.apply(classifier), settings.precision, cache, seconds)
 
 
 def _cache_for(wanted: ActivationCache | bool, augmentation: Augmentation | None) -> ActivationCache | None:
@@ -345,7 +374,11 @@ def answers(split: Split, prepared: Prepared, inputs: Inputs) -> Predictions:
     trainable = prepared.trainable
     reader = inputs.reader or trainable.classifier.backbone
     accelerator = new_accelerator(prepared.precision)
-    probabilities = predict(trainable.model, reader, inputs.inputs, accelerator=accelerator)
+    return as_predictions(split, predict(trainable.model, reader, inputs.inputs, accelerator=accelerator))
+
+
+def as_predictions(split: Split, probabilities: np.ndarray) -> Predictions:
+    """Put a split's items and the model's answers, (examples, classes), side by side."""
     return Predictions(
         identifiers=[str(name) for name in split.identifiers],
         labels=split.labels,

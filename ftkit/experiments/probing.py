@@ -75,8 +75,7 @@ def probe_runs(task: Task, settings: Sequence[TrainingSettings], cache: Activati
 
 
 def _prepared(task: Task, settings: Sequence[TrainingSettings], cache: ActivationCache | None) -> Prepared:
-    first = settings[0]
-    return prepare(task, LinearProbe(), first.seed, first.precision, shared_cache() if cache is None else cache)
+    return prepare(task, LinearProbe(), settings[0], shared_cache() if cache is None else cache)
 
 
 def _features(prepared: Prepared, task: Task, split: str) -> Inputs:

@@ -29,7 +29,8 @@ class MethodStyle:
     title : str
         The name as figures write it.
     colour : str
-        Hexadecimal colour of the Okabe and Ito palette, which readers with any colour vision can tell apart.
+        Hexadecimal colour; the usual methods have those of the Okabe and Ito palette, which readers with any colour
+        vision can tell apart, the others those of Tol's muted scheme.
     marker : str
         A matplotlib marker, so that no figure relies on colour alone.
     """
@@ -47,16 +48,27 @@ METHOD_STYLES: Mapping[str, MethodStyle] = MappingProxyType(
             MethodStyle("scratch", "From scratch", "#000000", "X"),
             MethodStyle("linear-probe", "Linear probe", "#E69F00", "o"),
             MethodStyle("partial", "Partial fine-tuning", "#56B4E9", "s"),
+            MethodStyle("surgical", "Surgical fine-tuning", "#332288", "<"),
+            MethodStyle("bitfit", "BitFit", "#999933", "p"),
+            MethodStyle("norm-tuning", "Norm tuning", "#A8893B", "h"),
             MethodStyle("full", "Full fine-tuning", "#D55E00", "D"),
+            MethodStyle("gradual", "Gradual unfreezing", "#882255", "d"),
+            MethodStyle("discriminative", "Discriminative learning rates", "#CC6677", "8"),
+            MethodStyle("lp-ft", "LP-FT", "#661100", "H"),
+            MethodStyle("l2-sp", "L2-SP", "#777777", ">"),
             MethodStyle("lora", "LoRA", "#0072B2", "^"),
+            MethodStyle("dora", "DoRA", "#6699CC", "*"),
+            MethodStyle("ia3", "IA3", "#117733", "X"),
             MethodStyle("adapter", "Bottleneck adapter", "#009E73", "v"),
             MethodStyle("prompt", "Prompt tuning", "#CC79A7", "P"),
+            MethodStyle("prefix", "Prefix tuning", "#AA4499", "o"),
         )
     }
 )
 """The styles of the methods, in the order in which every figure shows them.
 
-The colours are those of M. Okabe and K. Ito, Color universal design (2008).
+The colours are those of M. Okabe and K. Ito, Color universal design (2008), and of P. Tol, Colour schemes (2021).
+No two methods share both colour and marker.
 """
 
 _PARAMETERS: dict[Any, Any] = {

@@ -6,26 +6,60 @@ from typing import Any
 
 from ftkit.errors import FtkitError, UnknownNameError
 from ftkit.methods.base import Method, ParameterCount, Trainable
-from ftkit.methods.freezing import Full, LinearProbe, Partial, Scratch
-from ftkit.methods.parameter_efficient import Adapter, LoRA, Prompt
+from ftkit.methods.freezing import BitFit, Full, LinearProbe, NormTuning, Partial, Scratch, Surgical
+from ftkit.methods.gentle import L2SP, LPFT, Discriminative, Gradual
+from ftkit.methods.parameter_efficient import IA3, Adapter, DoRA, LoRA, Prefix, Prompt
 
 __all__ = [
+    "IA3",
+    "L2SP",
+    "LPFT",
     "METHODS",
+    "USUAL_METHODS",
     "Adapter",
+    "BitFit",
+    "Discriminative",
+    "DoRA",
     "Full",
+    "Gradual",
     "LinearProbe",
     "LoRA",
     "Method",
+    "NormTuning",
     "ParameterCount",
     "Partial",
+    "Prefix",
     "Prompt",
     "Scratch",
+    "Surgical",
     "Trainable",
     "as_method",
 ]
 
+USUAL_METHODS: tuple[str, ...] = ("scratch", "linear-probe", "partial", "full", "lora", "adapter", "prompt")
+"""The methods that a comparison takes unless told otherwise: one of each kind."""
+
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Scratch, LinearProbe, Partial, Full, LoRA, Adapter, Prompt)
+    method.name: method
+    for method in (
+        Scratch,
+        LinearProbe,
+        Partial,
+        Surgical,
+        BitFit,
+        NormTuning,
+        Full,
+        Gradual,
+        Discriminative,
+        LPFT,
+        L2SP,
+        LoRA,
+        DoRA,
+        IA3,
+        Adapter,
+        Prompt,
+        Prefix,
+    )
 }
 """Every method, in the order in which tables and figures show them."""
 

@@ -83,6 +83,12 @@ class Trainable:
         for module in self.active:
             module.train()
 
+    def begin_step(self, progress: float) -> None:
+        """Get ready for a step; ``progress`` is the share of all steps that are done. By default, do nothing."""
+
+    def end_step(self, rate: float) -> None:
+        """Finish a step that was made at a learning rate. By default, do nothing."""
+
     def frozen_depth(self) -> int:
         """Count what need not be computed again in every epoch, because nothing in it changes.
 
@@ -107,11 +113,14 @@ class Trainable:
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Parameter groups for an optimizer: matrices decay, vectors (norms and biases) do not."""
+        """Parameter groups for an optimizer: matrices decay, vectors (norms and biases) do not.
+
+        A group may have a ``"rate_share"``: its learning rate over that of the head.
+        """
         parameters = self.trainable_parameters().values()
         return [
-            {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
-            {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
+            {"params": [each for each in parameters if not is_vector(each)], "weight_decay": weight_decay},
+            {"params": [each for each in parameters if is_vector(each)], "weight_decay": 0.0},
         ]
 
     def count(self) -> ParameterCount:
@@ -226,7 +235,9 @@ class Method(ABC):
     trains
         What trains, in a few words.
     changes
-        How it works in each modality: text, image, audio.
+        How it works in each modality: text, image, audio; where it can't, why not.
+    modalities
+        Where it works, by default everywhere.
     paper
         Where it comes from.
     typical_rate
@@ -237,6 +248,7 @@ class Method(ABC):
     title: ClassVar[str]
     trains: ClassVar[str]
     changes: ClassVar[dict[str, str]]
+    modalities: ClassVar[tuple[str, ...]] = ("text", "image", "audio")
     paper: ClassVar[str]
     typical_rate: ClassVar[float]
 
@@ -247,10 +259,31 @@ class Method(ABC):
         Random initialisation draws from torch's global generator: seed it first.
         """
 
+    def check_applies(self, modality: str) -> None:
+        """Raise an `FtkitError` that says why, if the method does not work on a modality."""
+        if modality not in self.modalities:
+            raise FtkitError(f"{self.title} ({modality}) {self.changes[modality]}. Choose another method.")
+
+    @property
+    def starts_with(self) -> tuple[Method, float] | None:
+        """A method that trains the head first, and its learning rate; None, the default, if nothing comes first."""
+        return None
+
     @property
     def settings(self) -> dict[str, Any]:
         """The method's settings by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def is_vector(parameter: Tensor) -> bool:
+    """Whether a tensor is a vector, be it written as a matrix of one row: such parameters scale or shift.
+
+    Examples
+    --------
+    >>> [is_vector(torch.zeros(shape)) for shape in ((5,), (5, 1), (5, 2))]
+    [True, True, False]
+    """
+    return parameter.numel() == max(parameter.shape, default=1)
 
 
 def freeze(module: nn.Module) -> None:

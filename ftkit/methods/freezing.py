@@ -1,9 +1,11 @@
-"""Methods that choose which of the model's own weights train: scratch, linear probe, partial, full."""
+"""Methods that choose which of the model's own weights train, and leave them where they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from torch import nn
 
 from ftkit.errors import FtkitError
 from ftkit.methods.base import Method, Trainable, freeze, unfreeze
@@ -118,3 +120,105 @@ class Full(Method):
         """Train every weight."""
         unfreeze(model)
         return Trainable(model, active=(model,))
+
+
+@dataclass(frozen=True)
+class Surgical(Method):
+    """Surgical fine-tuning: one range of blocks and the head train, what lies below and above stays frozen.
+
+    Parameters
+    ----------
+    first
+        First block that trains, counted from the input, from 1; default 1.
+    last
+        Last block that trains; None, the default, makes the range a third of all blocks, rounded up.
+
+    Examples
+    --------
+    >>> Surgical(first=3, last=4).settings
+    {'first': 3, 'last': 4}
+    """
+
+    name: ClassVar[str] = "surgical"
+    title: ClassVar[str] = "Surgical fine-tuning"
+    trains: ClassVar[str] = "a range of blocks and the head"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "layers 1 and 2 of 6",
+        "image": "stages 1 to 3 of 8, frozen BatchNorm still",
+        "audio": "layers 1 and 2 of 4",
+    }
+    paper: ClassVar[str] = "Lee et al. 2023, arXiv:2210.11466"
+    typical_rate: ClassVar[float] = 3e-4
+
+    first: int = 1
+    last: int | None = None
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Freeze everything but the range.
+
+        Raises
+        ------
+        FtkitError
+            If the backbone has no such blocks.
+        """
+        blocks = model.backbone.blocks
+        last = min(len(blocks), self.first - 1 - (-len(blocks) // 3)) if self.last is None else self.last
+        if not 1 <= self.first <= last <= len(blocks):
+            raise FtkitError(
+                f"surgical fine-tuning of blocks {self.first} to {last}: {model.backbone.name} has {len(blocks)} "
+                f"blocks; choose a range within 1 to {len(blocks)}."
+            )
+        freeze(model)
+        active = (*blocks[self.first - 1 : last], model.dropout, model.head)
+        for module in active:
+            unfreeze(module)
+        return Trainable(model, active)
+
+
+@dataclass(frozen=True)
+class BitFit(Method):
+    """BitFit: the biases and the head train; every matrix and every filter stays frozen."""
+
+    name: ClassVar[str] = "bitfit"
+    title: ClassVar[str] = "BitFit"
+    trains: ClassVar[str] = "the biases and the head"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "biases of maps and norms",
+        "image": "biases of BatchNorm, the only ones there are; its statistics still",
+        "audio": "biases of maps, convolutions and norms",
+    }
+    paper: ClassVar[str] = "Ben Zaken et al. 2022, arXiv:2106.10199"
+    typical_rate: ClassVar[float] = 3e-3
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Freeze everything but the biases."""
+        freeze(model)
+        unfreeze(model.head)
+        for name, parameter in model.backbone.named_parameters():
+            parameter.requires_grad = name.rpartition(".")[2] == "bias"
+        return Trainable(model, active=(model.dropout, model.head))
+
+
+@dataclass(frozen=True)
+class NormTuning(Method):
+    """Norm tuning: scales and shifts of the normalisation layers and the head train."""
+
+    name: ClassVar[str] = "norm-tuning"
+    title: ClassVar[str] = "Norm tuning"
+    trains: ClassVar[str] = "the normalisation layers' scales and shifts, and the head"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "every LayerNorm",
+        "image": "every BatchNorm, statistics still",
+        "audio": "every LayerNorm",
+    }
+    paper: ClassVar[str] = "Zhao et al. 2024, arXiv:2312.11420; pictures: Frankle et al. 2021, arXiv:2003.00152"
+    typical_rate: ClassVar[float] = 3e-3
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Freeze everything but the normalisation layers' parameters."""
+        freeze(model)
+        unfreeze(model.head)
+        for module in model.backbone.modules():
+            if isinstance(module, nn.LayerNorm | nn.modules.batchnorm._BatchNorm):
+                unfreeze(module)
+        return Trainable(model, active=(model.dropout, model.head))

@@ -1,4 +1,4 @@
-"""Methods that leave the pretrained weights alone and train something small beside them: LoRA, adapter, prompt."""
+"""Methods that leave the pretrained weights alone and train something small beside them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import nn
 
 from ftkit.errors import FtkitError
 from ftkit.methods.base import Method, Trainable, check_fit, read_tensors, targets_of
-from ftkit.methods.peft_tuners import BottleneckConfig, InputPromptConfig
+from ftkit.methods.peft_tuners import AttentionPrefixConfig, BottleneckConfig, InputPromptConfig
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -145,6 +145,56 @@ class LoRA(PeftMethod):
 
 
 @dataclass(frozen=True)
+class DoRA(LoRA):
+    """Weight-decomposed low-rank adaptation: LoRA for the direction of every weight vector, and its length apart.
+
+    Its settings are those of `LoRA`.
+
+    Examples
+    --------
+    >>> DoRA(rank=4).rank
+    4
+    """
+
+    name: ClassVar[str] = "dora"
+    title: ClassVar[str] = "DoRA"
+    trains: ClassVar[str] = "low-rank updates, the weights' lengths and the head"
+    paper: ClassVar[str] = "Liu et al. 2024, arXiv:2402.09353"
+
+    def configuration(self, model: Classifier, **common: Any) -> LoraConfig:
+        """Peft's ``LoraConfig`` with DoRA on the backbone's linear maps."""
+        return super().configuration(model, use_dora=True, **common)
+
+
+@dataclass(frozen=True)
+class IA3(PeftMethod):
+    """IA3: inner activations are scaled by trained vectors.
+
+    Examples
+    --------
+    >>> IA3().settings
+    {}
+    """
+
+    name: ClassVar[str] = "ia3"
+    title: ClassVar[str] = "IA3"
+    trains: ClassVar[str] = "vectors that scale inner activations, and the head"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "keys, values and feed-forward activations of every layer",
+        "image": "the channels inside every inverted residual",
+        "audio": "keys, values and feed-forward activations of every layer",
+    }
+    paper: ClassVar[str] = "Liu et al. 2022, arXiv:2205.05638, section 3.3"
+    typical_rate: ClassVar[float] = 1e-2
+
+    def configuration(self, model: Classifier, **common: Any) -> IA3Config:
+        """Peft's ``IA3Config`` on the backbone's keys, values and feed-forward parts."""
+        targets = targets_of(model)
+        places = "|".join(filter(None, (targets.scaled_outputs, targets.scaled_inputs)))
+        return IA3Config(target_modules=places, feedforward_modules=targets.scaled_inputs, **common)
+
+
+@dataclass(frozen=True)
 class Adapter(PeftMethod):
     """Bottleneck adapter: a small trained network after every frozen sub-layer.
 
@@ -234,3 +284,46 @@ class Prompt(PeftMethod):
             target_modules=targets_of(model).prompt,
             **common,
         )
+
+
+@dataclass(frozen=True)
+class Prefix(PeftMethod):
+    """Prefix tuning: learned keys and values that every position of every layer may attend to.
+
+    The vectors train directly; the paper's detour over a small network only steadies its training.
+
+    Parameters
+    ----------
+    length
+        Learned keys and values a layer, default 16.
+
+    Examples
+    --------
+    >>> Prefix(length=8).length
+    8
+    """
+
+    name: ClassVar[str] = "prefix"
+    title: ClassVar[str] = "Prefix tuning"
+    trains: ClassVar[str] = "learned keys and values in every layer, and the head"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "keys and values before those of the text",
+        "image": "does not apply: a convolutional network has no attention",
+        "audio": "keys and values before those of the clip",
+    }
+    modalities: ClassVar[tuple[str, ...]] = ("text", "audio")
+    paper: ClassVar[str] = "Li and Liang 2021, arXiv:2101.00190"
+    typical_rate: ClassVar[float] = 1e-2
+
+    length: int = 16
+
+    def configuration(self, model: Classifier, **common: Any) -> AttentionPrefixConfig:
+        """Our `AttentionPrefixConfig` on the backbone's self-attention.
+
+        Raises
+        ------
+        FtkitError
+            If the backbone has none.
+        """
+        self.check_applies(model.backbone.modality)
+        return AttentionPrefixConfig(length=self.length, target_modules=targets_of(model).attention, **common)

@@ -1,4 +1,4 @@
-"""Two tuners that peft lacks, registered with it: the bottleneck adapter and the input prompt.
+"""Tuners that peft lacks, registered with it: the bottleneck adapter, the input prompt, the attention prefix.
 
 Because they are peft tuners, peft's own saving, loading, enabling and disabling work on them as on LoRA.
 """
@@ -35,7 +35,7 @@ def _register(name: str, config: type[PeftConfig], model: type[BaseTuner]) -> Pe
 
 @dataclass
 class _TargetedConfig(PeftConfig):
-    """What both tuners share: a regular expression of module names, and modules to train and save beside them."""
+    """What these tuners share: a regular expression of module names, and modules to train and save beside them."""
 
     target_modules: str | None = field(default=None)
     exclude_modules: str | None = field(default=None)
@@ -269,5 +269,91 @@ class InputPromptModel(_WrappingTuner):
     tuner_layer_cls = InputPromptLayer
 
 
+# ---------------------------------------------------------------------------------------------- attention prefix
+
+
+@dataclass
+class AttentionPrefixConfig(_TargetedConfig):
+    """Configuration of `AttentionPrefixModel`.
+
+    Attributes
+    ----------
+    length
+        Learned keys and values a layer.
+    """
+
+    length: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.peft_type = ATTENTION_PREFIX
+
+
+class AttentionPrefixLayer(_WrappingLayer):
+    """Self-attention over learned keys and values and its own.
+
+    peft's own prefix tuning puts them into the cache of a model that generates; a classifier's encoder has none, but
+    its attention takes one.
+    """
+
+    adapter_layer_names = ("attention_prefix_keys", "attention_prefix_values")
+    cannot_merge = "it adds positions to attend to, not weights."
+
+    def __init__(self, base_layer: nn.Module, adapter_name: str, config: AttentionPrefixConfig) -> None:
+        super().__init__(base_layer, adapter_name, config)
+        self.attention_prefix_keys = nn.ParameterDict()
+        self.attention_prefix_values = nn.ParameterDict()
+        self.update_layer(adapter_name, config)
+
+    def update_layer(self, adapter_name: str, config: AttentionPrefixConfig) -> None:
+        """Add one prefix."""
+        heads, width = _heads(self.get_base_layer())
+        for values in (self.attention_prefix_keys, self.attention_prefix_values):
+            values[adapter_name] = nn.Parameter(torch.randn(heads, config.length, width) * 0.02)
+        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the wrapped attention with the active prefixes before its keys and values."""
+        for name in self._active():
+            keys, values = self.attention_prefix_keys[name], self.attention_prefix_values[name]
+            kwargs["past_key_values"] = _Before(keys, values)
+            mask = kwargs.get("attention_mask")
+            if mask is not None:
+                kwargs["attention_mask"] = nn.functional.pad(mask, (keys.shape[1], 0), value=True)
+        return self.base_layer(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """A cache, as transformers' attention knows it, of keys and values that come before every item's own."""
+
+    keys: Tensor
+    values: Tensor
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+        """Join them with an item's own, (batch, heads, positions, width)."""
+        return tuple(  # type: ignore[return-value]
+            torch.cat([first.to(own.dtype).expand(len(own), -1, -1, -1), own], dim=2)
+            for first, own in ((self.keys, keys), (self.values, values))
+        )
+
+
+def _heads(attention: nn.Module) -> tuple[int, int]:
+    """Number of heads and width of one, under the names that transformers' models have for them."""
+    heads = getattr(attention, "num_attention_heads", None) or getattr(attention, "num_heads", None)
+    width = getattr(attention, "attention_head_size", None) or getattr(attention, "head_dim", None)
+    if not (heads and width):
+        raise FtkitError(f"A prefix goes into self-attention, and a {type(attention).__name__} names no heads.")
+    return int(heads), int(width)
+
+
+class AttentionPrefixModel(_WrappingTuner):
+    """peft tuner for prefixes in the attention of an encoder (Li and Liang 2021, arXiv:2101.00190)."""
+
+    prefix = "attention_prefix_"
+    tuner_layer_cls = AttentionPrefixLayer
+
+
 BOTTLENECK = _register("bottleneck", BottleneckConfig, BottleneckModel)
 INPUT_PROMPT = _register("input_prompt", InputPromptConfig, InputPromptModel)
+ATTENTION_PREFIX = _register("attention_prefix", AttentionPrefixConfig, AttentionPrefixModel)

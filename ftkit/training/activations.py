@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ftkit.backbones.base import Embedded
+from ftkit.backbones.base import Embedded, padded_length
 from ftkit.training.batches import evaluation_order
 
 if TYPE_CHECKING:
@@ -119,16 +119,22 @@ class Activations(Sequence[Activation]):
             return torch.stack(hidden)
         if self.has_single_rows:
             return Embedded(torch.stack(hidden).contiguous(memory_format=torch.channels_last), depth=self.depth)
+        longest = max(len(each) for each in hidden)
+        if self.attends is not None:  # as texts are padded; clips all fill the same window
+            longest = padded_length(longest)
         return Embedded(
-            _padded(hidden),
-            attends=None if self.attends is None else _padded([each.attends for each in inputs]),
-            pools=None if self.pools is None else _padded([each.pools for each in inputs]),
+            _padded(hidden, longest),
+            attends=None if self.attends is None else _padded([each.attends for each in inputs], longest),
+            pools=None if self.pools is None else _padded([each.pools for each in inputs], longest),
             depth=self.depth,
         )
 
 
-def _padded(sequences: Sequence[Any]) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True)
+def _padded(sequences: Sequence[Any], length: int) -> Tensor:
+    """Stack sequences, each filled up with zeros to a length."""
+    stacked = torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True)
+    missing = length - stacked.shape[1]
+    return torch.nn.functional.pad(stacked, (0, 0) * (stacked.ndim - 2) + (0, missing))
 
 
 def compute_activations(

@@ -94,6 +94,15 @@ class Part:
         moved = send_to_device(self.inputs, device, non_blocking=non_blocking)
         return Part(moved, self.labels.to(device, non_blocking=non_blocking))
 
+    def pin_memory(self) -> Part:
+        """Copy to memory that a GPU reads while the program goes on; what loads batches asks for it."""
+        inputs = self.inputs
+        if isinstance(inputs, dict):
+            pinned: Any = {name: tensor.pin_memory() for name, tensor in inputs.items()}
+        else:
+            pinned = inputs.pin_memory()
+        return Part(pinned, self.labels.pin_memory())
+
 
 def training_loader(
     inputs: Sequence[Any],
@@ -127,11 +136,19 @@ def training_loader(
         ]
 
     batches = LengthBatches(lengths, batch_size, seed)
-    return DataLoader(Examples(inputs, labels, lengths), batch_sampler=batches, collate_fn=collate_parts)
+    return DataLoader(
+        Examples(inputs, labels, lengths),
+        batch_sampler=batches,
+        collate_fn=collate_parts,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def split_by_length(lengths: Sequence[int], pass_length: int | None) -> list[list[int]]:
-    """Cut a batch into parts, each of at most ``pass_length`` positions with padding, and of one example at least.
+    """Cut a batch into equal parts, each of at most ``pass_length`` positions, and of one example at least.
+
+    A batch is halved until its parts fit: few different shapes come of that, and a CPU prepares and keeps its kernels
+    for every shape that it meets.
 
     Examples
     --------
@@ -141,13 +158,10 @@ def split_by_length(lengths: Sequence[int], pass_length: int | None) -> list[lis
     order = sorted(range(len(lengths)), key=lambda index: lengths[index])
     if pass_length is None:
         return [order]
-    parts: list[list[int]] = []
-    for index in order:
-        if parts and (len(parts[-1]) + 1) * lengths[index] <= pass_length:
-            parts[-1].append(index)
-        else:
-            parts.append([index])
-    return parts
+    size, longest = len(order), max(lengths)
+    while size > 1 and size * longest > pass_length:
+        size = -(-size // 2)
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def evaluation_order(lengths: Sequence[int], batch_size: int) -> list[np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import send_to_device
+from accelerate.utils import DataLoaderConfiguration, send_to_device
 from torch import Tensor, nn
 
 from ftkit.errors import DataError, TrainingError
@@ -129,6 +129,13 @@ class Inputs:
 class Training:
     """One training of one model; callbacks get it and may read it or `stop` it.
 
+    Attributes
+    ----------
+    history
+        Every step and epoch so far.
+    best_probabilities
+        Answers on validation, float32 (examples, classes), in the epoch whose weights are kept; None before it.
+
     Parameters
     ----------
     trainable
@@ -143,6 +150,9 @@ class Training:
         What watches the training, called in this order.
     augmentation
         Changes every training batch; None, the default, changes nothing.
+    checkpointing
+        Compute the blocks again in the backward pass rather than keep their activations: less memory, more time, the
+        same results. Default False.
 
     Examples
     --------
@@ -158,6 +168,8 @@ class Training:
         metric: str,
         callbacks: Sequence[Callback] = (),
         augmentation: Augmentation | None = None,
+        *,
+        checkpointing: bool = False,
     ) -> None:
         check_split("training", train)
         check_split("validation", validation)
@@ -167,7 +179,9 @@ class Training:
         self.settings = settings
         self.callbacks = callbacks
         self.augmentation = augmentation
+        self.checkpointing = checkpointing
         self.history = History(metric)
+        self.best_probabilities: np.ndarray | None = None
         self.backbone = trainable.classifier.backbone
         self.stopped = False
 
@@ -196,7 +210,10 @@ class Training:
         """
         settings = self.settings
         accelerator = new_accelerator(settings.precision)
-        groups = self.trainable.parameter_groups(settings.weight_decay)
+        groups = [
+            {**group, "lr": settings.learning_rate * group.get("rate_share", 1.0)}
+            for group in self.trainable.parameter_groups(settings.weight_decay)
+        ]
         optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
         reader = self._reader(self.train)
         loader = training_loader(
@@ -213,6 +230,7 @@ class Training:
         self.loss = self._loss_function().to(accelerator.device)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._learning_rate_factor)
         self._call("on_start")
+        self.backbone.checkpointing = self.checkpointing
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(settings.seed)
@@ -222,6 +240,7 @@ class Training:
                 raise
             self.history.interrupted = True
         finally:
+            self.backbone.checkpointing = False
             # Accelerate wraps the model's forward in autocast; the model goes back as it came
             self.trainable.model = accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
             self._call("on_end")
@@ -261,6 +280,8 @@ class Training:
             )
             self.history.epochs.append(epoch)
             self._call("on_epoch", epoch)
+            if self.history.best_epoch == number:
+                self.best_probabilities = probabilities
             if self.stopped:
                 break
 
@@ -269,8 +290,11 @@ class Training:
         self.trainable.training_mode()
         total = 0.0
         for index, parts in enumerate(self.loader, start=1):
-            rate = self.schedule.get_last_lr()[0]
+            done = len(self.history.steps)
+            rate = self.settings.learning_rate * self._learning_rate_factor(done)
+            self.trainable.begin_step(done / self.total_steps)
             loss, norm = self._step(parts)
+            self.trainable.end_step(rate)
             total += loss * sum(len(part.labels) for part in parts)
             step = Step(
                 step=len(self.history.steps) + 1,
@@ -358,8 +382,11 @@ def new_accelerator(precision: str = "float32") -> Accelerator:
     Accelerate keeps one precision for the whole process; a notebook compares several, so its state is made anew.
     """
     limit_threads()
+    torch.backends.cuda.matmul.allow_tf32 = True  # what stays float32 on a GPU: convolutions use it anyway
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=PRECISIONS[precision])
+    return Accelerator(
+        mixed_precision=PRECISIONS[precision], dataloader_config=DataLoaderConfiguration(non_blocking=True)
+    )
 
 
 @torch.inference_mode()

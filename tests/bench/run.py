@@ -140,9 +140,9 @@ PARTS = (peers, grid, ablation, limit, growth, memory)
 
 
 def _cells(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    from ftkit.methods import METHODS
+    from ftkit.methods import USUAL_METHODS
 
-    return ((task, method) for task in _tasks(options) for method in _methods(options, METHODS))
+    return ((task, method) for task in _tasks(options) for method in _methods(options, USUAL_METHODS))
 
 
 def _tasks(options: argparse.Namespace) -> list[str]:

@@ -23,7 +23,7 @@ from ftkit.experiments.comparison import Comparison
 from ftkit.experiments.run import Run
 from ftkit.figures.curves import smoothed
 from ftkit.figures.style import METHOD_STYLES
-from ftkit.methods import METHODS
+from ftkit.methods import METHODS, USUAL_METHODS
 
 Draw = Callable[[Comparison], figures.DescribedFigure]
 
@@ -149,8 +149,8 @@ def test_scores_of_one_seed_are_those_of_the_run(comparison: Comparison) -> None
 )
 def test_descriptions_name_every_method_with_its_score(draw: Callable, metric: str, comparison: Comparison) -> None:
     described = draw(comparison, metric=metric).ftkit_alt
-    for method, look in METHOD_STYLES.items():
-        assert look.title in described
+    for method in USUAL_METHODS:
+        assert METHOD_STYLES[method].title in described
         assert str(mean_of(comparison, method, metric)) in described
 
 
@@ -198,7 +198,7 @@ def test_trade_off_labels_stay_inside_the_axes_and_off_the_markers(cost: str, co
     figure.draw_without_rendering()
     renderer = figure.canvas.get_renderer()
     boxes = {text.get_text(): Text.get_window_extent(text, renderer) for text in axes.texts}
-    assert sorted(boxes) == sorted(look.title for look in METHOD_STYLES.values())
+    assert sorted(boxes) == sorted(METHOD_STYLES[name].title for name in USUAL_METHODS)
     for title, box in boxes.items():
         assert axes.bbox.x0 <= box.x0 < box.x1 <= axes.bbox.x1, title
         for x, y in axes.transData.transform(list(points_of(axes).values())):
@@ -208,15 +208,13 @@ def test_trade_off_labels_stay_inside_the_axes_and_off_the_markers(cost: str, co
 def test_each_method_has_one_colour_in_all_figures(comparison: Comparison) -> None:
     curves = figures.learning_curves(first_seeds(comparison)).axes[1]
     by_label = {line.get_label(): (to_hex(line.get_color()).upper(), line.get_marker()) for line in curves.lines}
-    assert (
-        len({look.colour for look in METHOD_STYLES.values()})
-        == len({look.marker for look in METHOD_STYLES.values()})
-        == 7
-    )
-    for look in METHOD_STYLES.values():
+    usual = [METHOD_STYLES[name] for name in USUAL_METHODS]
+    assert len({look.colour for look in usual}) == len({look.marker for look in usual}) == len(usual)
+    assert len({(look.colour, look.marker) for look in METHOD_STYLES.values()}) == len(METHOD_STYLES)
+    for look in usual:
         assert by_label[look.title] == (look.colour.upper(), look.marker)
     for figure in (figures.trade_off(comparison), figures.scores(comparison)):
-        assert sorted(points_of(figure.axes[0])) == sorted(METHOD_STYLES)
+        assert sorted(points_of(figure.axes[0])) == sorted(USUAL_METHODS)
 
 
 def test_methods_have_the_titles_and_the_order_of_the_registry() -> None:

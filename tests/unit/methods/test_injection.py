@@ -11,15 +11,16 @@ import torch
 from ftkit import load_run
 from ftkit.classifier import Classifier
 from ftkit.errors import FtkitError
-from ftkit.methods import Adapter, LoRA, Method, Partial, Prompt, Trainable, as_method
+from ftkit.methods import IA3, METHODS, Adapter, DoRA, LoRA, Method, Partial, Prompt, Trainable, as_method
 
 MODALITIES = ("text", "image", "audio")
+BY_PEFT = ("lora", "dora", "ia3", "adapter", "prompt", "prefix")
 Logits = Callable[[Any, str], torch.Tensor]
 Applied = Callable[[Method, str], Trainable]
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-@pytest.mark.parametrize("method", [LoRA(), Adapter(), Adapter(placement="pfeiffer")], ids=str)
+@pytest.mark.parametrize("method", [LoRA(), DoRA(), IA3(), Adapter(), Adapter(placement="pfeiffer")], ids=str)
 def test_a_new_update_changes_no_logit(
     method: Method, modality: str, applied: Applied, new_classifier: Callable[[str], Classifier], logits_of: Logits
 ):
@@ -80,10 +81,11 @@ def test_pictures_of_another_size_than_the_border_are_refused(applied: Applied):
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_lora_merged_into_the_weights_gives_the_same_logits(
-    modality: str, cell: Callable[..., Any], new_classifier: Callable[[str], Classifier], logits_of: Logits
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3"])
+def test_an_update_merged_into_the_weights_gives_the_same_logits(
+    method: str, modality: str, cell: Callable[..., Any], new_classifier: Callable[[str], Classifier], logits_of: Logits
 ):
-    trained = cell("lora", modality)
+    trained = cell(method, modality)
     merged = load_run(trained.folder).model.merge()
     logits = logits_of(merged, modality)
     torch.testing.assert_close(logits, torch.from_numpy(trained.logits), atol=1e-5, rtol=1e-5)
@@ -94,22 +96,27 @@ def test_lora_merged_into_the_weights_gives_the_same_logits(
     assert not torch.allclose(logits, logits_of(new_classifier(modality), modality), atol=1e-3)
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
-@pytest.mark.parametrize(("method", "reason"), [("adapter", "nonlinear"), ("prompt", "changes the input")])
+@pytest.mark.parametrize("modality", ["text", "audio"])
+@pytest.mark.parametrize(
+    ("method", "reason"), [("adapter", "nonlinear"), ("prompt", "changes the input"), ("prefix", "adds positions")]
+)
 def test_what_cannot_be_merged_says_why(method: str, reason: str, modality: str, applied: Applied):
     with pytest.raises(FtkitError, match=f"can't be merged: .*{reason}"):
         applied(as_method(method), modality).merge()
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-@pytest.mark.parametrize("method", ["scratch", "linear-probe", "partial", "full"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in BY_PEFT])
 def test_other_methods_have_nothing_to_merge(method: str, modality: str, applied: Applied):
     trainable = applied(as_method(method), modality)
     assert trainable.merge() is trainable.model
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
-@pytest.mark.parametrize("method", ["lora", "adapter", "prompt"])
+@pytest.mark.parametrize(
+    ("method", "modality"),
+    [(name, modality) for name in BY_PEFT for modality in METHODS[name].modalities],
+    ids=lambda value: str(value),
+)
 def test_disabling_a_trained_adapter_gives_the_pretrained_logits(
     method: str, modality: str, cell: Callable[..., Any], new_classifier: Callable[[str], Classifier], logits_of: Logits
 ):
@@ -128,3 +135,38 @@ def test_disabling_a_trained_adapter_gives_the_pretrained_logits(
 def test_partial_fine_tuning_of_more_blocks_than_there_are_is_refused(applied: Applied):
     with pytest.raises(FtkitError, match="9 blocks: minilm has 6 blocks; choose 0 to 6"):
         applied(Partial(blocks=9), "text")
+
+
+def test_a_prefix_needs_attention(applied: Applied):
+    with pytest.raises(FtkitError, match=r"Prefix tuning \(image\) does not apply: a convolutional network has no att"):
+        applied(as_method("prefix"), "image")
+
+
+@pytest.mark.parametrize("modality", ["text", "audio"])
+def test_every_layer_attends_to_its_prefix(
+    modality: str, applied: Applied, new_classifier: Callable[[str], Classifier], logits_of: Logits
+):
+    trainable = applied(as_method("prefix", length=4), modality)
+    near = logits_of(trainable.model, modality)
+    layers = {"text": 6, "audio": 4}[modality]
+    values = [value for name, value in trainable.trainable_parameters().items() if "prefix_values" in name]
+    assert [tuple(value.shape) for value in values] == [
+        (12 if modality == "text" else 6, 4, 384 // (12 if modality == "text" else 6))
+    ] * layers
+    for value in values:
+        kept = value.detach().clone()
+        with torch.no_grad():
+            value.add_(3.0)
+        assert not torch.allclose(logits_of(trainable.model, modality), near, atol=1e-4)
+        with torch.no_grad():
+            value.copy_(kept)
+    assert torch.equal(logits_of(trainable.model, modality), near)
+
+
+def test_padding_stays_invisible_behind_a_prefix(applied: Applied, tiny_task: Callable[..., Any]):
+    backbone = applied(as_method("prefix"), "text").classifier.backbone
+    items = sorted(tiny_task("text").test.items, key=len)
+    with torch.inference_mode():
+        alone = backbone(backbone.collate(backbone.prepare(items[:1]))).hidden[0]
+        beside = backbone(backbone.collate(backbone.prepare([items[0], items[-1]]))).hidden[0, : len(alone)]
+    torch.testing.assert_close(beside, alone, atol=1e-5, rtol=1e-5)

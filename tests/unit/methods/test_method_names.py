@@ -4,11 +4,18 @@ import pytest
 
 import ftkit
 from ftkit.errors import FtkitError, UnknownNameError
-from ftkit.methods import METHODS, Adapter, LoRA, as_method
+from ftkit.methods import METHODS, USUAL_METHODS, Adapter, LoRA, as_method
 
 
 def test_the_methods_come_in_the_order_in_which_they_are_shown():
-    assert list(METHODS) == ["scratch", "linear-probe", "partial", "full", "lora", "adapter", "prompt"]
+    freezing = ["scratch", "linear-probe", "partial", "surgical", "bitfit", "norm-tuning"]
+    whole = ["full", "gradual", "discriminative", "lp-ft", "l2-sp"]
+    assert list(METHODS) == [*freezing, *whole, "lora", "dora", "ia3", "adapter", "prompt", "prefix"]
+
+
+def test_the_usual_methods_are_among_them_in_the_same_order():
+    assert [name for name in METHODS if name in USUAL_METHODS] == list(USUAL_METHODS)
+    assert len(USUAL_METHODS) == 7
 
 
 @pytest.mark.parametrize("name", list(METHODS))
@@ -18,6 +25,9 @@ def test_every_method_says_what_it_is(name: str):
     assert method.title
     assert method.trains
     assert set(method.changes) == {"text", "image", "audio"}
+    assert {modality for modality, way in method.changes.items() if "does not apply" not in way} == set(
+        method.modalities
+    )
     assert "arXiv:" in method.paper
     assert 1e-5 < method.typical_rate < 1
 

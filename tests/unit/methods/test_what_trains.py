@@ -9,16 +9,29 @@ from typing import Any
 import pytest
 
 from ftkit.errors import FtkitError
-from ftkit.methods import METHODS, Adapter, Full, LinearProbe, LoRA, Method, Partial, Prompt, Trainable, as_method
+from ftkit.methods import (
+    METHODS,
+    Adapter,
+    Full,
+    LinearProbe,
+    LoRA,
+    Method,
+    Partial,
+    Prompt,
+    Surgical,
+    Trainable,
+    as_method,
+)
 
 MODALITIES = ("text", "image", "audio")
-CELLS = [(method, modality) for method in METHODS for modality in MODALITIES]
+CELLS = [(name, modality) for name, method in METHODS.items() for modality in method.modalities]
 IDS = [f"{method}-{modality}" for method, modality in CELLS]
 
 # What changes in training, as regular expressions over the names of parameters and buffers.
 HEAD = r"head\.(weight|bias)"
 HEAD_BESIDE = r".*head\.modules_to_save\.default\.(weight|bias)"  # peft keeps the untrained head beside it
 FIXED_POSITIONS = r"(?!.*position_embeddings$).*"  # Whisper's sinusoids are no weights
+WHOLE = ("full", "gradual", "discriminative", "lp-ft", "l2-sp")
 CHANGES = {
     ("scratch", "text"): ".*",
     ("scratch", "image"): ".*",
@@ -29,9 +42,27 @@ CHANGES = {
     ("partial", "text"): rf"{HEAD}|backbone\.blocks\.[45]\..*",
     ("partial", "image"): rf"{HEAD}|backbone\.blocks\.[567]\..*",
     ("partial", "audio"): rf"{HEAD}|backbone\.(blocks\.[23]\..*|norm\..*)",
-    ("full", "text"): ".*",
-    ("full", "image"): ".*",
-    ("full", "audio"): FIXED_POSITIONS,
+    ("surgical", "text"): rf"{HEAD}|backbone\.blocks\.[01]\..*",
+    ("surgical", "image"): rf"{HEAD}|backbone\.blocks\.[012]\..*",
+    ("surgical", "audio"): rf"{HEAD}|backbone\.blocks\.[01]\..*",
+    **{("bitfit", modality): rf"{HEAD}|backbone\..*\.bias" for modality in MODALITIES},
+    ("norm-tuning", "text"): rf"{HEAD}|.*LayerNorm\.(weight|bias)",
+    ("norm-tuning", "image"): rf"{HEAD}|.*\.(bn\d|norm)\.(weight|bias)",
+    ("norm-tuning", "audio"): rf"{HEAD}|.*(layer_norm|backbone\.norm)\.(weight|bias)",
+    **{
+        (method, modality): FIXED_POSITIONS if modality == "audio" else ".*"
+        for method in WHOLE
+        for modality in MODALITIES
+    },
+    **{
+        ("dora", modality): rf"{HEAD_BESIDE}|.*\.lora_([AB]|magnitude_vector)\.default\.weight"
+        for modality in MODALITIES
+    },
+    **{("ia3", modality): rf"{HEAD_BESIDE}|.*\.ia3_l\.default" for modality in MODALITIES},
+    **{
+        ("prefix", modality): rf"{HEAD_BESIDE}|.*\.attention_prefix_(keys|values)\.default"
+        for modality in ("text", "audio")
+    },
     ("lora", "text"): rf"{HEAD_BESIDE}|.*self\.(query|value)\.lora_[AB]\.default\.weight",
     ("lora", "image"): rf"{HEAD_BESIDE}|.*(conv_pw|conv_pwl|convolution)\.lora_[AB]\.default\.weight",
     ("lora", "audio"): rf"{HEAD_BESIDE}|.*self_attn\.(q_proj|v_proj)\.lora_[AB]\.default\.weight",
@@ -90,6 +121,24 @@ def pointwise_convolutions() -> list[tuple[int, int]]:
     return shapes
 
 
+def batch_norms() -> list[int]:
+    """Return the channels of every batch normalisation."""
+    inner = [
+        channels
+        for stage in residuals()
+        for inputs, middle, outputs, _ in stage
+        for channels in ([middle] * (1 + (middle != inputs)) + [outputs])
+    ]
+    return [STEM, *inner, LAST]
+
+
+def biases(modality: str) -> int:
+    """Count the biases of a transformer: maps, convolutions, norms."""
+    attention = (4 if modality == "text" else 3) * WIDTH  # Whisper's keys have none
+    layers = LAYERS[modality] * (attention + FEED_FORWARD + WIDTH + 2 * WIDTH)
+    return layers + WIDTH + (2 * WIDTH if modality == "audio" else 0)
+
+
 def head(modality: str) -> int:
     return linear(LAST if modality == "image" else WIDTH, CLASSES[modality])
 
@@ -112,15 +161,27 @@ def trained_by_hand(method: str, modality: str) -> int:
     image = modality == "image"
     if method == "linear-probe":
         return 0
-    if method in ("scratch", "full"):
+    if method in ("scratch", *WHOLE):
         return whole(modality)
+    if method == "surgical":
+        return sum(image_blocks()[:3]) if image else 2 * transformer_layer(modality)
+    if method == "bitfit":
+        return sum(batch_norms()) if image else biases(modality)
+    if method == "norm-tuning":
+        return 2 * sum(batch_norms()) if image else 2 * WIDTH * (2 * LAYERS[modality] + 1)
+    if method == "ia3":
+        inner = sum(shape[1] for stage in residuals() for shape in stage)
+        return inner if image else LAYERS[modality] * (2 * WIDTH + FEED_FORWARD)
+    if method == "prefix":
+        return LAYERS[modality] * 2 * 16 * WIDTH
     if method == "partial":
         return (
             sum(image_blocks()[-3:]) if image else 2 * transformer_layer(modality) + 2 * WIDTH * (modality == "audio")
         )
-    if method == "lora":
+    if method in ("lora", "dora"):
         shapes = pointwise_convolutions() if image else [(WIDTH, WIDTH)] * 2 * LAYERS[modality]
-        return sum(8 * (inputs + outputs) for inputs, outputs in shapes)
+        lengths = sum(outputs for _, outputs in shapes) if method == "dora" else 0
+        return sum(8 * (inputs + outputs) for inputs, outputs in shapes) + lengths
     if method == "adapter":
         widths = [shape[2] for stage in residuals() for shape in stage] if image else [WIDTH] * 2 * LAYERS[modality]
         return sum(bottleneck(width, 16) for width in widths)
@@ -138,7 +199,8 @@ def test_training_changes_exactly_what_the_method_trains(cell: Callable[..., Any
 @pytest.mark.parametrize(("method", "modality"), CELLS, ids=IDS)
 def test_counts_are_those_of_the_shapes(cell: Callable[..., Any], method: str, modality: str):
     cost = cell(method, modality).run.cost
-    added = trained_by_hand(method, modality) if method in ("lora", "adapter", "prompt") else 0
+    beside = ("lora", "dora", "ia3", "adapter", "prompt", "prefix")
+    added = trained_by_hand(method, modality) if method in beside else 0
     assert cost.head == head(modality)
     assert cost.trainable - cost.head == trained_by_hand(method, modality)
     assert cost.total == whole(modality) + head(modality) + added
@@ -150,6 +212,35 @@ def test_an_adapter_after_the_feed_forward_part_only_is_half_as_large(
 ):
     both, one = (applied(Adapter(placement=place), modality).count() for place in ("houlsby", "pfeiffer"))
     assert both.adapted == (1 if modality == "image" else 2) * one.adapted  # a stage has one place for both
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_surgical_fine_tuning_of_the_top_is_partial_fine_tuning_but_for_the_norm(
+    applied: Callable[[Method, str], Trainable], modality: str
+):
+    depth, top = {"text": (6, 2), "image": (8, 3), "audio": (4, 2)}[modality]
+    surgical = applied(Surgical(first=depth - top + 1, last=depth), modality)
+    partial = applied(Partial(), modality)
+    assert {name for name in partial.trainable_parameters() if not name.startswith("backbone.norm.")} == set(
+        surgical.trainable_parameters()
+    )
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_surgical_fine_tuning_leaves_what_lies_below_to_be_computed_once(
+    applied: Callable[[Method, str], Trainable], modality: str
+):
+    assert applied(Surgical(first=3, last=3), modality).frozen_depth() == 2
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 2), (3, 2), (5, 7)])
+def test_a_range_of_blocks_that_the_model_lacks_is_named(
+    applied: Callable[[Method, str], Trainable], first: int, last: int
+):
+    with pytest.raises(
+        FtkitError, match=f"blocks {first} to {last}: minilm has 6 blocks; choose a range within 1 to 6"
+    ):
+        applied(Surgical(first=first, last=last), "text")
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
@@ -215,7 +306,17 @@ def test_only_active_parts_are_in_training_mode(applied: Callable[[Method, str],
 
 @pytest.mark.parametrize(
     ("method", "acts"),
-    [("linear-probe", False), ("lora", False), ("adapter", False), ("prompt", False), ("full", True)],
+    [
+        ("linear-probe", False),
+        ("bitfit", False),
+        ("ia3", False),
+        ("prefix", False),
+        ("gradual", False),
+        ("lora", False),
+        ("adapter", False),
+        ("prompt", False),
+        ("full", True),
+    ],
 )
 def test_dropout_acts_only_where_weights_train(
     applied: Callable[[Method, str], Trainable], tiny_task: Callable[..., Any], method: str, acts: bool

@@ -28,6 +28,7 @@ def new_training(
         learning_rate: float = 1e-2,
         epochs: int = 2,
         batch_size: int = 10,
+        checkpointing: bool = False,
         **settings: Any,
     ) -> Training:
         task = tiny_task(modality) if task is None else task
@@ -38,6 +39,6 @@ def new_training(
             Inputs(classifier.backbone.prepare(split.items), split.labels) for split in (task.train, task.validation)
         )
         chosen = TrainingSettings(learning_rate, epochs, batch_size, **settings)
-        return Training(trainable, train, validation, chosen, task.metric, callbacks)
+        return Training(trainable, train, validation, chosen, task.metric, callbacks, checkpointing=checkpointing)
 
     return make

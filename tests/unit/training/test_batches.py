@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from ftkit import load_backbone
+from ftkit.backbones.base import Embedded
 from ftkit.tasks import Task
-from ftkit.training.batches import LengthBatches, evaluation_order, split_by_length, training_loader
+from ftkit.training.batches import LengthBatches, Part, evaluation_order, split_by_length, training_loader
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +87,25 @@ def test_a_batch_goes_in_parts_that_are_no_longer_than_asked(lengths: list[int])
         assert sorted(index for part in parts for index in part) == list(range(len(batch)))
         for part in parts:
             assert len(part) * max(mine[i] for i in part) <= 200 or len(part) == 1
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"tokens": torch.zeros(2, 3), "mask": torch.ones(2, 3, dtype=torch.bool)},
+        Embedded(torch.zeros(2, 3, 4), attends=torch.ones(2, 3, dtype=torch.bool), depth=2),
+        torch.zeros(2, 4),
+    ],
+)
+def test_everything_in_a_part_is_pinned_for_a_gpu(inputs: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor + 1)  # pinning itself wants a GPU
+    part = Part(inputs, torch.zeros(2)).pin_memory()
+    if isinstance(inputs, dict):
+        found = list(part.inputs.values())
+        expected = [tensor + 1 for tensor in inputs.values()]
+    elif isinstance(inputs, Embedded):
+        found, expected = [part.inputs.hidden, part.inputs.attends], [inputs.hidden + 1, inputs.attends + 1]
+        assert part.inputs.depth == 2
+    else:
+        found, expected = [part.inputs], [inputs + 1]
+    torch.testing.assert_close([*found, part.labels], [*expected, torch.ones(2)])

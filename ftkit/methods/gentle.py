@@ -1,0 +1,261 @@
+"""Full fine-tuning that is kinder to what the model knows: by order, by rate, by its start, by a pull back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ftkit.errors import FtkitError
+from ftkit.methods.base import Method, Trainable, freeze, is_vector, unfreeze
+from ftkit.methods.freezing import Full, LinearProbe
+
+if TYPE_CHECKING:
+    from ftkit.classifier import Classifier
+
+EVERYWHERE = ("text", "image", "audio")
+
+
+def _from_output_to_input(model: Classifier) -> list[list[nn.Module]]:
+    """Stages of a classifier in the order in which a gradient meets them: head, norm and blocks, input."""
+    backbone = model.backbone
+    return [
+        [model.dropout, model.head],
+        *([backbone.norm, block] if index == 0 else [block] for index, block in enumerate(reversed(backbone.blocks))),
+        [backbone.embed],
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- gradual unfreezing
+
+
+@dataclass(frozen=True)
+class Gradual(Method):
+    """Gradual unfreezing: the head trains first, then one more block from the output at a time, the input last.
+
+    Parameters
+    ----------
+    until
+        Share of the steps after which everything trains, default 0.5.
+
+    Examples
+    --------
+    >>> Gradual().settings
+    {'until': 0.5}
+    """
+
+    name: ClassVar[str] = "gradual"
+    title: ClassVar[str] = "Gradual unfreezing"
+    trains: ClassVar[str] = "everything, the head first and the input last"
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights, one block after the other")
+    paper: ClassVar[str] = "Howard and Ruder 2018, arXiv:1801.06146, section 3.3"
+    typical_rate: ClassVar[float] = 1e-4
+
+    until: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.until <= 1:
+            raise FtkitError(f"gradual unfreezing until = {self.until!r}: choose a share above 0, at most 1.")
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Freeze all but the head, and unfreeze as training goes on."""
+        return GradualTrainable(model, self.until)
+
+
+class GradualTrainable(Trainable):
+    """A model whose stages start to train one after the other, from the output to the input."""
+
+    def __init__(self, model: Classifier, until: float) -> None:
+        super().__init__(model, active=(model,))
+        self.until = until
+        self.stages = _from_output_to_input(model)
+        self.thawed = 0
+        self._thaw(1)
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters, since each trains in the end."""
+        return dict(self.model.named_parameters())
+
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """All parameters and buffers: each may change in the end."""
+        return {**self.trainable_parameters(), **dict(self.model.named_buffers())}
+
+    def frozen_depth(self) -> int:
+        """Nothing stays frozen to the end."""
+        return 0
+
+    def begin_step(self, progress: float) -> None:
+        """Unfreeze as many stages as are due."""
+        due = 1 + math.floor(progress / self.until * (len(self.stages) - 1))
+        if due > self.thawed:
+            self._thaw(min(due, len(self.stages)))
+            self.training_mode()
+
+    def _thaw(self, count: int) -> None:
+        freeze(self.model)
+        modules = [module for stage in self.stages[:count] for module in stage]
+        for module in modules:
+            unfreeze(module)
+        self.active = tuple(modules)
+        self.thawed = count
+
+
+# ---------------------------------------------------------------------------------------------- rates by depth
+
+
+@dataclass(frozen=True)
+class Discriminative(Method):
+    """Discriminative learning rates: everything trains, each block at a lower rate than the one above it.
+
+    Parameters
+    ----------
+    decay
+        Rate of a block over that of the block above it, default 0.75.
+
+    Examples
+    --------
+    >>> Discriminative(decay=0.5).settings
+    {'decay': 0.5}
+    """
+
+    name: ClassVar[str] = "discriminative"
+    title: ClassVar[str] = "Discriminative learning rates"
+    trains: ClassVar[str] = "everything, lower blocks at lower rates"
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights, a rate a block")
+    paper: ClassVar[str] = "Howard and Ruder 2018, arXiv:1801.06146, section 3.1"
+    typical_rate: ClassVar[float] = 3e-4
+
+    decay: float = 0.75
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay <= 1:
+            raise FtkitError(f"discriminative learning rates with decay = {self.decay!r}: choose above 0, at most 1.")
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Train every weight."""
+        unfreeze(model)
+        return DiscriminativeTrainable(model, self.decay)
+
+
+class DiscriminativeTrainable(Trainable):
+    """A model whose optimizer gets a learning rate for each block."""
+
+    def __init__(self, model: Classifier, decay: float) -> None:
+        super().__init__(model, active=(model,))
+        self.decay = decay
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Two groups a stage, matrices and vectors, with the stage's share of the learning rate."""
+        groups: list[dict[str, Any]] = []
+        for depth, stage in enumerate(_from_output_to_input(self.classifier)):
+            parameters = [parameter for module in stage for parameter in module.parameters()]
+            share = self.decay**depth
+            groups += [
+                {
+                    "params": [each for each in parameters if not is_vector(each)],
+                    "weight_decay": weight_decay,
+                    "rate_share": share,
+                },
+                {"params": [each for each in parameters if is_vector(each)], "weight_decay": 0.0, "rate_share": share},
+            ]
+        return [group for group in groups if group["params"]]
+
+
+# ---------------------------------------------------------------------------------------------- a better start
+
+
+@dataclass(frozen=True)
+class LPFT(Full):
+    """Linear probing, then full fine-tuning: the head is trained on frozen features before anything else moves.
+
+    Parameters
+    ----------
+    probe_rate
+        Learning rate of the linear probe, default that method's typical one.
+
+    Examples
+    --------
+    >>> LPFT().settings
+    {'probe_rate': 0.01}
+    """
+
+    name: ClassVar[str] = "lp-ft"
+    title: ClassVar[str] = "LP-FT"
+    trains: ClassVar[str] = "everything, from a head that a linear probe has trained"
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "the head, then all weights")
+    paper: ClassVar[str] = "Kumar et al. 2022, arXiv:2202.10054"
+    typical_rate: ClassVar[float] = 1e-4
+
+    probe_rate: float = LinearProbe.typical_rate
+
+    @property
+    def starts_with(self) -> tuple[Method, float]:
+        """The linear probe whose head is taken over, and its learning rate."""
+        return LinearProbe(), self.probe_rate
+
+
+# ---------------------------------------------------------------------------------------------- a pull back
+
+
+@dataclass(frozen=True)
+class L2SP(Method):
+    """L2-SP: full fine-tuning whose weights are pulled towards their pretrained values, not towards zero.
+
+    The pull is applied beside the gradient step, as AdamW applies its decay, rather than through the loss as in the
+    paper: Adam would rescale it there.
+
+    Parameters
+    ----------
+    strength
+        Each step moves a weight by ``learning rate * strength`` of the way back, default 10.
+
+    Examples
+    --------
+    >>> L2SP(strength=1.0).settings
+    {'strength': 1.0}
+    """
+
+    name: ClassVar[str] = "l2-sp"
+    title: ClassVar[str] = "L2-SP"
+    trains: ClassVar[str] = "everything, pulled towards the pretrained weights"
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights")
+    paper: ClassVar[str] = "Li et al. 2018, arXiv:1802.01483; decoupled after Loshchilov and Hutter, arXiv:1711.05101"
+    typical_rate: ClassVar[float] = 1e-4
+
+    strength: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.strength) and self.strength >= 0):
+            raise FtkitError(f"L2-SP with strength = {self.strength!r}: choose a number from 0.")
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Train every weight, and remember where the backbone's started."""
+        unfreeze(model)
+        return PulledTrainable(model, self.strength)
+
+
+class PulledTrainable(Trainable):
+    """A model whose backbone is pulled back to where it started; the head decays towards zero."""
+
+    def __init__(self, model: Classifier, strength: float) -> None:
+        super().__init__(model, active=(model,))
+        self.strength = strength
+        self.start = {name: parameter.detach().clone() for name, parameter in model.backbone.named_parameters()}
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """The head's matrix decays towards zero; nothing else does."""
+        matrices = [parameter for parameter in self.head.parameters() if not is_vector(parameter)]
+        decaying = {id(parameter) for parameter in matrices}
+        others = [each for each in self.trainable_parameters().values() if id(each) not in decaying]
+        return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+    @torch.no_grad()
+    def end_step(self, rate: float) -> None:
+        """Move the backbone's weights a part of the way back."""
+        share = min(1.0, rate * self.strength)
+        for name, parameter in self.classifier.backbone.named_parameters():
+            start = self.start[name] = self.start[name].to(parameter.device)
+            parameter.lerp_(start, share)
