@@ -691,6 +691,7 @@ def _show_comparison(comparison: Comparison, folder: Path) -> None:
     typer.echo(f"\n{comparison.title}: scores on the test split, with 95 % intervals")
     _console().print(table)
     facts = facts_of(comparison, folder)
+    _show_differences(comparison)
     for note in comparison.notes:
         typer.echo(f"Note: {note}")
     for warning in comparison.fairness().warnings():
@@ -702,6 +703,18 @@ def _show_comparison(comparison: Comparison, folder: Path) -> None:
         typer.echo(
             f"No baselines are recorded. Chance: {METRICS[comparison.metric].chance(len(facts.label_names)):.1%}"
         )
+
+
+def _show_differences(comparison: Comparison) -> None:
+    """Say which methods differ from the best one by more than chance explains."""
+    from ftkit.methods import METHODS
+
+    if len(comparison.by_method()) < 2:
+        return
+    best = comparison.best_method()
+    typer.echo(f"\nDifferences from {METHODS[best].title}, the best here (95 % intervals, p corrected after Holm):")
+    for name, test in comparison.differences(best).items():
+        typer.echo(f"  {METHODS[name].title}: {test}")
 
 
 def _score_titles(metrics: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RECORD = ROOT / "data" / "evidence" / "demo.json"
 FIGURES = ROOT / "docs" / "figures"
+BENCH_PAGE = ROOT / "data" / "evidence" / "bench" / "README.md"
 
 
 def record(runs: Path) -> None:
@@ -68,6 +69,7 @@ def readme() -> str:
         ("figure", figure(tasks)),
         ("methods", methods_table()),
         ("results", "\n\n".join(results(task) for task in tasks)),
+        ("speed", speed()),
     ):
         text = re.sub(
             rf"(<!-- {name} -->\n).*(<!-- /{name} -->)",
@@ -82,6 +84,17 @@ def figure(tasks: list[dict[str, Any]]) -> str:
     """Show the score figure of the first task."""
     first = tasks[0]
     return f"![{first['figure_text']}](docs/figures/{first['task']}.png)"
+
+
+def speed() -> str:
+    """Quote the main table of the benchmarks' page, or say that there is none."""
+    if not BENCH_PAGE.is_file():
+        return "No benchmark has been recorded: `make bench` makes one."
+    page = BENCH_PAGE.read_text(encoding="utf-8")
+    found = re.search(r"<!-- targets -->\n(.*)\n<!-- /targets -->", page, flags=re.DOTALL)
+    if found is None:
+        sys.exit(f"{BENCH_PAGE} has no table of targets: run `python tests/bench/run.py page`.")
+    return found[1]
 
 
 def methods_table() -> str:

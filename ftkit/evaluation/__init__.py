@@ -15,7 +15,7 @@ from __future__ import annotations
 from ftkit.evaluation.by_group import score_by_group
 from ftkit.evaluation.intervals import Score, bootstrap, mean_score, score, wilson
 from ftkit.evaluation.metrics import METRICS, Metric, find_metric
-from ftkit.evaluation.paired import PairedTest, mcnemar, paired_bootstrap
+from ftkit.evaluation.paired import PairedTest, holm, mcnemar, paired_bootstrap, paired_runs
 
 __all__ = [
     "METRICS",
@@ -24,9 +24,11 @@ __all__ = [
     "Score",
     "bootstrap",
     "find_metric",
+    "holm",
     "mcnemar",
     "mean_score",
     "paired_bootstrap",
+    "paired_runs",
     "score",
     "score_by_group",
     "wilson",

@@ -28,7 +28,8 @@ class Score:
     n : int
         Number of items it was measured on.
     method : str
-        How the interval was made: "wilson", "bootstrap" or "cluster bootstrap".
+        How the interval was made: "wilson", "bootstrap", "cluster bootstrap", or, where seeds were drawn too,
+        "hierarchical bootstrap".
 
     Examples
     --------
@@ -197,10 +198,11 @@ def mean_score(
     *,
     seed: int = 0,
 ) -> Score:
-    """Return the mean score of several runs (seeds) on the same items, with its bootstrap interval.
+    """Return the mean score of several runs (seeds) on the same items, with its hierarchical bootstrap interval.
 
-    Each resample of the items (or groups) serves all runs, so the interval tells how the mean of exactly these runs
-    would move with other test items. It holds no spread between seeds: show their scores beside it.
+    Each resample draws runs again, and items (or groups), which serve all runs. The interval tells how the mean would
+    move with other seeds and with other test items. Few runs say little of the spread between seeds: with three, the
+    part of the interval that is theirs is about a fifth too narrow, with five a tenth.
 
     Parameters
     ----------
@@ -222,6 +224,10 @@ def mean_score(
     DataError
         If there is no run, shapes do not fit, or a value is NaN.
 
+    References
+    ----------
+    A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application (1997), section 3.8.
+
     Examples
     --------
     >>> runs = [[[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.7, 0.3]]]
@@ -233,19 +239,52 @@ def mean_score(
     if len(probabilities) == 1:
         return score(metric_name, labels, probabilities[0], groups, seed=seed)
     metric = find_metric(metric_name)
+    whole = checked_predictions(labels, probabilities[0])[0]
+    value = float(np.mean([metric.function(*checked_predictions(labels, table)) for table in probabilities]))
+    low, high = percentile_interval(resampled_means(metric, labels, probabilities, groups, seed=seed), 0.95)
+    return Score(value, low, high, whole.size, "hierarchical bootstrap")
+
+
+def resampled_means(
+    metric: Metric,
+    labels: ArrayLike,
+    probabilities: Sequence[ArrayLike],
+    groups: ArrayLike | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    draw: int = 0,
+) -> Values:
+    """Return the mean score of several runs on each resample of runs and items.
+
+    Parameters
+    ----------
+    metric : Metric
+        The metric.
+    labels, groups
+        As in `mean_score`; a single group is taken as none.
+    probabilities : sequence of array_like of float, each of shape (n, classes)
+        The predicted probabilities of each run.
+    resamples : int, default 1000
+        Number of resamples.
+    seed : int, default 0
+        Seed of the draws of items: the same for all that is compared.
+    draw : int, default 0
+        Which draw of runs, so that two sets of runs that are compared are drawn independently.
+    """
     pairs = [checked_predictions(labels, table) for table in probabilities]
     whole = pairs[0][0]
     if groups is not None and np.unique(checked_groups(groups, whole.size)).size < 2:
         groups = None
-    value = float(np.mean([metric.function(whole, table) for _, table in pairs]))
-    values = np.concatenate(
+    scores = np.concatenate(
         [
-            np.mean([metric.counted(whole, table, counts) for _, table in pairs], axis=0)
-            for counts in resampled_counts(whole.size, groups, 1000, seed)
-        ]
+            np.stack([metric.counted(whole, table, counts) for _, table in pairs])
+            for counts in resampled_counts(whole.size, groups, resamples, seed)
+        ],
+        axis=1,
     )
-    low, high = percentile_interval(values, 0.95)
-    return Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
+    runs = np.random.default_rng([seed, draw]).integers(len(pairs), size=(len(pairs), resamples))
+    return scores[runs, np.arange(resamples)].mean(axis=0)
 
 
 def resampled_counts(n: int, groups: ArrayLike | None, resamples: int, seed: int) -> Iterator[Counts]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.stats import binomtest, norm
 
 from ftkit.errors import DataError
 from ftkit.evaluation.checks import checked_labels, checked_predictions
-from ftkit.evaluation.intervals import percentile_interval, resampled_counts
+from ftkit.evaluation.intervals import percentile_interval, resampled_counts, resampled_means
 from ftkit.evaluation.metrics import find_metric
 
 
@@ -148,8 +149,109 @@ def paired_bootstrap(
         ]
     )
     low, high = percentile_interval(differences, 0.95)
-    defined = differences[~np.isnan(differences)]
-    smaller_side = min((defined <= 0).sum(), (defined >= 0).sum())
-    p_value = min(1.0, 2 * (smaller_side + 1) / (defined.size + 1))
     discordant = (table_a.argmax(axis=1) == truth) != (table_b.argmax(axis=1) == truth)
-    return PairedTest(difference, low, high, float(p_value), truth.size, int(discordant.sum()))
+    return PairedTest(difference, low, high, _p_value(differences), truth.size, int(discordant.sum()))
+
+
+def paired_runs(
+    metric_name: str,
+    labels: ArrayLike,
+    probabilities_a: Sequence[ArrayLike],
+    probabilities_b: Sequence[ArrayLike],
+    groups: ArrayLike | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> PairedTest:
+    """Return the hierarchical bootstrap test of two methods, each trained with several seeds.
+
+    Each resample draws items (or groups), the same for both methods, and seeds, for each method by itself: the
+    difference of the mean scores moves with both. With one seed each this is `paired_bootstrap`.
+
+    Parameters
+    ----------
+    metric_name : str
+        A name in `METRICS`.
+    labels : array_like of int, shape (n,)
+        The true class of each item.
+    probabilities_a, probabilities_b : sequence of array_like of float, each of shape (n, classes)
+        The predicted probabilities of each run.
+    groups : array_like, shape (n,), optional
+        The group of each item; a single group is taken as none.
+    resamples, seed
+        As in `paired_bootstrap`.
+
+    Returns
+    -------
+    PairedTest
+        Its ``n_discordant`` is the mean over the pairs of runs, rounded.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such metric.
+    DataError
+        If a method has no run, shapes do not fit or a value is NaN.
+
+    Examples
+    --------
+    >>> labels, good, poor = [0, 1] * 10, [[0.9, 0.1], [0.1, 0.9]] * 10, [[0.9, 0.1], [0.8, 0.2]] * 10
+    >>> paired_runs("accuracy", labels, [good, good], [poor, good]).difference
+    0.25
+    """
+    if not (len(probabilities_a) and len(probabilities_b)):
+        raise DataError("a paired test of methods needs at least one run of each")
+    metric = find_metric(metric_name)
+    sides = [[checked_predictions(labels, table) for table in runs] for runs in (probabilities_a, probabilities_b)]
+    truth = sides[0][0][0]
+    means = [np.mean([metric.function(truth, table) for _, table in side]) for side in sides]
+    resampled = [
+        resampled_means(metric, labels, runs, groups, resamples=resamples, seed=seed, draw=draw)
+        for draw, runs in enumerate((probabilities_a, probabilities_b))
+    ]
+    differences = resampled[0] - resampled[1]
+    low, high = percentile_interval(differences, 0.95)
+    right = [[table.argmax(axis=1) == truth for _, table in side] for side in sides]
+    discordant = np.mean([(one != other).sum() for one in right[0] for other in right[1]])
+    return PairedTest(
+        float(means[0] - means[1]), low, high, _p_value(differences), truth.size, round(float(discordant))
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct the p-values of several tests so that, all true, one of them is below 0.05 in 5 % of cases only.
+
+    Parameters
+    ----------
+    p_values : sequence of float
+        One a test, 0 to 1.
+
+    Returns
+    -------
+    list of float
+        The corrected values, in the order given.
+
+    References
+    ----------
+    S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    count = len(p_values)
+    order = np.argsort(np.asarray(p_values), kind="stable")
+    corrected = np.empty(count)
+    highest = 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (count - rank) * p_values[index]))
+        corrected[index] = highest
+    return [round(float(value), 12) for value in corrected]
+
+
+def _p_value(differences: ArrayLike) -> float:
+    """Twice the share of resampled differences on the smaller side of zero."""
+    values = np.asarray(differences)
+    defined = values[~np.isnan(values)]
+    smaller_side = min((defined <= 0).sum(), (defined >= 0).sum())
+    return float(min(1.0, 2 * (smaller_side + 1) / (defined.size + 1)))

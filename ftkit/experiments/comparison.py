@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ftkit.errors import DataError, FtkitError
-from ftkit.evaluation import METRICS, Score, mean_score
+from ftkit.evaluation import METRICS, PairedTest, Score, holm, mean_score, paired_runs
 from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.fairness import Fairness, method_facts
 from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
 from ftkit.experiments.probing import probe_runs
 from ftkit.experiments.run import RUN_FILE, Predictions, Run, load_run
-from ftkit.experiments.trials import Trials, read_trials, recorded_trials
+from ftkit.experiments.trials import Trials, joined, read_trials, recorded_trials
 from ftkit.experiments.tuning import tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
 from ftkit.paths import runs_folder, write_text
@@ -91,12 +91,49 @@ class Comparison:
         return {name: [run for run in self.runs if run.spec.method == name] for name in METHODS if name in present}
 
     def score(self, method: str, metric: str | None = None) -> Score:
-        """Mean test score of a method over its seeds, with the interval that the test items leave."""
+        """Mean test score of a method over its seeds, with the interval that seeds and test items leave."""
         runs = self.by_method()[method]
         first = check_same_test(runs)
         return mean_score(
             metric or self.metric, first.labels, [run.predictions.probabilities for run in runs], first.groups
         )
+
+    def differences(self, reference: str | None = None, metric: str | None = None) -> dict[str, PairedTest]:
+        """Test every method against one of them, on the same items, corrected for the number of tests.
+
+        Parameters
+        ----------
+        reference
+            Name of the method that the others are compared with; None for the best one. Where the best is chosen by
+            these very scores, its lead is flattered: name a method beforehand where you can.
+        metric
+            By default the one that selected.
+
+        Returns
+        -------
+        dict
+            Method name to the difference, its score minus the reference's; the p-values are Holm's.
+
+        Raises
+        ------
+        FtkitError
+            If the comparison does not hold the reference.
+        """
+        runs = self.by_method()
+        reference = self.best_method(metric) if reference is None else reference
+        if reference not in runs:
+            raise FtkitError(f"The comparison holds no {reference!r}. It holds {', '.join(runs)}.")
+        first = check_same_test(self.runs)
+        answers = {name: [run.predictions.probabilities for run in group] for name, group in runs.items()}
+        tests = {
+            name: paired_runs(metric or self.metric, first.labels, answers[name], answers[reference], first.groups)
+            for name in runs
+            if name != reference
+        }
+        corrected = holm([test.p_value for test in tests.values()])
+        return {
+            name: replace(test, p_value=value) for (name, test), value in zip(tests.items(), corrected, strict=True)
+        }
 
     def best_method(self, metric: str | None = None) -> str:
         """Name of the method with the highest mean test score."""
@@ -254,15 +291,14 @@ def _check_request(task: Task, methods: list[Method], seeds: list[int]) -> None:
 
 
 def _trials_for(task: Task, methods: list[Method], folder: Path, trials: int, epochs: int | None) -> Trials:
-    """Trials recorded with the kit where they cover all methods, else trials made for this task."""
+    """Trials recorded with the kit for the methods that have some, and trials made for this task for the others."""
     recorded = recorded_trials(task)
-    if recorded is not None and all(recorded.of(method) for method in methods):
-        return recorded
+    others = [method for method in methods if recorded is None or not recorded.of(method)]
     own = folder / task.name / "trials.json"
     known = read_trials(own, task)
-    if any(len(known.of(method)) < trials for method in methods):
-        return tune(task, methods, own, trials=trials, epochs=epochs)
-    return known
+    if any(len(known.of(method)) < trials for method in others):
+        known = tune(task, others, own, trials=trials, epochs=epochs)
+    return joined(recorded, known, methods)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ftkit.errors import AssetError, FtkitError, UnknownNameError
 from ftkit.evaluation import Score
 from ftkit.experiments.comparison import Baseline, Comparison, compare
 from ftkit.experiments.run import RUN_FILE, Run, load_run
-from ftkit.experiments.trials import Trials, evidence_path
+from ftkit.experiments.trials import Trials, evidence_path, joined
 from ftkit.fetch import fetch, is_cached
 from ftkit.methods import METHODS, as_method
 from ftkit.paths import write_text
@@ -374,19 +374,16 @@ def _saved_baselines(folder: Path, run: Run) -> list[Baseline]:
 
 
 def _saved_trials(folder: Path, runs: Sequence[Run]) -> Trials | None:
-    """Trials that `compare` took the runs' learning rates from: the kit's where they cover all methods."""
+    """Trials that `compare` took the runs' learning rates from: the kit's, and those made for this data."""
     first = runs[0].spec
-    methods = [as_method(run.spec.method, **run.spec.settings) for run in runs]
-    kit, own = evidence_path(first.task), folder / first.task / "trials.json"
-    if kit.is_file():
-        recorded = Trials.load(kit)
-        if all(recorded.of(method) for method in methods):
-            return recorded
-    if own.is_file():
-        recorded = Trials.load(own)
-        if recorded.fingerprint == first.fingerprint:
-            return recorded
-    return None
+    methods = list(dict.fromkeys(as_method(run.spec.method, **run.spec.settings) for run in runs))
+    kit, made = evidence_path(first.task), folder / first.task / "trials.json"
+    recorded = Trials.load(kit) if kit.is_file() else None
+    own = Trials.load(made) if made.is_file() else Trials(first.task, first.fingerprint)
+    if own.fingerprint != first.fingerprint:
+        own = Trials(first.task, first.fingerprint)
+    found = joined(recorded, own, methods)
+    return found if found.trials else None
 
 
 def _examples(comparison: Comparison) -> int:

@@ -28,6 +28,8 @@ class MethodFacts:
         Learning rates that were tried on validation.
     learning_rate
         The one that the runs used.
+    tried_on
+        Numbers of training examples that the trials had.
     at_edge
         Whether that is the lowest or highest tried, so that a better one may lie beyond.
     seeds, epochs, train_examples
@@ -39,6 +41,7 @@ class MethodFacts:
     method: str
     rates: tuple[float, ...]
     learning_rate: float
+    tried_on: tuple[int, ...]
     at_edge: bool
     seeds: int
     epochs: int
@@ -72,6 +75,10 @@ class Fairness:
                 found.append(f"Unequal number of {what}: {listing}.")
         if len({fact.train_examples for fact in self.facts}) > 1:
             found.append("The methods trained on different numbers of examples.")
+        sizes = {fact.method: fact.tried_on for fact in self.facts if fact.tried_on}
+        if len(set(sizes.values())) > 1:
+            listing = ", ".join(f"{method} {', '.join(map(str, size))}" for method, size in sizes.items())
+            found.append(f"Learning rates were tried on different numbers of examples: {listing}.")
         untried = [fact.method for fact in self.facts if fact.learning_rate not in fact.rates]
         if untried:
             found.append(f"Learning rate not among the recorded trials: {', '.join(untried)}.")
@@ -99,7 +106,7 @@ class Fairness:
                     "head": f"{fact.head:,}",
                 }
             )
-        table = pandas.DataFrame(rows).drop(columns="trainable")
+        table = pandas.DataFrame(rows).drop(columns=["trainable", "tried_on"])
         titles = {
             "rates": "rates tried",
             "learning_rate": "rate used",
@@ -135,6 +142,7 @@ def method_facts(name: str, runs: Sequence[Run], trials: Trials | None) -> Metho
         method=name,
         rates=tuple(trial.learning_rate for trial in tried),
         learning_rate=first.spec.learning_rate,
+        tried_on=tuple(sorted({trial.train_examples for trial in tried})),
         at_edge=trials is not None and trials.best_at_edge(method),
         seeds=len(runs),
         epochs=first.spec.epochs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,24 @@ def recorded_trials(task: Task) -> Trials | None:
     """Trials that come with the kit for a ready-made task, made on its usual size; None for one's own data."""
     path = evidence_path(task.name)
     return Trials.load(path) if task.assets and path.is_file() else None
+
+
+def joined(recorded: Trials | None, own: Trials, methods: Sequence[Method]) -> Trials:
+    """For each method the trials that come with the kit where there are some, else one's own.
+
+    Parameters
+    ----------
+    recorded
+        From `recorded_trials`.
+    own
+        Made on this data.
+    methods
+        Whose trials are wanted.
+    """
+    if recorded is None:
+        return own
+    chosen = [trial for method in methods for trial in (recorded.of(method) or own.of(method))]
+    return Trials(own.task, own.fingerprint, tuple(chosen))
 
 
 def recorded_rate(task: Task, method: Method) -> float:

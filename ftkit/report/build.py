@@ -32,6 +32,7 @@ _INTERVALS = {
     "wilson": "Wilson's score interval",
     "bootstrap": "the bootstrap over test items",
     "cluster bootstrap": "the bootstrap over whole groups of test items (films, speakers)",
+    "hierarchical bootstrap": "the bootstrap over seeds and over test items (or whole films, speakers)",
 }
 _SPLITS = {"train": "Training", "validation": "Validation", "test": "Test"}
 

@@ -1,4 +1,4 @@
-"""Peak memory of whole processes, imports included: the demo, the command's start, the lessons."""
+"""Peak memory of whole processes, imports included: the demo and the lessons."""
 
 from __future__ import annotations
 
@@ -20,12 +20,6 @@ def demo(options: Sequence[str] = ()) -> dict[str, Any]:
     """Run ``ftkit demo`` in this process, its runs and report in a folder that is removed; the harness measures it."""
     with fresh_activations():
         _command(["demo", *options, "--report", "report.html"])
-    return {"options": list(options)}
-
-
-def command(options: Sequence[str]) -> dict[str, Any]:
-    """Run any ftkit command in this process."""
-    _command(list(options))
     return {"options": list(options)}
 
 

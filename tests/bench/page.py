@@ -16,6 +16,9 @@ from ftkit.figures.style import METHOD_STYLES, method_style
 from ftkit.paths import write_bytes, write_text
 
 PAGE = "README.md"
+TARGETS_BEGIN, TARGETS_END = "<!-- targets -->", "<!-- /targets -->"
+TRIED = Path(__file__).with_name("tried.md")
+"""What was tried, in words, on the way to the targets."""
 BUSY_AT_LEAST = 0.4
 TRUSTED_WHEN_BUSY = ("peers", "grid", "ablation", "limit", "growth")
 INTRODUCTION = """# Time and memory, measured
@@ -82,7 +85,8 @@ def _targets(results: Sequence[Result]) -> str:
             rows.append([target.case, target.demand, value.name, _amount(value), "met" if value.met else "**not met**"])
         missed += [value for value in values if not value.met]
     table = _table(["case", "target", "measured on", "result", ""], rows)
-    return "\n\n".join(["## Targets", table, *_profiles(missed, results)])
+    marked = f"{TARGETS_BEGIN}\n{table}\n{TARGETS_END}"  # the README quotes what stands between the marks
+    return "\n\n".join(["## Targets", marked, *_profiles(missed, results), TRIED.read_text(encoding="utf-8").strip()])
 
 
 def _profiles(missed: Sequence[Value], results: Sequence[Result]) -> list[str]:
@@ -230,6 +234,15 @@ def _memory(results: Sequence[Result], folder: Path) -> str:
     return "\n\n".join(["## Memory of whole processes", _table(["process", "peak memory", "time"], rows)])
 
 
+def _start(results: Sequence[Result], folder: Path) -> str:
+    rows = [
+        [program, _write(result.spread(program, "start_seconds"), "{:.2f}".format, " s")]
+        for result in results
+        for program in result.samples
+    ]
+    return "\n\n".join(["## Start", "From the start of a process:", _table(["to", "time"], rows)])
+
+
 SECTIONS: dict[str, Callable[[Sequence[Result], Path], str]] = {
     "peers": _peers,
     "grid": _grid,
@@ -237,6 +250,7 @@ SECTIONS: dict[str, Callable[[Sequence[Result], Path], str]] = {
     "limit": _limit,
     "growth": _growth,
     "memory": _memory,
+    "start": _start,
 }
 """The sections of the page in their order, by part."""
 

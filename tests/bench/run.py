@@ -6,6 +6,7 @@
     python tests/bench/run.py limit
     python tests/bench/run.py growth --axis examples
     python tests/bench/run.py memory
+    python tests/bench/run.py start
     python tests/bench/run.py page
 
 Every part writes JSON files into the results folder as soon as it has them; ``page`` draws the results page from them.
@@ -126,14 +127,21 @@ def memory(options: argparse.Namespace) -> Iterator[Bench]:
     calls = {
         "demo": Call("memory:demo", {"options": small}),
         **{f"demo {task}": Call("memory:demo", {"options": ["--tasks", task, *small]}) for task in TASKS},
-        "help": Call("memory:command", {"options": ["--help"]}),
         "lessons": Call("memory:lessons"),
     }
     for part in options.parts or calls:
         yield Bench("memory", part.replace(" ", "-"), calls[part].arguments, {part: calls[part]})
 
 
-PARTS = (peers, grid, ablation, limit, growth, memory)
+def start(options: argparse.Namespace) -> Iterator[Bench]:
+    """Seconds from the start of a process to the help, to the package, to the first step of a training."""
+    from start import PROGRAMS
+
+    for program in PROGRAMS:
+        yield Bench("start", program.replace(" ", "-"), {}, {program: Call("start:seconds", {"program": program})})
+
+
+PARTS = (peers, grid, ablation, limit, growth, memory, start)
 
 
 # --- what the parts share
@@ -212,7 +220,7 @@ def parser() -> argparse.ArgumentParser:
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
     parts["growth"].add_argument("--axis", choices=("examples", "length", "width", "runs"), help="default: all")
     parts["growth"].add_argument("--values", type=int, nargs="+", help="the sizes")
-    parts["memory"].add_argument("--parts", nargs="+", help="some of: demo, 'demo TASK', help, lessons")
+    parts["memory"].add_argument("--parts", nargs="+", help="some of: demo, 'demo TASK', lessons")
     return whole
 
 

@@ -16,6 +16,7 @@ BF16, FLOAT32 = Fraction(1, 2), Fraction(3, 4)
 STEP_SHARE = 0.5
 PEAK_BYTES = 1.6e9
 DEMO_MINUTES = 8
+START_SECONDS = {"help": 0.5, "import": 1.0, "first step": 10.0}
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,14 @@ def _demo_seconds(results: Sequence[Result]) -> list[Value]:
     ]
 
 
+def _start_seconds(results: Sequence[Result]) -> list[Value]:
+    return [
+        Value(program, result.spread(program, "start_seconds"), START_SECONDS[program], False, "seconds", result)
+        for result in of_part(results, "start")
+        for program in result.samples
+    ]
+
+
 TARGETS = (
     Target(
         f"linear probe, any modality, {PROBE_EPOCHS} epochs",
@@ -221,5 +230,10 @@ TARGETS = (
         "training step, full fine-tuning, text", f"at least {STEP_SHARE:.0%} of the measured matmul limit", _step_shares
     ),
     Target("peak resident memory of any notebook and of the demo", f"at most {PEAK_BYTES / 1e9:g} GB", _memory),
+    Target(
+        "start of `ftkit --help`, of `import ftkit`, of a first training step",
+        "at most 0.5 s, 1 s, 10 s",
+        _start_seconds,
+    ),
     Target("the whole demo after the downloads", f"at most {DEMO_MINUTES} minutes", _demo_seconds),
 )

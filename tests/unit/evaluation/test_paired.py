@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ftkit.errors import DataError
-from ftkit.evaluation import mcnemar, paired_bootstrap
+from ftkit.evaluation import holm, mcnemar, paired_bootstrap, paired_runs
 
 
 def predictions(right_a: np.ndarray, right_b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,3 +94,55 @@ def test_nan_is_refused() -> None:
     good, bad = np.full((4, 2), 0.5), np.full((4, 2), np.nan)
     with pytest.raises(DataError, match="NaN"):
         paired_bootstrap("accuracy", [0, 1, 0, 1], good, bad)
+
+
+def sure(labels: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.eye(2)[np.where(right, labels, 1 - labels)] * 0.8 + 0.1
+
+
+def test_one_seed_each_is_the_paired_bootstrap() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(300) % 2
+    one, other = (sure(labels, generator.random(300) < share) for share in (0.8, 0.7))
+    assert paired_runs("accuracy", labels, [one], [other]) == paired_bootstrap("accuracy", labels, one, other)
+
+
+def test_a_difference_that_only_a_lucky_seed_makes_is_not_one() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(1000) % 2
+    one = [sure(labels, generator.random(1000) < share) for share in (0.95, 0.7, 0.7)]
+    other = [sure(labels, generator.random(1000) < share) for share in (0.7, 0.72, 0.7)]
+    assert paired_bootstrap("accuracy", labels, one[0], other[0]).p_value < 0.01
+    assert paired_runs("accuracy", labels, one, other).p_value > 0.05
+
+
+def test_a_difference_of_all_seeds_is_found() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(1000) % 2
+    one, other = (
+        [sure(labels, generator.random(1000) < share + shift) for shift in (-0.01, 0.0, 0.01)] for share in (0.85, 0.75)
+    )
+    test = paired_runs("accuracy", labels, one, other)
+    assert test.p_value < 0.01
+    assert test.low < 0.1 < test.high
+    assert 200 < test.n_discordant < 500
+
+
+def test_a_method_without_runs_is_refused() -> None:
+    with pytest.raises(DataError, match="at least one run of each"):
+        paired_runs("accuracy", [0, 1], [], [[[0.9, 0.1], [0.1, 0.9]]])
+
+
+def test_holm_corrects_step_by_step() -> None:
+    # the smallest times 4, the next times 3, and none below one before it
+    assert holm([0.2, 0.01, 0.02, 0.05]) == pytest.approx([0.2, 0.04, 0.06, 0.1])
+    assert holm([0.01]) == [0.01]
+    assert holm([]) == []
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_holm_keeps_the_rate_of_false_findings() -> None:
+    generator = np.random.default_rng(0)
+    families = generator.random((2000, 6))  # all hypotheses true
+    assert np.mean([min(holm(family)) < 0.05 for family in families]) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(families.min(axis=1) < 0.05) > 0.2

@@ -11,7 +11,7 @@ import torch
 
 from ftkit import Comparison, LinearProbe, LoRA, Run, compare, load_run
 from ftkit.errors import DataError, FtkitError, UnknownNameError
-from ftkit.experiments.trials import Trials
+from ftkit.experiments.trials import Trials, recorded_trials
 from ftkit.tasks import Task
 
 
@@ -164,6 +164,34 @@ def test_runs_on_different_test_items_are_not_compared(first_comparison: Compari
         replace(first_comparison, runs=[first, other]).score("linear-probe")
 
 
+def test_methods_are_tested_against_one_of_them(two_methods: Comparison):
+    assert two_methods.differences("linear-probe").keys() == {"lora"}
+    test = two_methods.differences("lora")["linear-probe"]
+    assert test.difference == pytest.approx(
+        two_methods.score("linear-probe").value - two_methods.score("lora").value, abs=1e-9
+    )
+    with pytest.raises(FtkitError, match=r"holds no 'full'\. It holds linear-probe, lora"):
+        two_methods.differences("full")
+
+
+def test_only_methods_without_recorded_trials_are_tried(
+    tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tried: list[str] = []
+
+    def tune(task: Task, methods: list, path: Path, **_: object) -> Trials:
+        tried.extend(method.name for method in methods)
+        return Trials(task.name, task.fingerprint)
+
+    monkeypatch.setattr("ftkit.experiments.comparison.tune", tune)
+    board = compare(tiny_task("audio"), ["linear-probe", "ia3"], epochs=1, folder=tmp_path, progress=False)
+    assert tried == ["ia3"]
+    recorded = recorded_trials(tiny_task("audio"))
+    assert recorded is not None
+    assert board.trials is not None
+    assert board.trials.of(LinearProbe()) == recorded.of(LinearProbe())
+
+
 # ------------------------------------------------------------------------------------------------ fairness
 
 
@@ -208,3 +236,12 @@ def test_unequal_data_and_epochs_are_warned_of(two_methods: Comparison):
     warnings = replace(two_methods, runs=[*probes, longer]).fairness().warnings()
     assert "Unequal number of epochs: linear-probe 1, lora 9." in warnings
     assert "The methods trained on different numbers of examples." in warnings
+
+
+def test_trials_on_other_sizes_are_warned_of(two_methods: Comparison):
+    assert two_methods.trials is not None
+    first = two_methods.trials.trials[0]
+    larger = replace(first, method="lora", settings=LoRA().settings, train_examples=999)
+    trials = replace(two_methods.trials, trials=(*two_methods.trials.trials, larger))
+    warnings = replace(two_methods, trials=trials).fairness().warnings()
+    assert "Learning rates were tried on different numbers of examples: linear-probe 24, lora 999." in warnings

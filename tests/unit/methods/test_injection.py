@@ -150,9 +150,8 @@ def test_every_layer_attends_to_its_prefix(
     near = logits_of(trainable.model, modality)
     layers = {"text": 6, "audio": 4}[modality]
     values = [value for name, value in trainable.trainable_parameters().items() if "prefix_values" in name]
-    assert [tuple(value.shape) for value in values] == [
-        (12 if modality == "text" else 6, 4, 384 // (12 if modality == "text" else 6))
-    ] * layers
+    heads = {"text": 12, "audio": 6}[modality]
+    assert [tuple(value.shape) for value in values] == [(heads, 4, 384 // heads)] * layers
     for value in values:
         kept = value.detach().clone()
         with torch.no_grad():
