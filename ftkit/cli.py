@@ -465,6 +465,70 @@ def depth(
     typer.echo(f"{_many(len(sweep.points), 'depth')} in {path.absolute()}")
 
 
+@command("Every finished training is kept, and the same command goes on where it stopped.")
+def experiment(
+    name: Annotated[str | None, typer.Argument(help="Which one; leave it out for a list.")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file of the record; default: among the runs.")] = None,
+) -> None:
+    """Make an experiment: the trainings that answer one question, kept one by one."""
+    from ftkit.errors import UnknownNameError
+    from ftkit.experiments.experiment import Outcome, run_experiment
+    from ftkit.experiments.library import EXPERIMENTS
+
+    if name is None:
+        _list_experiments()
+        return
+    if name not in EXPERIMENTS:
+        raise UnknownNameError("experiment", name, EXPERIMENTS)
+    chosen = EXPERIMENTS[name]
+    _fetch_for(list(dict.fromkeys(condition.task for condition in chosen.conditions)))
+    path = output or runs_folder() / "experiments" / f"{name}.json"
+    typer.echo(chosen.question)
+
+    def tell(outcome: Outcome, left: int) -> None:
+        condition, score = outcome.condition, next(iter(outcome.scores.values()))
+        size = "all examples" if condition.examples is None else _many(condition.examples, "example")
+        typer.echo(
+            f"  {condition.task}, {condition.method}, {size}, seed {condition.seed}: {score:.1%}, "
+            f"{outcome.seconds:.0f} s; {left} left"
+        )
+
+    record = run_experiment(chosen, path, tell)
+    typer.echo(f"{_many(len(record.outcomes), 'training')} in {path.absolute()}")
+
+
+@command("Nothing was changed.")
+def claims(
+    records: Annotated[Path | None, typer.Option(help="Folder of records; default: those of the kit.")] = None,
+) -> None:
+    """Show what is said about fine-tuning, and whether it holds in the recorded experiments."""
+    from ftkit.experiments.claims import judge_all, load_claims
+
+    table = _table("Claim", "Verdict and effect (95 % interval)", "Seeds", "Source")
+    group = None
+    for judgement in judge_all(load_claims(), records):
+        claim = judgement.claim
+        if claim.group != group:
+            table.add_section()
+            table.add_row(f"[bold]{claim.group.capitalize()}[/bold]")
+            group = claim.group
+        seeds = "" if judgement.verdict == "not measured" else " and ".join(map(str, judgement.seeds))
+        table.add_row(claim.statement, str(judgement), seeds, claim.source)
+    _console().print(table)
+
+
+def _list_experiments() -> None:
+    from ftkit.experiments.experiment import Record, record_path
+    from ftkit.experiments.library import EXPERIMENTS
+
+    table = _table("Name", "Question", "Trainings", "Recorded")
+    for each in EXPERIMENTS.values():
+        path = record_path(each.name)
+        recorded = len(Record.load(path).outcomes) if path.is_file() else 0
+        table.add_row(each.name, each.question, str(len(each.conditions)), str(recorded))
+    _console().print(table)
+
+
 # --- what commands share
 
 

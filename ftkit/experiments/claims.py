@@ -1,0 +1,192 @@
+"""Statements about fine-tuning, each with the verdict that recorded experiments give it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ftkit.errors import FtkitError
+from ftkit.evaluation import PairedTest, paired_runs
+from ftkit.experiments.experiment import CLASS_DIGITS, Outcome, Record, record_path
+from ftkit.paths import data_folder
+
+Verdict = Literal["holds", "does not hold here", "undecided", "not measured"]
+SCORE = "score"
+COSTS = ("trainable", "seconds", "peak_memory_bytes", "saved_bytes")
+RULES = ("above", "below", "within")
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement and how it is judged.
+
+    Attributes
+    ----------
+    name, group, statement, source
+        For people; the source says who claims it.
+    experiment
+        Whose record judges it.
+    quantity
+        ``"score"``: the test score by which the task selects, the first side minus the second, 0 to 1; or a cost of
+        `Outcome`, such as ``"seconds"``: the first side over the second.
+    first, second
+        Which outcomes stand on either side, as fields of `Condition` and their values.
+    rule
+        ``"above"`` or ``"below"`` the margin, or ``"within"`` it on both sides of zero (of one, for a cost).
+    margin
+        Where the rule draws its line.
+    """
+
+    name: str
+    group: str
+    statement: str
+    source: str
+    experiment: str
+    quantity: str
+    first: dict[str, Any]
+    second: dict[str, Any]
+    rule: str
+    margin: float
+
+    def __post_init__(self) -> None:
+        if self.quantity not in (SCORE, *COSTS):
+            raise FtkitError(f"Claim {self.name}: no quantity {self.quantity!r}; there are score, {', '.join(COSTS)}.")
+        if self.rule not in RULES:
+            raise FtkitError(f"Claim {self.name}: no rule {self.rule!r}; there are {', '.join(RULES)}.")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim with what was measured.
+
+    Attributes
+    ----------
+    claim
+        The claim.
+    verdict
+        Computed from the interval, never written.
+    effect, low, high
+        The quantity and its 95 % interval; NaN where nothing was measured.
+    seeds
+        Outcomes on the first and the second side.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    effect: float
+    low: float
+    high: float
+    seeds: tuple[int, int]
+
+    def __str__(self) -> str:
+        if self.verdict == "not measured":
+            return self.verdict
+        if self.claim.quantity == SCORE:
+            return f"{self.verdict}: {100 * self.effect:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+        return f"{self.verdict}: {self.effect:.2f} times ({self.low:.2f} to {self.high:.2f})"
+
+
+def load_claims(path: Path | None = None) -> list[Claim]:
+    """Read the claims that come with the kit, or those of a file.
+
+    Raises
+    ------
+    FtkitError
+        If an entry lacks a field, has one too many, or two share a name.
+    """
+    path = data_folder() / "claims.toml" if path is None else path
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))["claim"]
+    try:
+        claims = [Claim(**entry) for entry in entries]
+    except TypeError as error:
+        raise FtkitError(f"{path.name}: {error}.") from None
+    names = [claim.name for claim in claims]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise FtkitError(f"{path.name} holds {twice[0]!r} twice.")
+    return claims
+
+
+def judge(claim: Claim, record: Record | None) -> Judgement:
+    """Compare the two sides of a claim in a record.
+
+    The interval of a score holds the variation of seeds and of test items, paired by item; that of a cost, which has no
+    items, the variation of runs.
+
+    Parameters
+    ----------
+    claim
+        What to judge.
+    record
+        Of its experiment; None where there is none yet.
+    """
+    sides = ([], []) if record is None else (record.where(**claim.first), record.where(**claim.second))
+    seeds = (len(sides[0]), len(sides[1]))
+    if record is None or not all(seeds):
+        return Judgement(claim, "not measured", np.nan, np.nan, np.nan, seeds)
+    if claim.quantity == SCORE:
+        test = _score_difference(record, *sides)
+        effect, low, high, neutral = test.difference, test.low, test.high, 0.0
+    else:
+        effect, low, high = _cost_ratio(claim.quantity, *sides)
+        neutral = 1.0
+    return Judgement(claim, verdict(claim.rule, claim.margin, low, high, neutral), effect, low, high, seeds)
+
+
+def verdict(rule: str, margin: float, low: float, high: float, neutral: float = 0.0) -> Verdict:
+    """What an interval says to a rule.
+
+    Examples
+    --------
+    >>> verdict("above", 0.0, low=0.01, high=0.05)
+    'holds'
+    >>> verdict("above", 0.0, low=-0.05, high=-0.01)
+    'does not hold here'
+    >>> verdict("within", 0.02, low=-0.01, high=0.05)
+    'undecided'
+    """
+    if rule == "within":
+        nearest, farthest = neutral - margin, neutral + margin
+        inside, outside = nearest <= low and high <= farthest, high < nearest or low > farthest
+    elif rule == "above":
+        inside, outside = low > margin, high < margin
+    else:
+        inside, outside = high < margin, low > margin
+    return "holds" if inside else "does not hold here" if outside else "undecided"
+
+
+def judge_all(claims: Sequence[Claim], folder: Path | None = None) -> Iterator[Judgement]:
+    """Judge claims from the records of a folder, by default those that come with the kit."""
+    records: dict[str, Record | None] = {}
+    for claim in claims:
+        if claim.experiment not in records:
+            path = record_path(claim.experiment) if folder is None else folder / f"{claim.experiment}.json"
+            records[claim.experiment] = Record.load(path) if path.is_file() else None
+        yield judge(claim, records[claim.experiment])
+
+
+def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence[Outcome]) -> PairedTest:
+    """Mean over the tasks of the paired difference, each task by the metric that selects on it."""
+    tasks = {outcome.condition.task for outcome in (*first, *second)}
+    if len(tasks) > 1:
+        raise FtkitError(f"A claim on scores must name one task; this one has {', '.join(sorted(tasks))}.")
+    test = record.tests[tasks.pop()]
+    labels = np.array([CLASS_DIGITS.index(digit) for digit in test.labels])
+    classes = int(labels.max()) + 1
+    sides = [[np.eye(classes)[outcome.predicted()] for outcome in side] for side in (first, second)]
+    return paired_runs(test.metric, labels, *sides, test.groups, resamples=RESAMPLES)
+
+
+def _cost_ratio(quantity: str, first: Sequence[Outcome], second: Sequence[Outcome]) -> tuple[float, float, float]:
+    """Ratio of the means, with the bootstrap's interval over runs."""
+    sides = [np.array([getattr(outcome, quantity) for outcome in side], dtype=float) for side in (first, second)]
+    generator = np.random.default_rng(0)
+    drawn = [side[generator.integers(len(side), size=(RESAMPLES, len(side)))].mean(axis=1) for side in sides]
+    low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
+    return float(sides[0].mean() / sides[1].mean()), float(low), float(high)

@@ -1,0 +1,24 @@
+"""Wrong labels in the training data."""
+
+from __future__ import annotations
+
+from ftkit.experiments.experiment import Experiment, grid
+
+EXPERIMENT = Experiment(
+    name="label-noise",
+    title="Wrong labels",
+    question="What do wrong labels cost, compared with fewer right ones and with another method?",
+    conditions=(
+        *grid(
+            task="movie-reviews",
+            method=["linear-probe", "full", "lora"],
+            examples=1000,
+            label_noise=[0.0, 0.1, 0.2, 0.4],
+            epochs=3,
+            seed=[0, 1, 2, 3, 4],
+        ),
+        *grid(
+            task="movie-reviews", method=["linear-probe", "full", "lora"], examples=500, epochs=3, seed=[0, 1, 2, 3, 4]
+        ),
+    ),
+)

@@ -1,0 +1,27 @@
+"""Small data, long training: overfitting, with each remedy on and off."""
+
+from __future__ import annotations
+
+from ftkit.experiments.experiment import Condition, Experiment, grid
+
+COMMON = {"task": "movie-reviews", "examples": 128, "epochs": 15, "seed": [0, 1, 2, 3, 4]}
+
+
+def full(**options: object) -> tuple[Condition, ...]:
+    """Full fine-tuning with more arguments of `fine_tune`."""
+    return grid(method="full", options=options, **COMMON)
+
+
+EXPERIMENT = Experiment(
+    name="regularizers",
+    title="Overfitting and its remedies",
+    question="How much is lost by training too long on little data, and what helps?",
+    conditions=(
+        *full(),
+        *full(patience=2),
+        *full(label_smoothing=0.1),
+        *full(weight_decay=0.1),
+        *grid(method="l2-sp", **COMMON),
+        *grid(method="lora", **COMMON),
+    ),
+)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ftkit.errors import FtkitError
+from ftkit.experiments.claims import Claim, judge, judge_all, load_claims, verdict
+from ftkit.experiments.experiment import Condition, Outcome, Record, TestedItems, record_path
+from ftkit.experiments.library import EXPERIMENTS
+from ftkit.methods import METHODS
+
+LABELS = np.arange(600) % 2
+
+
+def outcome(method: str, seed: int, accuracy: float, seconds: float = 10.0) -> Outcome:
+    """What a training that gets a share of the items right would leave."""
+    right = np.random.default_rng([seed, len(method)]).random(600) < accuracy
+    answers = "".join(str(label) for label in np.where(right, LABELS, 1 - LABELS))
+    return Outcome(
+        condition=Condition("movie-reviews", method, seed=seed),
+        scores={"accuracy": float(right.mean())},
+        validation_score=0.5,
+        answers=answers,
+        learning_rate=1e-3,
+        epochs=1,
+        best_epoch=1,
+        train_loss=[0.7],
+        validation_loss=[0.7],
+        trainable=1000,
+        total=1000,
+        seconds=seconds,
+        peak_memory_bytes=10**9,
+        saved_bytes=10**6,
+        measures={},
+    )
+
+
+@pytest.fixture
+def record() -> Record:
+    tests = {"movie-reviews": TestedItems("".join(map(str, LABELS)), None, "abc", "accuracy")}
+    made = [
+        outcome(method, seed, accuracy, seconds + seed)
+        for method, accuracy, seconds in (("full", 0.85, 100), ("lora", 0.85, 90), ("linear-probe", 0.7, 10))
+        for seed in range(5)
+    ]
+    return Record("methods", {}, tests, tuple(made))
+
+
+def claim(first: str, second: str, rule: str = "above", margin: float = 0.0, quantity: str = "score") -> Claim:
+    return Claim(
+        name="one",
+        group="group",
+        statement="Statement.",
+        source="source",
+        experiment="methods",
+        quantity=quantity,
+        first={"method": first},
+        second={"method": second},
+        rule=rule,
+        margin=margin,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (claim("full", "linear-probe"), "holds"),
+        (claim("full", "linear-probe", margin=0.05), "holds"),
+        (claim("full", "linear-probe", margin=0.3), "does not hold here"),
+        (claim("linear-probe", "full"), "does not hold here"),
+        (claim("linear-probe", "full", rule="below"), "holds"),
+        (claim("full", "lora"), "undecided"),
+        (claim("full", "lora", rule="within", margin=0.1), "holds"),
+        (claim("full", "linear-probe", rule="within", margin=0.02), "does not hold here"),
+        (claim("linear-probe", "full", "below", 0.2, "seconds"), "holds"),
+        (claim("lora", "full", "below", 0.5, "seconds"), "does not hold here"),
+        (claim("lora", "full", "within", 0.2, "seconds"), "holds"),
+        (claim("prompt", "full"), "not measured"),
+    ],
+)
+def test_the_verdict_follows_from_the_interval(asked: Claim, expected: str, record: Record):
+    judged = judge(asked, record)
+    assert judged.verdict == expected
+    assert str(judged).startswith(expected)
+
+
+def test_the_effect_is_the_difference_of_the_means(record: Record):
+    judged = judge(claim("full", "linear-probe"), record)
+    means = [
+        np.mean([each.scores["accuracy"] for each in record.where(method=name)]) for name in ("full", "linear-probe")
+    ]
+    assert judged.effect == pytest.approx(means[0] - means[1])
+    assert judged.low < judged.effect < judged.high
+    assert judged.seeds == (5, 5)
+
+
+def test_the_effect_of_a_cost_is_the_ratio_of_the_means(record: Record):
+    judged = judge(claim("linear-probe", "full", "below", 0.2, "seconds"), record)
+    assert judged.effect == pytest.approx(12 / 102)
+
+
+def test_without_a_record_nothing_is_said():
+    assert judge(claim("full", "lora"), None).verdict == "not measured"
+
+
+def test_a_claim_on_the_scores_of_two_tasks_is_refused(record: Record):
+    elsewhere = replace(outcome("lora", 0, 0.8), condition=Condition("solar-cells", "lora"))
+    mixed = replace(record, outcomes=(*record.outcomes, elsewhere))
+    with pytest.raises(FtkitError, match="must name one task; this one has movie-reviews, solar-cells"):
+        judge(claim("full", "lora"), mixed)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0.1, 0.2, "holds"), (-0.2, 0.2, "undecided"), (-0.2, -0.1, "does not hold here")]
+)
+def test_an_interval_that_holds_the_margin_decides_nothing(low: float, high: float, expected: str):
+    assert verdict("above", 0.0, low, high) == expected
+
+
+# ------------------------------------------------------------------------------------------------ the kit's claims
+
+
+def test_there_are_claims_enough_in_every_group():
+    claims = load_claims()
+    assert len(claims) >= 30
+    assert {claim.group for claim in claims} == {
+        "why it works",
+        "process",
+        "full or partial",
+        "parameter-efficient fine-tuning",
+        "challenges",
+        "best practices",
+    }
+    for each in claims:
+        assert each.statement.endswith(".")
+        assert each.source
+
+
+@pytest.mark.parametrize("side", ["first", "second"])
+def test_every_claim_has_trainings_on_both_sides_in_its_experiment(side: str):
+    for each in load_claims():
+        found = [c for c in EXPERIMENTS[each.experiment].conditions if c.matches(getattr(each, side))]
+        assert len({condition.seed for condition in found}) == len(found) >= 3, (each.name, side, len(found))
+        assert len({condition.method for condition in found} & set(METHODS)) == 1, each.name
+
+
+def test_recorded_verdicts_are_computed_from_the_records():
+    for judged in judge_all(load_claims()):
+        recorded = record_path(judged.claim.experiment).is_file()
+        assert recorded or judged.verdict == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('quantity = "beauty"', "no quantity 'beauty'"),
+        ('rule = "near"', "no rule 'near'"),
+        ('colour = "red"', "colour"),
+    ],
+)
+def test_a_claim_that_is_written_wrongly_is_named(line: str, message: str, tmp_path: Path):
+    key = line.split(" = ")[0]
+    entry = {
+        "name": '"a"',
+        "group": '"b"',
+        "statement": '"c"',
+        "source": '"d"',
+        "experiment": '"methods"',
+        "quantity": '"score"',
+        "first": '{ method = "full" }',
+        "second": '{ method = "lora" }',
+        "rule": '"above"',
+        "margin": "0.0",
+    }
+    lines = [f"{name} = {value}" for name, value in entry.items() if name != key]
+    (tmp_path / "claims.toml").write_text("\n".join(["[[claim]]", *lines, line]))
+    with pytest.raises(FtkitError, match=message):
+        load_claims(tmp_path / "claims.toml")

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ftkit.errors import FtkitError
+from ftkit.experiments import experiment as engine
+from ftkit.experiments.experiment import (
+    Condition,
+    Experiment,
+    Outcome,
+    Record,
+    check_library,
+    grid,
+    run_experiment,
+    with_label_noise,
+)
+from ftkit.experiments.library import EXPERIMENTS
+from ftkit.tasks import Task
+
+
+@pytest.fixture
+def small(tiny_task: Callable[[str], Task], monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    """An experiment of four real trainings on a few recordings."""
+    monkeypatch.setattr(Condition, "load", lambda condition: tiny_task("audio"))
+    conditions = grid(task="spoken-digits", method=["linear-probe", "full"], epochs=1, seed=[0, 1])
+    return Experiment("small", "Small", "Does it run?", conditions, measures=("moved weights",))
+
+
+def test_a_grid_is_every_combination():
+    made = grid(task="movie-reviews", method=["full", "lora"], examples=[8, 16], epochs=2, seed=[0, 1, 2])
+    assert len(made) == len({repr(condition) for condition in made}) == 12
+    assert {condition.epochs for condition in made} == {2}
+
+
+def test_the_experiments_of_the_kit_name_what_there_is():
+    check_library(list(EXPERIMENTS.values()))
+    assert [name for name, each in EXPERIMENTS.items() if name != each.name] == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"measures": ("colour",)}, "no measure 'colour'; there are moved weights"),
+        ({"conditions": grid(task="movie-reviews", method="lorra")}, "Unknown method 'lorra'"),
+        ({"conditions": grid(task="movie-reviews", method="full") * 2}, "twice"),
+    ],
+)
+def test_an_experiment_that_names_what_there_is_not_is_refused(changed: dict, message: str):
+    whole = Experiment("name", "Title", "Question?", grid(task="movie-reviews", method="full"))
+    with pytest.raises(FtkitError, match=message):
+        check_library([replace(whole, **changed)])
+
+
+def test_an_experiment_that_was_stopped_goes_on_without_losing_or_repeating_anything(small: Experiment, tmp_path: Path):
+    path, seen = tmp_path / "small.json", []
+
+    def stop(outcome: Outcome, left: int) -> None:
+        seen.append((outcome.condition, left))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(small, path, stop)
+    kept = Record.load(path)
+    assert [outcome.condition for outcome in kept.outcomes] == list(small.conditions[:2])
+    whole = run_experiment(small, path, stop)
+    assert [condition for condition, _ in seen] == list(small.conditions)
+    assert [left for _, left in seen] == [3, 2, 1, 0]
+    assert whole.outcomes[:2] == kept.outcomes
+    assert Record.load(path) == whole
+    assert run_experiment(small, path) == whole
+
+
+def test_an_outcome_says_what_the_run_said(small: Experiment, tmp_path: Path, tiny_task: Callable[[str], Task]):
+    task = tiny_task("audio")
+    record = run_experiment(replace(small, conditions=small.conditions[-1:]), tmp_path / "one.json")
+    (outcome,) = record.outcomes
+    assert outcome.scores["accuracy"] == pytest.approx(np.mean(outcome.predicted() == task.test.labels), abs=1e-5)
+    assert record.tests["spoken-digits"].labels == "".join(map(str, task.test.labels))
+    moved = outcome.measures["moved weights"]
+    assert moved["stages"] == ["input", "layer 1", "layer 2", "layer 3", "layer 4"]
+    assert min(moved["relative_change"]) > 0
+    assert min(moved["effective_rank"]) > 1
+
+
+def test_a_probe_moves_nothing(small: Experiment, tmp_path: Path):
+    record = run_experiment(replace(small, conditions=small.conditions[:1]), tmp_path / "one.json")
+    moved = record.outcomes[0].measures["moved weights"]
+    assert moved["relative_change"] == moved["effective_rank"] == [0.0] * 5
+
+
+def test_outcomes_on_other_test_items_are_not_mixed(
+    small: Experiment, tmp_path: Path, tiny_task: Callable[[str], Task]
+):
+    record = run_experiment(replace(small, conditions=small.conditions[:1]), tmp_path / "one.json")
+    task = tiny_task("audio")
+    fewer = replace(task, test=task.test.take(range(8)))
+    with pytest.raises(FtkitError, match="not the one that small began with"):
+        record.adding(record.outcomes[0], fewer)
+
+
+def test_outcomes_are_found_by_what_they_were_trained_with():
+    made = grid(task="movie-reviews", method="lora", settings=[{"rank": 2}, {"rank": 8}], seed=[0, 1])
+    assert [each.matches({"settings.rank": 2, "seed": [0, 1]}) for each in made] == [True, True, False, False]
+    with pytest.raises(FtkitError, match="no 'rate'"):
+        made[0].matches({"rate": 1})
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_wrong_labels_are_as_many_as_asked_and_truly_wrong(small_task: Callable[[str], Task], classes: int):
+    split = small_task("text" if classes == 2 else "audio").train
+    noisy = with_label_noise(split, 0.25, classes, seed=1)
+    assert (noisy.labels != split.labels).sum() == round(0.25 * len(split))
+    assert set(noisy.labels) <= set(range(classes))
+    assert noisy.items is split.items
+    again, other = (with_label_noise(split, 0.25, classes, seed=seed).labels for seed in (1, 2))
+    assert (again == noisy.labels).all()
+    assert (other != noisy.labels).any()
+
+
+def test_a_seed_draws_its_own_examples_and_a_condition_its_labels():
+    first, second = (Condition("movie-reviews", "full", examples=40, seed=seed).load() for seed in (0, 1))
+    assert set(first.train.identifiers) != set(second.train.identifiers)
+    assert list(first.test.identifiers) == list(second.test.identifiers)
+    noisy = Condition("movie-reviews", "full", examples=40, seed=0, label_noise=0.5).load()
+    assert list(noisy.train.identifiers) == list(first.train.identifiers)
+    assert (noisy.train.labels != first.train.labels).sum() == 20
+    assert (noisy.validation.labels == first.validation.labels).all()
+
+
+def test_the_record_of_the_kit_is_beside_the_other_evidence():
+    assert engine.record_path("methods").parts[-3:] == ("evidence", "experiments", "methods.json")
