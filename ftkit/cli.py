@@ -510,7 +510,7 @@ def claims(
         claim = judgement.claim
         if claim.group != group:
             table.add_section()
-            table.add_row(f"[bold]{claim.group.capitalize()}[/bold]")
+            table.add_row(claim.group.upper())
             group = claim.group
         seeds = "" if judgement.verdict == "not measured" else " and ".join(map(str, judgement.seeds))
         table.add_row(claim.statement, str(judgement), seeds, claim.source)

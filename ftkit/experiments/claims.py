@@ -179,8 +179,8 @@ def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence
     test = record.tests[tasks.pop()]
     labels = np.array([CLASS_DIGITS.index(digit) for digit in test.labels])
     classes = int(labels.max()) + 1
-    sides = [[np.eye(classes)[outcome.predicted()] for outcome in side] for side in (first, second)]
-    return paired_runs(test.metric, labels, *sides, test.groups, resamples=RESAMPLES)
+    one, other = ([np.eye(classes)[outcome.predicted()] for outcome in side] for side in (first, second))
+    return paired_runs(test.metric, labels, one, other, test.groups, resamples=RESAMPLES)
 
 
 def _cost_ratio(quantity: str, first: Sequence[Outcome], second: Sequence[Outcome]) -> tuple[float, float, float]:
