@@ -134,11 +134,12 @@ class Backbone(nn.Module, ABC):
     pass_length
         Most that goes through the model at once, in units of `length`; larger batches go in parts, with the same
         gradient and less memory.
-    checkpointing
-        Whether blocks keep their inputs only and are computed again in the backward pass, default False.
+    checkpointed_blocks
+        How many blocks, from the input on, keep their inputs only and are computed again in the backward pass; none
+        unless it pays.
     """
 
-    checkpointing: bool = False
+    checkpointed_blocks: int = 0
     preparation_is_slow: ClassVar[bool] = False
     pass_length: ClassVar[int]
     modality: ClassVar[str]
@@ -192,8 +193,9 @@ class Backbone(nn.Module, ABC):
         """Take a batch through the first ``depth`` blocks, or through those of them that it has not passed."""
         embedded: Embedded = batch if isinstance(batch, Embedded) else self.embed(batch)
         hidden = embedded.hidden
-        for block in list(self.blocks)[embedded.depth : depth]:
-            if self.checkpointing and torch.is_grad_enabled():
+        for index in range(embedded.depth, depth):
+            block = self.blocks[index]
+            if index < self.checkpointed_blocks and torch.is_grad_enabled():
                 hidden = checkpointed(self.run_block, block, hidden, embedded.attends)
             else:
                 hidden = self.run_block(block, hidden, embedded.attends)

@@ -230,7 +230,9 @@ class Training:
         self.loss = self._loss_function().to(accelerator.device)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._learning_rate_factor)
         self._call("on_start")
-        self.backbone.checkpointing = self.checkpointing
+        usual = self.backbone.checkpointed_blocks
+        if self.checkpointing:
+            self.backbone.checkpointed_blocks = len(self.backbone.blocks)
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(settings.seed)
@@ -240,7 +242,7 @@ class Training:
                 raise
             self.history.interrupted = True
         finally:
-            self.backbone.checkpointing = False
+            self.backbone.checkpointed_blocks = usual
             # Accelerate wraps the model's forward in autocast; the model goes back as it came
             self.trainable.model = accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
             self._call("on_end")
