@@ -216,7 +216,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class TestedItems:
+class AnsweredItems:
     """The items that all outcomes on a task answered.
 
     Attributes
@@ -237,7 +237,7 @@ class TestedItems:
     metric: str
 
     @classmethod
-    def of(cls, task: Task) -> TestedItems:
+    def of(cls, task: Task) -> AnsweredItems:
         """Keep what a task's test split says."""
         groups = None if task.test.groups is None else np.unique(task.test.groups, return_inverse=True)[1].tolist()
         labels = "".join(CLASS_DIGITS[label] for label in task.test.labels)
@@ -262,7 +262,7 @@ class Record:
 
     experiment: str
     machine: dict[str, Any]
-    tests: dict[str, TestedItems] = field(default_factory=dict)
+    tests: dict[str, AnsweredItems] = field(default_factory=dict)
     outcomes: tuple[Outcome, ...] = ()
 
     def done(self, condition: Condition) -> bool:
@@ -281,7 +281,7 @@ class Record:
         FtkitError
             If the task's test split is not the one that earlier outcomes answered.
         """
-        test = TestedItems.of(task)
+        test = AnsweredItems.of(task)
         if self.tests.get(task.name, test) != test:
             raise FtkitError(
                 f"The test split of {task.name} is not the one that {self.experiment} began with. Move its file away "
@@ -302,7 +302,7 @@ class Record:
         return cls(
             experiment=values["experiment"],
             machine=values["machine"],
-            tests={name: TestedItems(**test) for name, test in values["tests"].items()},
+            tests={name: AnsweredItems(**test) for name, test in values["tests"].items()},
             outcomes=tuple(
                 Outcome(**{**outcome, "condition": Condition(**outcome["condition"])}) for outcome in values["outcomes"]
             ),
@@ -359,7 +359,7 @@ def _missing(experiment: Experiment, record: Record) -> Iterator[tuple[Condition
         yield condition, known[1], len(missing) - position - 1
 
 
-def _plain(tests: dict[str, TestedItems]) -> dict[str, Any]:
+def _plain(tests: dict[str, AnsweredItems]) -> dict[str, Any]:
     return {name: asdict(test) for name, test in tests.items()}
 
 

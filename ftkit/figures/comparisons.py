@@ -124,11 +124,9 @@ def trade_off(
         axes.set_xlabel(price.title + (" (logarithmic)" if price.logarithmic else ""))
         axes.set_ylabel(f"{measure.title} on the test set, {measure.unit}")
         axes.set_title(_title(comparison, f"{measure.title} against {price.short}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _compact(value)))
         axes.margins(x=0.12, y=0.1)
-        if price.logarithmic:
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _compact(value)))
-        else:
-            axes.xaxis.set_major_formatter("{x:,.0f}")
+        if not price.logarithmic:
             axes.set_xlim(left=0)
         axes.grid(axis="both")
         figure.legend(loc="outside lower center")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -53,17 +54,31 @@ def label_points(
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     frame = axes.get_window_extent(renderer)
     taken = [box for point in points for box in _boxes_of_point(axes, point)] + _boxes_of_steps(axes, steps)
-    for point in points:
-        tried = [_annotated(axes, point, place) for place in _places(axes, point, figure.dpi)]
-        boxes = []
-        for annotation in tried:
-            annotation.update_positions(renderer)
-            # The text alone: an annotation's own extent would include its pointer.
-            boxes.append(Text.get_window_extent(annotation, renderer).padded(2))
-        best = int(np.argmin([_covered(box, taken) + _outside(box, frame) for box in boxes]))
-        taken.append(boxes[best])
-        for annotation in tried[:best] + tried[best + 1 :]:
+    tried = [[_annotated(axes, point, place) for place in _places(axes, point, figure.dpi)] for point in points]
+    boxes = [[_box(annotation, renderer) for annotation in annotations] for annotations in tried]
+    # those that can stand beside their point come first, so that no other takes their place
+    order = sorted(range(len(points)), key=lambda index: min(_covered(box, taken) for box in boxes[index][:2]))
+    written: list[Bbox] = []
+    for index in order:
+        with_pointers = [annotation.get_window_extent(renderer) for annotation in tried[index]]
+        best = int(
+            np.argmin(
+                [
+                    _covered(box, taken) + _outside(box, frame) + _covered(whole, written)
+                    for box, whole in zip(boxes[index], with_pointers, strict=True)
+                ]
+            )
+        )
+        taken.append(boxes[index][best])
+        written.append(with_pointers[best])
+        for annotation in tried[index][:best] + tried[index][best + 1 :]:
             annotation.remove()
+
+
+def _box(annotation: Annotation, renderer: Any) -> Bbox:
+    """Extent of the text alone: an annotation's own would include its pointer."""
+    annotation.update_positions(renderer)
+    return Text.get_window_extent(annotation, renderer).padded(2)
 
 
 def _places(axes: Axes, point: LabelledPoint, dpi: float) -> Iterator[_Place]:
@@ -78,8 +93,8 @@ def _places(axes: Axes, point: LabelledPoint, dpi: float) -> Iterator[_Place]:
         if right:
             yield _Place(right, 8, horizontal, "bottom")
             yield _Place(right, -8, horizontal, "top")
-    for farther in (14, 28, 42):
-        for right, horizontal in ((0, "center"), (14, "left"), (-14, "right")):
+    for farther in (14, 28, 42, 56, 70):
+        for right, horizontal in ((0, "center"), (14, "left"), (-14, "right"), (50, "left"), (-50, "right")):
             yield _Place(right, above + farther, horizontal, "bottom")
             yield _Place(right, below - farther, horizontal, "top")
 

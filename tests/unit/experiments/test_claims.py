@@ -8,7 +8,7 @@ import pytest
 
 from ftkit.errors import FtkitError
 from ftkit.experiments.claims import Claim, judge, judge_all, load_claims, verdict
-from ftkit.experiments.experiment import Condition, Outcome, Record, TestedItems, record_path
+from ftkit.experiments.experiment import AnsweredItems, Condition, Outcome, Record, record_path
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.methods import METHODS
 
@@ -40,7 +40,7 @@ def outcome(method: str, seed: int, accuracy: float, seconds: float = 10.0) -> O
 
 @pytest.fixture
 def record() -> Record:
-    tests = {"movie-reviews": TestedItems("".join(map(str, LABELS)), None, "abc", "accuracy")}
+    tests = {"movie-reviews": AnsweredItems("".join(map(str, LABELS)), None, "abc", "accuracy")}
     made = [
         outcome(method, seed, accuracy, seconds + seed)
         for method, accuracy, seconds in (("full", 0.85, 100), ("lora", 0.85, 90), ("linear-probe", 0.7, 10))
