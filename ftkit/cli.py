@@ -187,8 +187,8 @@ def compare(
     started = time.perf_counter()
     from ftkit.experiments.comparison import compare as compare_methods
     from ftkit.experiments.demo import TaskFacts, check_names
-    from ftkit.experiments.trials import evidence_path
-    from ftkit.methods import USUAL_METHODS
+    from ftkit.experiments.trials import recorded_trials
+    from ftkit.methods import USUAL_METHODS, as_method
 
     method_names = _names(methods, USUAL_METHODS)
     check_names((), method_names)
@@ -197,7 +197,8 @@ def compare(
         _check_report(report)
     loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
     TaskFacts.of(loaded).save(where)
-    if not evidence_path(loaded.name).is_file():
+    recorded = recorded_trials(loaded)
+    if recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
         typer.echo(f"First {_many(trials, 'learning rate')} a method, tried on validation, where not tried before.")
     with _RunCounter(len(method_names) * seeds) as counter:
         comparison = compare_methods(
@@ -472,12 +473,14 @@ def experiment(
 ) -> None:
     """Make an experiment: the trainings that answer one question, kept one by one."""
     from ftkit.errors import UnknownNameError
-    from ftkit.experiments.experiment import Outcome, run_experiment
     from ftkit.experiments.library import EXPERIMENTS
 
     if name is None:
         _list_experiments()
         return
+    from ftkit.experiments.record import Outcome
+    from ftkit.experiments.running import run_experiment
+
     if name not in EXPERIMENTS:
         raise UnknownNameError("experiment", name, EXPERIMENTS)
     chosen = EXPERIMENTS[name]
@@ -518,8 +521,8 @@ def claims(
 
 
 def _list_experiments() -> None:
-    from ftkit.experiments.experiment import Record, record_path
     from ftkit.experiments.library import EXPERIMENTS
+    from ftkit.experiments.record import Record, record_path
 
     table = _table("Name", "Question", "Trainings", "Recorded")
     for each in EXPERIMENTS.values():

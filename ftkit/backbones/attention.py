@@ -48,6 +48,10 @@ def attend(
     -------
     tuple
         Float tensor (batch, positions, heads, width), and None for the weights, which are not kept.
+
+    References
+    ----------
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1.
     """
     if query.device.type != "cpu":
         return sdpa_attention_forward(

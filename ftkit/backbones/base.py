@@ -19,7 +19,12 @@ def padded_length(longest: int) -> int:
     """Length to which sequences are padded: the next multiple of eight.
 
     A CPU prepares its kernels for every shape that it meets, and keeps them: with every length that occurs, that takes
-    more memory than the model, and more time than the padding.
+    more memory and time than the padding.
+
+    Parameters
+    ----------
+    longest
+        Length of the longest sequence of a batch, in positions.
 
     Examples
     --------
@@ -125,6 +130,8 @@ class Backbone(nn.Module, ABC):
         ``"text"``, ``"image"`` or ``"audio"``.
     width
         Size of the features that leave the last block.
+    attention_heads
+        Heads of each self-attention; 0 where there is none.
     embed, blocks, norm
         The modules in the order in which data meets them.
     targets
@@ -139,6 +146,7 @@ class Backbone(nn.Module, ABC):
         unless it pays.
     """
 
+    attention_heads: int = 0
     checkpointed_blocks: int = 0
     preparation_is_slow: ClassVar[bool] = False
     pass_length: ClassVar[int]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,15 +22,23 @@ def checkpointed(run: Callable[..., Tensor], block: nn.Module, *inputs: Any) -> 
     *inputs
         What it is given.
 
-    Notes
-    -----
+    Returns
+    -------
+    torch.Tensor
+        What ``run(block, *inputs)`` returns.
+
+    References
+    ----------
     Chen et al. 2016, arXiv:1604.06174, section 4.
     """
-    contexts = lambda: (contextlib.nullcontext(), _statistics_stand_still(block))  # noqa: E731
-    return checkpoint(run, block, *inputs, use_reentrant=False, context_fn=contexts)
+
+    def forward_and_again() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), _statistics_stand_still(block)
+
+    return checkpoint(run, block, *inputs, use_reentrant=False, context_fn=forward_and_again)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _statistics_stand_still(block: nn.Module) -> Iterator[None]:
     """Keep batch normalisation from counting a batch that it has counted in the forward pass."""
     norms = [module for module in block.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

@@ -99,6 +99,7 @@ class WhisperBackbone(Backbone):
         encoder.set_attn_implementation(ATTENTION)
         self.configuration: WhisperConfig = encoder.config
         self.width = encoder.config.d_model
+        self.attention_heads = encoder.config.num_attention_heads
         self.seconds = seconds
         self.positions = math.ceil(seconds * SAMPLE_RATE / SAMPLES_PER_POSITION)
         self.embed = FrameEmbedding(encoder, self.positions)

@@ -64,6 +64,7 @@ class BertBackbone(Backbone):
         model.set_attn_implementation(ATTENTION)
         self.configuration: BertConfig = model.config
         self.width = model.config.hidden_size
+        self.attention_heads = model.config.num_attention_heads
         self.max_tokens = max_tokens
         self.tokenizer = tokenizer
         self.tokenizer.enable_truncation(max_tokens)

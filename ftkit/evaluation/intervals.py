@@ -183,8 +183,7 @@ def score(
     """
     metric = find_metric(metric_name)
     whole, table = checked_predictions(labels, probabilities)
-    if groups is not None and np.unique(checked_groups(groups, whole.size)).size < 2:
-        groups = None
+    groups = drawable_groups(groups, whole.size)
     if metric_name == "accuracy" and groups is None:
         return wilson(int((table.argmax(axis=1) == whole).sum()), whole.size)
     return bootstrap(metric, whole, table, groups, seed=seed)
@@ -239,32 +238,42 @@ def mean_score(
     if len(probabilities) == 1:
         return score(metric_name, labels, probabilities[0], groups, seed=seed)
     metric = find_metric(metric_name)
-    whole = checked_predictions(labels, probabilities[0])[0]
-    value = float(np.mean([metric.function(*checked_predictions(labels, table)) for table in probabilities]))
-    low, high = percentile_interval(resampled_means(metric, labels, probabilities, groups, seed=seed), 0.95)
+    pairs = [checked_predictions(labels, table) for table in probabilities]
+    whole, tables = pairs[0][0], [table for _, table in pairs]
+    value = float(np.mean([metric.function(whole, table) for table in tables]))
+    values = resampled_means(metric, whole, tables, drawable_groups(groups, whole.size), seed=seed)
+    low, high = percentile_interval(values, 0.95)
     return Score(value, low, high, whole.size, "hierarchical bootstrap")
+
+
+def drawable_groups(groups: ArrayLike | None, n: int) -> NDArray | None:
+    """Return the groups of n items, or None where there is one group only, which can't be drawn again."""
+    checked = None if groups is None else checked_groups(groups, n)
+    return None if checked is None or np.unique(checked).size < 2 else checked
 
 
 def resampled_means(
     metric: Metric,
-    labels: ArrayLike,
-    probabilities: Sequence[ArrayLike],
-    groups: ArrayLike | None = None,
+    labels: NDArray,
+    tables: Sequence[NDArray],
+    groups: ArrayLike | None,
     *,
     resamples: int = 1000,
     seed: int = 0,
     draw: int = 0,
 ) -> Values:
-    """Return the mean score of several runs on each resample of runs and items.
+    """Return the mean score of several runs on each resample of runs and items, array (resamples,).
 
     Parameters
     ----------
     metric : Metric
         The metric.
-    labels, groups
-        As in `mean_score`; a single group is taken as none.
-    probabilities : sequence of array_like of float, each of shape (n, classes)
-        The predicted probabilities of each run.
+    labels : array of int, shape (n,)
+        The true class of each item, checked.
+    tables : sequence of arrays of float, each of shape (n, classes)
+        The predicted probabilities of each run, checked.
+    groups : array_like, shape (n,), or None
+        The group of each item, two at least.
     resamples : int, default 1000
         Number of resamples.
     seed : int, default 0
@@ -272,18 +281,14 @@ def resampled_means(
     draw : int, default 0
         Which draw of runs, so that two sets of runs that are compared are drawn independently.
     """
-    pairs = [checked_predictions(labels, table) for table in probabilities]
-    whole = pairs[0][0]
-    if groups is not None and np.unique(checked_groups(groups, whole.size)).size < 2:
-        groups = None
     scores = np.concatenate(
         [
-            np.stack([metric.counted(whole, table, counts) for _, table in pairs])
-            for counts in resampled_counts(whole.size, groups, resamples, seed)
+            np.stack([metric.counted(labels, table, counts) for table in tables])
+            for counts in resampled_counts(labels.size, groups, resamples, seed)
         ],
         axis=1,
     )
-    runs = np.random.default_rng([seed, draw]).integers(len(pairs), size=(len(pairs), resamples))
+    runs = np.random.default_rng([seed, draw]).integers(len(tables), size=(len(tables), resamples))
     return scores[runs, np.arange(resamples)].mean(axis=0)
 
 

@@ -11,8 +11,8 @@ from scipy.stats import binomtest, norm
 
 from ftkit.errors import DataError
 from ftkit.evaluation.checks import checked_labels, checked_predictions
-from ftkit.evaluation.intervals import percentile_interval, resampled_counts, resampled_means
-from ftkit.evaluation.metrics import find_metric
+from ftkit.evaluation.intervals import drawable_groups, percentile_interval, resampled_means
+from ftkit.evaluation.metrics import Values, find_metric
 
 
 @dataclass(frozen=True)
@@ -138,19 +138,7 @@ def paired_bootstrap(
     >>> paired_bootstrap("balanced_accuracy", labels, good, poor).difference
     0.5
     """
-    metric = find_metric(metric_name)
-    truth, table_a = checked_predictions(labels, probabilities_a)
-    _, table_b = checked_predictions(labels, probabilities_b)
-    difference = metric.function(truth, table_a) - metric.function(truth, table_b)
-    differences = np.concatenate(
-        [
-            metric.counted(truth, table_a, counts) - metric.counted(truth, table_b, counts)
-            for counts in resampled_counts(truth.size, groups, resamples, seed)
-        ]
-    )
-    low, high = percentile_interval(differences, 0.95)
-    discordant = (table_a.argmax(axis=1) == truth) != (table_b.argmax(axis=1) == truth)
-    return PairedTest(difference, low, high, _p_value(differences), truth.size, int(discordant.sum()))
+    return _paired(metric_name, labels, [probabilities_a], [probabilities_b], groups, resamples, seed)
 
 
 def paired_runs(
@@ -200,21 +188,33 @@ def paired_runs(
     """
     if not (len(probabilities_a) and len(probabilities_b)):
         raise DataError("a paired test of methods needs at least one run of each")
+    groups = drawable_groups(groups, np.size(labels))
+    return _paired(metric_name, labels, probabilities_a, probabilities_b, groups, resamples, seed)
+
+
+def _paired(
+    metric_name: str,
+    labels: ArrayLike,
+    probabilities_a: Sequence[ArrayLike],
+    probabilities_b: Sequence[ArrayLike],
+    groups: ArrayLike | None,
+    resamples: int,
+    seed: int,
+) -> PairedTest:
     metric = find_metric(metric_name)
-    sides = [[checked_predictions(labels, table) for table in runs] for runs in (probabilities_a, probabilities_b)]
-    truth = sides[0][0][0]
-    means = [np.mean([metric.function(truth, table) for _, table in side]) for side in sides]
-    resampled = [
-        resampled_means(metric, labels, runs, groups, resamples=resamples, seed=seed, draw=draw)
-        for draw, runs in enumerate((probabilities_a, probabilities_b))
-    ]
-    differences = resampled[0] - resampled[1]
-    low, high = percentile_interval(differences, 0.95)
-    right = [[table.argmax(axis=1) == truth for _, table in side] for side in sides]
-    discordant = np.mean([(one != other).sum() for one in right[0] for other in right[1]])
-    return PairedTest(
-        float(means[0] - means[1]), low, high, _p_value(differences), truth.size, round(float(discordant))
+    pairs = [[checked_predictions(labels, table) for table in runs] for runs in (probabilities_a, probabilities_b)]
+    truth = pairs[0][0][0]
+    sides = [[table for _, table in side] for side in pairs]
+    means = [float(np.mean([metric.function(truth, table) for table in tables])) for tables in sides]
+    one, other = (
+        resampled_means(metric, truth, tables, groups, resamples=resamples, seed=seed, draw=draw)
+        for draw, tables in enumerate(sides)
     )
+    low, high = percentile_interval(one - other, 0.95)
+    right = [[table.argmax(axis=1) == truth for table in tables] for tables in sides]
+    discordant = np.mean([(first != second).sum() for first in right[0] for second in right[1]])
+    p_value = _p_value(one - other)
+    return PairedTest(means[0] - means[1], low, high, p_value, truth.size, round(float(discordant)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -249,9 +249,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [round(float(value), 12) for value in corrected]
 
 
-def _p_value(differences: ArrayLike) -> float:
+def _p_value(differences: Values) -> float:
     """Twice the share of resampled differences on the smaller side of zero."""
-    values = np.asarray(differences)
-    defined = values[~np.isnan(values)]
+    defined = differences[~np.isnan(differences)]
     smaller_side = min((defined <= 0).sum(), (defined >= 0).sum())
     return float(min(1.0, 2 * (smaller_side + 1) / (defined.size + 1)))

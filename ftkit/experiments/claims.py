@@ -12,7 +12,7 @@ import numpy as np
 
 from ftkit.errors import FtkitError
 from ftkit.evaluation import PairedTest, paired_runs
-from ftkit.experiments.experiment import CLASS_DIGITS, Outcome, Record, record_path
+from ftkit.experiments.record import Outcome, Record, from_digits, record_path
 from ftkit.paths import data_folder
 
 Verdict = Literal["holds", "does not hold here", "undecided", "not measured"]
@@ -125,6 +125,11 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
         What to judge.
     record
         Of its experiment; None where there is none yet.
+
+    Raises
+    ------
+    FtkitError
+        If a claim on scores does not name one task.
     """
     sides = ([], []) if record is None else (record.where(**claim.first), record.where(**claim.second))
     seeds = (len(sides[0]), len(sides[1]))
@@ -141,6 +146,15 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
 
 def verdict(rule: str, margin: float, low: float, high: float, neutral: float = 0.0) -> Verdict:
     """What an interval says to a rule.
+
+    Parameters
+    ----------
+    rule, margin
+        See `Claim`.
+    low, high
+        Ends of the interval, in the units of the margin.
+    neutral
+        Where ``"within"`` is centred, default 0.
 
     Examples
     --------
@@ -172,15 +186,15 @@ def judge_all(claims: Sequence[Claim], folder: Path | None = None) -> Iterator[J
 
 
 def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence[Outcome]) -> PairedTest:
-    """Mean over the tasks of the paired difference, each task by the metric that selects on it."""
+    """Paired difference by the metric that selects on the task."""
     tasks = {outcome.condition.task for outcome in (*first, *second)}
     if len(tasks) > 1:
         raise FtkitError(f"A claim on scores must name one task; this one has {', '.join(sorted(tasks))}.")
     test = record.tests[tasks.pop()]
-    labels = np.array([CLASS_DIGITS.index(digit) for digit in test.labels])
+    labels = from_digits(test.labels)
     classes = int(labels.max()) + 1
     one, other = ([np.eye(classes)[outcome.predicted()] for outcome in side] for side in (first, second))
-    return paired_runs(test.metric, labels, one, other, test.groups, resamples=RESAMPLES)
+    return paired_runs(test.metric, labels, one, other, test.groups)
 
 
 def _cost_ratio(quantity: str, first: Sequence[Outcome], second: Sequence[Outcome]) -> tuple[float, float, float]:

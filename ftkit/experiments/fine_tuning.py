@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ftkit.classifier import backbone_settings, build_classifier
 from ftkit.errors import TrainingError
@@ -47,14 +48,14 @@ class Prepared:
         In which it computes.
     cache
         Keeps what the frozen blocks compute; None computes it anew in every epoch.
-    seconds
-        Time spent on a method that came first, default 0.
+    start_seconds
+        Time spent on a method that trained the head first, default 0.
     """
 
     trainable: Trainable
     precision: str
     cache: ActivationCache | None
-    seconds: float = 0.0
+    start_seconds: float = 0.0
 
     @property
     def frozen_depth(self) -> int:
@@ -207,7 +208,7 @@ def fine_tune(
     if progress:
         watching.append(ProgressBar(f"{task.name}, {method.name}"))
     with MemoryWatch() as memory:
-        prepared = prepare(task, method, settings, _cache_for(cache, augmentation))
+        prepared = prepare(task, method, settings, _cache_for(cache, augmentation), progress=progress)
         train, evaluation = prepared.inputs(task.train), prepared.inputs(task.validation)
         release_memory()  # what loading left behind
         started = time.perf_counter()
@@ -233,7 +234,7 @@ def fine_tune(
         history,
         validation,
         test,
-        seconds=history.seconds + train.seconds + prepared.seconds,
+        seconds=history.seconds + train.seconds + prepared.start_seconds,
         evaluation_seconds=elapsed - history.seconds,
         peak_memory_bytes=memory.peak_bytes,
     )
@@ -277,23 +278,53 @@ def finished_run(
     )
 
 
-def prepare(task: Task, method: Method, settings: TrainingSettings, cache: ActivationCache | None = None) -> Prepared:
-    """Build the task's classifier, apply the method to it, and train its head first where the method wants that."""
+def prepare(
+    task: Task,
+    method: Method,
+    settings: TrainingSettings,
+    cache: ActivationCache | None = None,
+    *,
+    progress: bool = False,
+) -> Prepared:
+    """Build the task's classifier, train its head first where the method wants that, and apply the method to it.
+
+    Parameters
+    ----------
+    task, method, settings, cache
+        See `fine_tune`.
+    progress
+        Show a progress bar where something is trained, default False.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user stops the first training.
+    """
     classifier = build_classifier(task, seed=settings.seed)
     seconds = 0.0
     if method.starts_with is not None:
-        first, rate = method.starts_with
-        start = prepare(task, first, settings, cache)
-        train, validation = start.inputs(task.train), start.inputs(task.validation)
-        slower = settings.with_rate_and_seed(rate, settings.seed)
-        history = Training(start.trainable, train, validation, slower, task.metric, [BestWeights()]).run()
-        if history.interrupted:
-            raise KeyboardInterrupt
-        classifier.head.load_state_dict(start.trainable.head.state_dict())
-        seconds = history.seconds + train.seconds
+        head, seconds = _first_head(task, method.starts_with, settings, cache, progress)
+        classifier.head.load_state_dict(head)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return Prepared(method.apply(classifier), settings.precision, cache, seconds)
+
+
+def _first_head(
+    task: Task, start: tuple[Method, float], usual: TrainingSettings, cache: ActivationCache | None, progress: bool
+) -> tuple[dict[str, Tensor], float]:
+    """Train with another method at a rate of its own; return the head's weights and the seconds that it took."""
+    method, rate = start
+    prepared = prepare(task, method, usual, cache)
+    train, validation = prepared.inputs(task.train), prepared.inputs(task.validation)
+    settings = usual.with_rate_and_seed(rate, usual.seed)
+    watching: list[Callback] = [BestWeights()]
+    if progress:
+        watching.append(ProgressBar(f"{task.name}, {method.name} first"))
+    history = Training(prepared.trainable, train, validation, settings, task.metric, watching).run()
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return prepared.trainable.head.state_dict(), history.seconds + train.seconds
 
 
 def _cache_for(wanted: ActivationCache | bool, augmentation: Augmentation | None) -> ActivationCache | None:

@@ -9,6 +9,7 @@ import torch
 
 from ftkit.classifier import build_classifier
 from ftkit.experiments.run import Run
+from ftkit.methods.base import is_vector
 from ftkit.tasks import Task
 
 
@@ -18,7 +19,7 @@ def moved_weights(run: Run, task: Task) -> dict[str, Any]:
     Parameters
     ----------
     run
-        A run with its model.
+        A run with its model; an update is folded into the weights.
     task
         What it was trained on.
 
@@ -28,8 +29,13 @@ def moved_weights(run: Run, task: Task) -> dict[str, Any]:
         ``"stages"``: names from input to output; ``"relative_change"``: norm of the change over the norm of the
         weights, one a stage; ``"effective_rank"``: the mean over the stage's matrices of the exponential of the entropy
         of the change's singular values (Roy and Vetterli 2007), 0 where nothing moved.
+
+    Raises
+    ------
+    FtkitError
+        If what the method added can't be folded into the weights.
     """
-    trained = _merged(run).backbone
+    trained = run.model.merge().backbone
     start = build_classifier(task, seed=run.spec.seed).backbone
     stages = {"input": (trained.embed, start.embed)}
     for name, block, before in zip(start.block_names, trained.blocks, start.blocks, strict=True):
@@ -41,13 +47,22 @@ def moved_weights(run: Run, task: Task) -> dict[str, Any]:
         moved = sum(float((new - old).square().sum()) for new, old in pairs)
         size = sum(float(old.square().sum()) for _, old in pairs)
         changes.append(round((moved / size) ** 0.5, 6))
-        matrices = [(new - old).flatten(1) for new, old in pairs if old.ndim > 1 and min(old.flatten(1).shape) > 1]
+        matrices = [(new - old).flatten(1) for new, old in pairs if not is_vector(old)]
         ranks.append(round(sum(map(effective_rank, matrices)) / max(1, len(matrices)), 2))
     return {"stages": list(stages), "relative_change": changes, "effective_rank": ranks}
 
 
 def effective_rank(matrix: torch.Tensor) -> float:
     """Exponential of the entropy of a matrix' normalised singular values: how many directions it has.
+
+    Parameters
+    ----------
+    matrix
+        Float tensor (rows, columns).
+
+    References
+    ----------
+    O. Roy and M. Vetterli, The effective rank, EUSIPCO 2007.
 
     Examples
     --------
@@ -62,11 +77,6 @@ def effective_rank(matrix: torch.Tensor) -> float:
         return 0.0
     shares = values[values > 1e-7 * values[0]] / total
     return float(torch.exp(-(shares * shares.log()).sum()))
-
-
-def _merged(run: Run) -> Any:
-    """The run's classifier with its update folded into the weights where that is possible."""
-    return run.model.merge()
 
 
 MEASURES: dict[str, Callable[[Run, Task], dict[str, Any]]] = {"moved weights": moved_weights}

@@ -99,7 +99,7 @@ def _settings(task: Task, method: Method, rate: float, *, epochs: int | None, se
 
 def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
     """Train once and measure on validation only."""
-    prepared = prepare(task, method, settings, shared_cache())
+    prepared = prepare(task, method, settings, shared_cache(), progress=True)
     watching = [BestWeights(), ProgressBar(f"{task.name}, {method.name} at {settings.learning_rate:g}")]
     training = Training(
         prepared.trainable,

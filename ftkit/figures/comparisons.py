@@ -233,7 +233,9 @@ def _keep_below_hundred(axes: Axes) -> None:
 
 def _key(methods: Sequence[_Method]) -> str:
     several = any(len(method.runs) > 1 for method in methods)
-    return f"{'dots: single seeds, marker: their mean, ' if several else ''}bar: 95 % interval over test items"
+    if several:
+        return "dots: single seeds, marker: their mean, bar: 95 % interval over seeds and test items"
+    return "bar: 95 % interval over test items"
 
 
 def _told(methods: Sequence[_Method]) -> str:

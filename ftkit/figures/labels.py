@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 from ftkit.figures.display import DescribedFigure
 from ftkit.figures.style import GREY
+
+
+COVERING = 10
+"""How many times dearer it is to cover something than to lead a pointer past a label."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +58,37 @@ def label_points(
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     frame = axes.get_window_extent(renderer)
     taken = [box for point in points for box in _boxes_of_point(axes, point)] + _boxes_of_steps(axes, steps)
-    tried = [[_annotated(axes, point, place) for place in _places(axes, point, figure.dpi)] for point in points]
-    boxes = [[_box(annotation, renderer) for annotation in annotations] for annotations in tried]
-    # those that can stand beside their point come first, so that no other takes their place
-    order = sorted(range(len(points)), key=lambda index: min(_covered(box, taken) for box in boxes[index][:2]))
     written: list[Bbox] = []
-    for index in order:
-        with_pointers = [annotation.get_window_extent(renderer) for annotation in tried[index]]
-        best = int(
-            np.argmin(
-                [
-                    _covered(box, taken) + _outside(box, frame) + _covered(whole, written)
-                    for box, whole in zip(boxes[index], with_pointers, strict=True)
-                ]
-            )
-        )
-        taken.append(boxes[index][best])
-        written.append(with_pointers[best])
-        for annotation in tried[index][:best] + tried[index][best + 1 :]:
+
+    def price(annotation: Annotation) -> float:
+        """What a place costs: square pixels that the text covers, and, less dear, where its pointer passes labels."""
+        box, whole = _box(annotation, renderer), annotation.get_window_extent(renderer)
+        return COVERING * (_covered(box, taken) + _outside(box, frame)) + _covered(whole, written)
+
+    def beside(point: LabelledPoint) -> float:
+        """The lower price of the two places right and left of a point."""
+        tried = [_annotated(axes, point, place) for place in islice(_places(axes, point, figure.dpi), 2)]
+        lower = min(price(annotation) for annotation in tried)
+        for annotation in tried:
             annotation.remove()
+        return lower
+
+    for point in sorted(points, key=beside):  # those that can stand beside their point, before another takes its place
+        best: tuple[float, Annotation] | None = None
+        for place in _places(axes, point, figure.dpi):
+            annotation = _annotated(axes, point, place)
+            cost = price(annotation)
+            if best is not None and cost >= best[0]:
+                annotation.remove()
+                continue
+            if best is not None:
+                best[1].remove()
+            best = cost, annotation
+            if cost == 0:
+                break
+        assert best is not None  # there are places around every point
+        taken.append(_box(best[1], renderer))
+        written.append(best[1].get_window_extent(renderer))
 
 
 def _box(annotation: Annotation, renderer: Any) -> Bbox:

@@ -7,8 +7,8 @@ from typing import Any
 from ftkit.errors import FtkitError, UnknownNameError
 from ftkit.methods.base import Method, ParameterCount, Trainable
 from ftkit.methods.freezing import BitFit, Full, LinearProbe, NormTuning, Partial, Scratch, Surgical
-from ftkit.methods.gentle import L2SP, LPFT, Discriminative, Gradual
 from ftkit.methods.parameter_efficient import IA3, Adapter, DoRA, LoRA, Prefix, Prompt
+from ftkit.methods.strategies import L2SP, LPFT, Discriminative, Gradual
 
 __all__ = [
     "IA3",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ftkit.classifier import Classifier
 
 TRAINED_FILE = "trained.safetensors"
+EVERYWHERE = ("text", "image", "audio")
+"""All modalities."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,9 @@ class Trainable:
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Parameter groups for an optimizer: matrices decay, vectors (norms and biases) do not.
 
-        A group may have a ``"rate_share"``: its learning rate over that of the head.
+        A group may have a ``"rate_share"``: its learning rate over that of the head, at most 1.
         """
-        parameters = self.trainable_parameters().values()
-        return [
-            {"params": [each for each in parameters if not is_vector(each)], "weight_decay": weight_decay},
-            {"params": [each for each in parameters if is_vector(each)], "weight_decay": 0.0},
-        ]
+        return decay_groups(self.trainable_parameters().values(), weight_decay)
 
     def count(self) -> ParameterCount:
         """Count parameters: those that train, the head's, all."""
@@ -248,7 +247,7 @@ class Method(ABC):
     title: ClassVar[str]
     trains: ClassVar[str]
     changes: ClassVar[dict[str, str]]
-    modalities: ClassVar[tuple[str, ...]] = ("text", "image", "audio")
+    modalities: ClassVar[tuple[str, ...]] = EVERYWHERE
     paper: ClassVar[str]
     typical_rate: ClassVar[float]
 
@@ -284,6 +283,24 @@ def is_vector(parameter: Tensor) -> bool:
     [True, True, False]
     """
     return parameter.numel() == max(parameter.shape, default=1)
+
+
+def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of which only the first, the matrices, decays."""
+    every = list(parameters)
+    return [
+        {"params": [each for each in every if not is_vector(each)], "weight_decay": weight_decay},
+        {"params": [each for each in every if is_vector(each)], "weight_decay": 0.0},
+    ]
+
+
+def train_only(model: Classifier, *modules: nn.Module) -> Trainable:
+    """Freeze a classifier but for its head and some modules, which alone run in training mode."""
+    active = (*modules, model.dropout, model.head)
+    freeze(model)
+    for module in active:
+        unfreeze(module)
+    return Trainable(model, active)
 
 
 def freeze(module: nn.Module) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 
 from ftkit.errors import FtkitError
-from ftkit.methods.base import Method, Trainable, freeze, unfreeze
+from ftkit.methods.base import EVERYWHERE, Method, Trainable, train_only, unfreeze
 
 if TYPE_CHECKING:
     from ftkit.classifier import Classifier
@@ -27,7 +27,7 @@ class Scratch(Method):
     name: ClassVar[str] = "scratch"
     title: ClassVar[str] = "From scratch"
     trains: ClassVar[str] = "everything, from random weights"
-    changes: ClassVar[dict[str, str]] = dict.fromkeys(("text", "image", "audio"), "all weights drawn anew")
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights drawn anew")
     paper: ClassVar[str] = "the baseline of Yosinski et al. 2014, arXiv:1411.1792"
     typical_rate: ClassVar[float] = 3e-4
 
@@ -44,15 +44,13 @@ class LinearProbe(Method):
     name: ClassVar[str] = "linear-probe"
     title: ClassVar[str] = "Linear probe"
     trains: ClassVar[str] = "the head"
-    changes: ClassVar[dict[str, str]] = dict.fromkeys(("text", "image", "audio"), "backbone frozen")
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "backbone frozen")
     paper: ClassVar[str] = "Alain and Bengio 2016, arXiv:1610.01644"
     typical_rate: ClassVar[float] = 1e-2
 
     def apply(self, model: Classifier) -> Trainable:
         """Freeze the backbone."""
-        freeze(model)
-        unfreeze(model.head)
-        return Trainable(model, active=(model.dropout, model.head))
+        return train_only(model)
 
 
 @dataclass(frozen=True)
@@ -97,12 +95,8 @@ class Partial(Method):
             raise FtkitError(
                 f"partial fine-tuning of {count} blocks: {model.backbone.name} has {depth} blocks; choose 0 to {depth}."
             )
-        freeze(model)
         top = [*model.backbone.blocks[depth - count :], model.backbone.norm] if count else []
-        active = (*top, model.dropout, model.head)
-        for module in active:
-            unfreeze(module)
-        return Trainable(model, active)
+        return train_only(model, *top)
 
 
 @dataclass(frozen=True)
@@ -112,7 +106,7 @@ class Full(Method):
     name: ClassVar[str] = "full"
     title: ClassVar[str] = "Full fine-tuning"
     trains: ClassVar[str] = "everything, from pretrained weights"
-    changes: ClassVar[dict[str, str]] = dict.fromkeys(("text", "image", "audio"), "all weights")
+    changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights")
     paper: ClassVar[str] = "Howard and Ruder 2018, arXiv:1801.06146; Devlin et al. 2019, arXiv:1810.04805"
     typical_rate: ClassVar[float] = 1e-4
 
@@ -168,11 +162,7 @@ class Surgical(Method):
                 f"surgical fine-tuning of blocks {self.first} to {last}: {model.backbone.name} has {len(blocks)} "
                 f"blocks; choose a range within 1 to {len(blocks)}."
             )
-        freeze(model)
-        active = (*blocks[self.first - 1 : last], model.dropout, model.head)
-        for module in active:
-            unfreeze(module)
-        return Trainable(model, active)
+        return train_only(model, *blocks[self.first - 1 : last])
 
 
 @dataclass(frozen=True)
@@ -192,11 +182,10 @@ class BitFit(Method):
 
     def apply(self, model: Classifier) -> Trainable:
         """Freeze everything but the biases."""
-        freeze(model)
-        unfreeze(model.head)
+        trainable = train_only(model)
         for name, parameter in model.backbone.named_parameters():
             parameter.requires_grad = name.rpartition(".")[2] == "bias"
-        return Trainable(model, active=(model.dropout, model.head))
+        return trainable
 
 
 @dataclass(frozen=True)
@@ -216,9 +205,8 @@ class NormTuning(Method):
 
     def apply(self, model: Classifier) -> Trainable:
         """Freeze everything but the normalisation layers' parameters."""
-        freeze(model)
-        unfreeze(model.head)
+        trainable = train_only(model)
         for module in model.backbone.modules():
             if isinstance(module, nn.LayerNorm | nn.modules.batchnorm._BatchNorm):
                 unfreeze(module)
-        return Trainable(model, active=(model.dropout, model.head))
+        return trainable

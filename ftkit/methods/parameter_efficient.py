@@ -326,4 +326,11 @@ class Prefix(PeftMethod):
             If the backbone has none.
         """
         self.check_applies(model.backbone.modality)
-        return AttentionPrefixConfig(length=self.length, target_modules=targets_of(model).attention, **common)
+        heads = model.backbone.attention_heads
+        return AttentionPrefixConfig(
+            length=self.length,
+            heads=heads,
+            width=model.backbone.width // heads,
+            target_modules=targets_of(model).attention,
+            **common,
+        )

@@ -280,9 +280,13 @@ class AttentionPrefixConfig(_TargetedConfig):
     ----------
     length
         Learned keys and values a layer.
+    heads, width
+        Number of attention heads and size of one.
     """
 
     length: int = 16
+    heads: int = 1
+    width: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -307,9 +311,8 @@ class AttentionPrefixLayer(_WrappingLayer):
 
     def update_layer(self, adapter_name: str, config: AttentionPrefixConfig) -> None:
         """Add one prefix."""
-        heads, width = _heads(self.get_base_layer())
         for values in (self.attention_prefix_keys, self.attention_prefix_values):
-            values[adapter_name] = nn.Parameter(torch.randn(heads, config.length, width) * 0.02)
+            values[adapter_name] = nn.Parameter(torch.randn(config.heads, config.length, config.width) * 0.02)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -336,15 +339,6 @@ class _Before:
             torch.cat([first.to(own.dtype).expand(len(own), -1, -1, -1), own], dim=2)
             for first, own in ((self.keys, keys), (self.values, values))
         )
-
-
-def _heads(attention: nn.Module) -> tuple[int, int]:
-    """Number of heads and width of one, under the names that transformers' models have for them."""
-    heads = getattr(attention, "num_attention_heads", None) or getattr(attention, "num_heads", None)
-    width = getattr(attention, "attention_head_size", None) or getattr(attention, "head_dim", None)
-    if not (heads and width):
-        raise FtkitError(f"A prefix goes into self-attention, and a {type(attention).__name__} names no heads.")
-    return int(heads), int(width)
 
 
 class AttentionPrefixModel(_WrappingTuner):

@@ -292,9 +292,8 @@ class Training:
         self.trainable.training_mode()
         total = 0.0
         for index, parts in enumerate(self.loader, start=1):
-            done = len(self.history.steps)
-            rate = self.settings.learning_rate * self._learning_rate_factor(done)
-            self.trainable.begin_step(done / self.total_steps)
+            rate = max(self.schedule.get_last_lr())  # the head's, where there are several
+            self.trainable.begin_step(len(self.history.steps) / self.total_steps)
             loss, norm = self._step(parts)
             self.trainable.end_step(rate)
             total += loss * sum(len(part.labels) for part in parts)

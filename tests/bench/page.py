@@ -236,9 +236,7 @@ def _memory(results: Sequence[Result], folder: Path) -> str:
 
 def _start(results: Sequence[Result], folder: Path) -> str:
     rows = [
-        [program, _write(result.spread(program, "start_seconds"), "{:.2f}".format, " s")]
-        for result in results
-        for program in result.samples
+        [program, _seconds(result.spread(program, "start_seconds"))] for result in results for program in result.samples
     ]
     return "\n\n".join(["## Start", "From the start of a process:", _table(["to", "time"], rows)])
 
@@ -283,7 +281,7 @@ def _write(spread: Spread, form: Callable[[float], str], unit: str = "") -> str:
 
 
 def _seconds(spread: Spread) -> str:
-    return _write(spread, "{:,.1f}".format, " s")
+    return _write(spread, lambda value: f"{value:,.1f}" if value >= 1 else f"{value:.2f}", " s")
 
 
 def _ratio(spread: Spread) -> str:

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from ftkit.backbones.dropout import Dropout, dropout, kept, with_fast_dropout
+from ftkit.backbones.dropout import Dropout, dropout, dropout_mask, with_fast_dropout
 
 
 def test_the_share_that_is_dropped_is_the_share_that_was_asked_for():
     for share in (0.1, 0.5, 0.9):
-        dropped = float((kept(torch.Size([1000, 1000]), share, torch.float32) == 0).double().mean())
+        dropped = float((dropout_mask(torch.Size([1000, 1000]), share, torch.float32) == 0).double().mean())
         assert dropped == pytest.approx(share, abs=3 * (share * (1 - share) / 1e6) ** 0.5 + 1e-5)
 
 
@@ -21,15 +21,15 @@ def test_the_mean_is_kept():
 def test_masks_differ_from_call_to_call_and_a_seed_repeats_them():
     shape = torch.Size([64, 33])
     torch.manual_seed(3)
-    first, second = kept(shape, 0.5, torch.float32), kept(shape, 0.5, torch.float32)
+    first, second = dropout_mask(shape, 0.5, torch.float32), dropout_mask(shape, 0.5, torch.float32)
     torch.manual_seed(3)
-    again = kept(shape, 0.5, torch.float32)
+    again = dropout_mask(shape, 0.5, torch.float32)
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
 
 
 def test_neighbours_are_dropped_independently():
-    mask = (kept(torch.Size([10**6]), 0.5, torch.float32) > 0).double()
+    mask = (dropout_mask(torch.Size([10**6]), 0.5, torch.float32) > 0).double()
     for distance in (1, 2, 4):  # four numbers come of one draw
         together = float((mask[:-distance] * mask[distance:]).mean())
         assert together == pytest.approx(0.25, abs=0.003)

@@ -8,9 +8,11 @@ import pytest
 
 from ftkit.errors import FtkitError
 from ftkit.experiments.claims import Claim, judge, judge_all, load_claims, verdict
-from ftkit.experiments.experiment import AnsweredItems, Condition, Outcome, Record, record_path
+from ftkit.experiments.experiment import Condition
 from ftkit.experiments.library import EXPERIMENTS
+from ftkit.experiments.record import AnsweredItems, Outcome, Record, as_digits
 from ftkit.methods import METHODS
+from ftkit.tasks import TASKS
 
 LABELS = np.arange(600) % 2
 
@@ -18,7 +20,7 @@ LABELS = np.arange(600) % 2
 def outcome(method: str, seed: int, accuracy: float, seconds: float = 10.0) -> Outcome:
     """What a training that gets a share of the items right would leave."""
     right = np.random.default_rng([seed, len(method)]).random(600) < accuracy
-    answers = "".join(str(label) for label in np.where(right, LABELS, 1 - LABELS))
+    answers = as_digits(np.where(right, LABELS, 1 - LABELS))
     return Outcome(
         condition=Condition("movie-reviews", method, seed=seed),
         scores={"accuracy": float(right.mean())},
@@ -40,7 +42,7 @@ def outcome(method: str, seed: int, accuracy: float, seconds: float = 10.0) -> O
 
 @pytest.fixture
 def record() -> Record:
-    tests = {"movie-reviews": AnsweredItems("".join(map(str, LABELS)), None, "abc", "accuracy")}
+    tests = {"movie-reviews": AnsweredItems(as_digits(LABELS), None, "abc", "accuracy")}
     made = [
         outcome(method, seed, accuracy, seconds + seed)
         for method, accuracy, seconds in (("full", 0.85, 100), ("lora", 0.85, 90), ("linear-probe", 0.7, 10))
@@ -147,10 +149,19 @@ def test_every_claim_has_trainings_on_both_sides_in_its_experiment(side: str):
         assert len({condition.method for condition in found} & set(METHODS)) == 1, each.name
 
 
-def test_recorded_verdicts_are_computed_from_the_records():
-    for judged in judge_all(load_claims()):
-        recorded = record_path(judged.claim.experiment).is_file()
-        assert recorded or judged.verdict == "not measured"
+def test_every_claim_gets_a_verdict_once_its_experiment_is_made(tmp_path: Path):
+    labels = np.arange(60) % 10
+    tests = {name: AnsweredItems(as_digits(labels), None, "abc", "accuracy") for name in TASKS}
+    for name, experiment in EXPERIMENTS.items():
+        made = []
+        for index, condition in enumerate(experiment.conditions):
+            right = np.random.default_rng(index).random(60) < 0.8
+            answers = as_digits(np.where(right, labels, (labels + 1) % 10))
+            made.append(replace(outcome("full", 0, 0.8), condition=condition, answers=answers))
+        Record(name, {}, tests, tuple(made)).save(tmp_path / f"{name}.json")
+    judged = list(judge_all(load_claims(), tmp_path))
+    assert [each.claim.name for each in judged if each.verdict == "not measured"] == []
+    assert all(each.low <= each.effect <= each.high for each in judged)
 
 
 @pytest.mark.parametrize(

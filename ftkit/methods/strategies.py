@@ -1,4 +1,4 @@
-"""Full fine-tuning that is kinder to what the model knows: by order, by rate, by its start, by a pull back."""
+"""Strategies of full fine-tuning: in which order, at which rates, from which start, how far from it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ftkit.errors import FtkitError
-from ftkit.methods.base import Method, Trainable, freeze, is_vector, unfreeze
+from ftkit.methods.base import EVERYWHERE, Method, Trainable, decay_groups, freeze, unfreeze
 from ftkit.methods.freezing import Full, LinearProbe
 
 if TYPE_CHECKING:
     from ftkit.classifier import Classifier
-
-EVERYWHERE = ("text", "image", "audio")
 
 
 def _from_output_to_input(model: Classifier) -> list[list[nn.Module]]:
@@ -72,8 +70,8 @@ class GradualTrainable(Trainable):
         super().__init__(model, active=(model,))
         self.until = until
         self.stages = _from_output_to_input(model)
-        self.thawed = 0
-        self._thaw(1)
+        self.unfrozen = 0
+        self._unfreeze(1)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """All parameters, since each trains in the end."""
@@ -90,17 +88,17 @@ class GradualTrainable(Trainable):
     def begin_step(self, progress: float) -> None:
         """Unfreeze as many stages as are due."""
         due = 1 + math.floor(progress / self.until * (len(self.stages) - 1))
-        if due > self.thawed:
-            self._thaw(min(due, len(self.stages)))
+        if self.unfrozen < min(due, len(self.stages)):
+            self._unfreeze(min(due, len(self.stages)))
             self.training_mode()
 
-    def _thaw(self, count: int) -> None:
+    def _unfreeze(self, count: int) -> None:
         freeze(self.model)
         modules = [module for stage in self.stages[:count] for module in stage]
         for module in modules:
             unfreeze(module)
         self.active = tuple(modules)
-        self.thawed = count
+        self.unfrozen = count
 
 
 # ---------------------------------------------------------------------------------------------- rates by depth
@@ -152,16 +150,8 @@ class DiscriminativeTrainable(Trainable):
         groups: list[dict[str, Any]] = []
         for depth, stage in enumerate(_from_output_to_input(self.classifier)):
             parameters = [parameter for module in stage for parameter in module.parameters()]
-            share = self.decay**depth
-            groups += [
-                {
-                    "params": [each for each in parameters if not is_vector(each)],
-                    "weight_decay": weight_decay,
-                    "rate_share": share,
-                },
-                {"params": [each for each in parameters if is_vector(each)], "weight_decay": 0.0, "rate_share": share},
-            ]
-        return [group for group in groups if group["params"]]
+            groups += [{**group, "rate_share": self.decay**depth} for group in decay_groups(parameters, weight_decay)]
+        return groups
 
 
 # ---------------------------------------------------------------------------------------------- a better start
@@ -232,7 +222,7 @@ class L2SP(Method):
             raise FtkitError(f"L2-SP with strength = {self.strength!r}: choose a number from 0.")
 
     def apply(self, model: Classifier) -> Trainable:
-        """Train every weight, and remember where the backbone's started."""
+        """Train every weight."""
         unfreeze(model)
         return PulledTrainable(model, self.strength)
 
@@ -243,19 +233,20 @@ class PulledTrainable(Trainable):
     def __init__(self, model: Classifier, strength: float) -> None:
         super().__init__(model, active=(model,))
         self.strength = strength
-        self.start = {name: parameter.detach().clone() for name, parameter in model.backbone.named_parameters()}
+        self.start: list[Tensor] = []
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """The head's matrix decays towards zero; nothing else does."""
-        matrices = [parameter for parameter in self.head.parameters() if not is_vector(parameter)]
-        decaying = {id(parameter) for parameter in matrices}
-        others = [each for each in self.trainable_parameters().values() if id(each) not in decaying]
-        return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+        backbone = list(self.classifier.backbone.parameters())
+        return [*decay_groups(self.head.parameters(), weight_decay), {"params": backbone, "weight_decay": 0.0}]
+
+    def begin_step(self, progress: float) -> None:
+        """Remember the backbone's weights before the first step."""
+        if not self.start:
+            self.start = [parameter.detach().clone() for parameter in self.classifier.backbone.parameters()]
 
     @torch.no_grad()
     def end_step(self, rate: float) -> None:
         """Move the backbone's weights a part of the way back."""
-        share = min(1.0, rate * self.strength)
-        for name, parameter in self.classifier.backbone.named_parameters():
-            start = self.start[name] = self.start[name].to(parameter.device)
-            parameter.lerp_(start, share)
+        for parameter, start in zip(self.classifier.backbone.parameters(), self.start, strict=True):
+            parameter.lerp_(start, min(1.0, rate * self.strength))

@@ -1,0 +1,118 @@
+"""Make an experiment: train what its record lacks, one condition after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from ftkit.experiments.experiment import Condition, Experiment
+from ftkit.experiments.fine_tuning import fine_tune
+from ftkit.experiments.machine import Machine
+from ftkit.experiments.measures import MEASURES
+from ftkit.experiments.record import Outcome, Record
+from ftkit.experiments.run import Run
+from ftkit.methods import as_method
+from ftkit.tasks import Split, Task, load_task
+
+
+def run_experiment(
+    experiment: Experiment, path: Path, on_outcome: Callable[[Outcome, int], None] | None = None
+) -> Record:
+    """Make what an experiment lacks; every training is kept as soon as it is done.
+
+    Trainings on the same data are made one after the other, so that what their frozen blocks compute serves all.
+
+    Parameters
+    ----------
+    experiment
+        What to make.
+    path
+        File of its record; trainings that it holds are not made again.
+    on_outcome
+        Called after every training with its outcome and how many are left.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C; what was done is kept.
+    """
+    record = Record.load(path) if path.is_file() else Record(experiment.name, asdict(Machine.this()))
+    missing = [condition for condition in experiment.conditions if not record.done(condition)]
+    for left, (condition, task) in zip(reversed(range(len(missing))), _with_tasks(missing), strict=True):
+        run = train(condition, task)
+        if run.history.interrupted:
+            raise KeyboardInterrupt
+        measures = {name: MEASURES[name](run, task) for name in experiment.measures}
+        outcome = Outcome.of(condition, run, measures)
+        run.release()
+        record = record.adding(outcome, task)
+        record.save(path)
+        if on_outcome is not None:
+            on_outcome(outcome, left)
+    return record
+
+
+def _with_tasks(conditions: list[Condition]) -> Iterator[tuple[Condition, Task]]:
+    """Conditions with their tasks, those that share their data together, in the order in which data first occur."""
+    together: dict[tuple[object, ...], list[Condition]] = {}
+    for condition in conditions:
+        together.setdefault(condition.data, []).append(condition)
+    for sharing in together.values():
+        task = load(sharing[0])
+        for condition in sharing:
+            yield condition, task
+
+
+def load(condition: Condition) -> Task:
+    """Load the task with the examples and the labels that a condition trains on."""
+    if condition.examples is None:
+        task = load_task(condition.task)
+    else:
+        task = load_task(condition.task, limit=condition.examples, seed=condition.seed)
+    if not condition.label_noise:
+        return task
+    noisy = with_label_noise(task.train, condition.label_noise, len(task.label_names), condition.seed)
+    return replace(task, train=noisy)
+
+
+def train(condition: Condition, task: Task) -> Run:
+    """Train on a loaded task as a condition says."""
+    return fine_tune(
+        task,
+        as_method(condition.method, **condition.settings),
+        lr=condition.learning_rate,
+        epochs=condition.epochs,
+        seed=condition.seed,
+        progress=False,
+        **condition.options,
+    )
+
+
+def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Split:
+    """Replace a share of a split's labels, drawn at random, by another class each.
+
+    Parameters
+    ----------
+    split
+        The split; it stays as it is.
+    share
+        Share of the labels, 0 to 1, rounded to whole items.
+    classes
+        Number of classes, two at least.
+    seed
+        Seed of the draw.
+
+    Examples
+    --------
+    >>> split = Split(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), None, np.array(list("abcd")))
+    >>> int((with_label_noise(split, 0.5, classes=2, seed=0).labels != split.labels).sum())
+    2
+    """
+    generator = np.random.default_rng(seed)
+    wrong = generator.permutation(len(split))[: round(share * len(split))]
+    labels = split.labels.copy()
+    labels[wrong] = (labels[wrong] + generator.integers(1, classes, size=len(wrong))) % classes
+    return replace(split, labels=labels)
