@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ftkit.figures.display import DescribedFigure
 from ftkit.figures.style import GREY
 
-
 COVERING = 10
 """How many times dearer it is to cover something than to lead a pointer past a label."""
 
