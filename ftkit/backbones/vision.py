@@ -14,6 +14,7 @@ from timm.models import EfficientNet
 from torch import Tensor, nn
 
 from ftkit.backbones.base import Backbone, Embedded, Targets
+from ftkit.backbones.checkpointing import checkpointed
 from ftkit.errors import AssetError
 
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -70,22 +71,23 @@ class DepthwiseConvolution(nn.Module):
         if torch.is_autocast_enabled(device):
             kind = torch.get_autocast_dtype(device)
             pixels, weight = pixels.to(kind), weight.to(kind)
-        padded = pad_same(pixels, self.kernel_size, self.stride)
-        return _Depthwise.apply(padded, weight, self.stride)
+        if self.stride == [1, 1]:  # "same" is symmetric then, and the convolution pads without a copy
+            return _Depthwise.apply(pixels, weight, self.stride, [size // 2 for size in self.kernel_size])
+        return _Depthwise.apply(pad_same(pixels, self.kernel_size, self.stride), weight, self.stride, [0, 0])
 
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pixels: Tensor, weight: Tensor, stride: list[int]) -> Tensor:
+    def forward(ctx: Any, pixels: Tensor, weight: Tensor, stride: list[int], padding: list[int]) -> Tensor:
         ctx.save_for_backward(pixels, weight)
-        ctx.stride = stride
-        return nn.functional.conv2d(pixels, weight, stride=stride, groups=len(weight))
+        ctx.stride, ctx.padding = stride, padding
+        return nn.functional.conv2d(pixels, weight, stride=stride, padding=padding, groups=len(weight))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         pixels, weight = ctx.saved_tensors
         (gradient,) = gradients
-        wants_pixels, wants_weight, _ = ctx.needs_input_grad
+        wants_pixels, wants_weight, *_ = ctx.needs_input_grad
         slow_in_bf16 = wants_weight or ctx.stride != [1, 1]
         kind = torch.float32 if slow_in_bf16 and gradient.device.type == "cpu" else gradient.dtype
         for_pixels = torch.empty_like(pixels) if wants_pixels else None
@@ -99,7 +101,7 @@ class _Depthwise(torch.autograd.Function):
                 weight.to(kind),
                 None,
                 ctx.stride,
-                [0, 0],
+                ctx.padding,
                 [1, 1],
                 False,
                 [0, 0],
@@ -110,17 +112,49 @@ class _Depthwise(torch.autograd.Function):
                 for_pixels[some] = part_pixels
             if for_weight is not None:
                 for_weight += part_weight
-        return for_pixels, None if for_weight is None else for_weight.to(weight.dtype), None
+        return for_pixels, None if for_weight is None else for_weight.to(weight.dtype), None, None
 
 
-def _with_depthwise(module: nn.Module) -> nn.Module:
-    """Replace every depthwise convolution below a module by ours; weights and their names stay."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.Conv2d) and child.groups == child.in_channels:
-            setattr(module, name, DepthwiseConvolution(child))
-        else:
-            _with_depthwise(child)
-    return module
+class Bottleneck(nn.Module):
+    """Convolutions, each followed by batch normalisation, which keep what the convolutions give and no more.
+
+    The backward pass normalises again: that takes little time, and the normalised maps, which are the widest of the
+    network, take more memory than all else. The whole batch is normalised at once as before; nothing is approximated.
+
+    Parameters
+    ----------
+    block
+        The timm block whose layers it takes over, with their names; depthwise convolutions become ours.
+
+    References
+    ----------
+    Pleiss et al. 2017, arXiv:1707.06990, section 3, shares this memory in DenseNet by the same means.
+    """
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        for name, layer in block.named_children():
+            if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels:
+                self.add_module(name, DepthwiseConvolution(layer))
+            elif not isinstance(layer, nn.Identity):
+                self.add_module(name, layer)
+        self.has_skip = bool(block.has_skip)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Apply the layers to (batch, channels, height, width); where the shape stays, add them to the input."""
+        first, *pairs, last = self.children()
+        hidden = first(pixels)
+        for norm, convolution in zip(pairs[::2], pairs[1::2], strict=True):
+            if torch.is_grad_enabled():
+                hidden = checkpointed(_normalise_and_convolve, norm, hidden, convolution)
+            else:
+                hidden = convolution(norm(hidden))
+        hidden = last(hidden)
+        return pixels + hidden if self.has_skip else hidden
+
+
+def _normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
+    return convolution(norm(hidden))
 
 
 class EfficientNetBackbone(Backbone):
@@ -155,11 +189,11 @@ class EfficientNetBackbone(Backbone):
         self.image_size = image_size
         self.width = model.num_features
         self.embed = Stem(model.conv_stem, model.bn1)
-        _with_depthwise(model.blocks)
+        stages = [nn.Sequential(*(Bottleneck(block) for block in stage)) for stage in model.blocks]
         last = nn.Sequential()
         last.add_module("convolution", model.conv_head)
         last.add_module("norm", model.bn2)
-        self.blocks = nn.ModuleList([*model.blocks, last])
+        self.blocks = nn.ModuleList([*stages, last])
         self.norm = nn.Identity()
         # the layout in memory that a batch of pictures has anyway, and in which convolutions are fastest
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

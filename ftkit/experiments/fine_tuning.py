@@ -18,7 +18,7 @@ from ftkit.classifier import backbone_settings, build_classifier
 from ftkit.errors import TrainingError
 from ftkit.evaluation import Score
 from ftkit.evaluation import score as score_with_interval
-from ftkit.experiments.machine import Machine, MemoryWatch, release_memory
+from ftkit.experiments.machine import Machine, MemoryWatch, trim_memory
 from ftkit.experiments.run import DIGITS, Cost, Predictions, Run, Spec
 from ftkit.experiments.trials import recorded_rate
 from ftkit.methods import Method, Trainable, as_method
@@ -210,7 +210,7 @@ def fine_tune(
     with MemoryWatch() as memory:
         prepared = prepare(task, method, settings, _cache_for(cache, augmentation), progress=progress)
         train, evaluation = prepared.inputs(task.train), prepared.inputs(task.validation)
-        release_memory()  # what loading left behind
+        trim_memory()  # what loading left behind
         started = time.perf_counter()
         training = Training(
             prepared.trainable,

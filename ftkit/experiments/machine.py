@@ -112,10 +112,15 @@ class MemoryWatch:
 
 
 def release_memory() -> None:
-    """Collect garbage and give freed memory back to the system where the C library can."""
+    """Collect garbage, then give freed memory back to the system."""
     import gc
 
     gc.collect()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system where the C library can (Linux)."""
     if sys.platform == "linux":
         trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -27,6 +27,9 @@ class FitClock(Callback):
         self.ended = 0.0
         self._last_step = 0.0
 
+    def on_start(self, training: Training) -> None:
+        self.validation_seconds += training.validation.seconds  # its frozen blocks
+
     def on_step(self, training: Training, step: Step) -> None:
         self._last_step = time.perf_counter()
 
@@ -90,8 +93,8 @@ def default_kernels() -> Iterator[None]:
     kept = text.ATTENTION, text.with_fast_dropout, vision._Depthwise.apply
     text.ATTENTION = speech.ATTENTION = "sdpa"
     text.with_fast_dropout = lambda model: model
-    vision._Depthwise.apply = lambda pixels, weight, stride: functional.conv2d(  # type: ignore[method-assign]
-        pixels, weight, stride=stride, groups=len(weight)
+    vision._Depthwise.apply = lambda pixels, weight, stride, padding: functional.conv2d(  # type: ignore[method-assign]
+        pixels, weight, stride=stride, padding=padding, groups=len(weight)
     )
     try:
         yield

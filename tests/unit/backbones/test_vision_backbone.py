@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
-from timm.layers import Conv2dSame
-from torch import nn
+from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
+from torch import Tensor, nn
 
 from ftkit.backbones import load_backbone
-from ftkit.backbones.vision import DepthwiseConvolution, load_imagenet_model
+from ftkit.backbones.vision import Bottleneck, DepthwiseConvolution, load_imagenet_model
 from ftkit.errors import AssetError
 from ftkit.fetch import fetch
 
@@ -86,3 +89,36 @@ def test_the_gradient_of_a_depthwise_convolution_is_torchs(stride: int, in_bf16:
         assert expected is not None
         assert got is not None
         torch.testing.assert_close(got, expected, atol=tolerance * float(expected.detach().abs().max()), rtol=tolerance)
+
+
+def stepped(block: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], int]:
+    """What a block gives, the gradient of its input, its weights' gradients and statistics, and the bytes it kept."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    given = pixels.clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        answer = block.train()(given * 1)
+    answer.square().sum().backward()
+    assert given.grad is not None
+    state = {name: weight.grad for name, weight in block.named_parameters() if weight.grad is not None}
+    return answer.detach(), given.grad, {**state, **dict(block.named_buffers())}, sum(kept.values())
+
+
+@pytest.mark.parametrize("kind", [InvertedResidual, DepthwiseSeparableConv])
+def test_a_bottleneck_computes_timms_block_and_keeps_less(kind: type[nn.Module]):
+    torch.manual_seed(0)
+    block = kind(8, 8, act_layer=nn.ReLU6, norm_layer=BatchNormAct2d)
+    ours = Bottleneck(copy.deepcopy(block))
+    pixels = torch.randn(4, 8, 12, 12)
+    answer, gradient, state, kept = stepped(ours, pixels)
+    expected_answer, expected_gradient, expected_state, expected_kept = stepped(block, pixels)
+    torch.testing.assert_close(answer, expected_answer)
+    torch.testing.assert_close(gradient, expected_gradient)
+    assert state.keys() == expected_state.keys()
+    for name, tensor in expected_state.items():  # gradients, running statistics, number of batches
+        torch.testing.assert_close(state[name], tensor, msg=name)
+    assert kept < 0.8 * expected_kept
