@@ -17,6 +17,7 @@ from ftkit.paths import data_folder
 
 Verdict = Literal["holds", "does not hold here", "undecided", "not measured"]
 SCORE = "score"
+VALIDATION_SCORE = "validation_score"
 COSTS = ("trainable", "seconds", "peak_memory_bytes", "saved_bytes")
 RULES = ("above", "below", "within")
 RESAMPLES = 1000
@@ -33,14 +34,18 @@ class Claim:
     experiment
         Whose record judges it.
     quantity
-        ``"score"``: the test score by which the task selects, the first side minus the second, 0 to 1; or a cost of
-        `Outcome`, such as ``"seconds"``: the first side over the second.
+        ``"score"``: the test score by which the task selects, the first side minus the second, 0 to 1; so are
+        ``"validation_score"`` and what was measured of the models, such as ``"forgetting.after"`` or
+        ``"corruption.scores.3"`` (the fourth of a list); or a cost of `Outcome`, such as ``"seconds"``: the first side
+        over the second.
     first, second
         Which outcomes stand on either side, as fields of `Condition` and their values.
     rule
         ``"above"`` or ``"below"`` the margin, or ``"within"`` it on both sides of zero (of one, for a cost).
     margin
         Where the rule draws its line.
+    second_quantity
+        Measure of the second side, where it is not that of the first.
     """
 
     name: str
@@ -53,10 +58,14 @@ class Claim:
     second: dict[str, Any]
     rule: str
     margin: float
+    second_quantity: str = ""
 
     def __post_init__(self) -> None:
-        if self.quantity not in (SCORE, *COSTS):
-            raise FtkitError(f"Claim {self.name}: no quantity {self.quantity!r}; there are score, {', '.join(COSTS)}.")
+        if self.quantity not in (SCORE, VALIDATION_SCORE, *COSTS) and "." not in self.quantity:
+            raise FtkitError(
+                f"Claim {self.name}: no quantity {self.quantity!r}; there are score, validation_score, "
+                f"{', '.join(COSTS)}, and measures such as forgetting.after."
+            )
         if self.rule not in RULES:
             raise FtkitError(f"Claim {self.name}: no rule {self.rule!r}; there are {', '.join(RULES)}.")
 
@@ -87,9 +96,9 @@ class Judgement:
     def __str__(self) -> str:
         if self.verdict == "not measured":
             return self.verdict
-        if self.claim.quantity == SCORE:
-            return f"{self.verdict}: {100 * self.effect:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
-        return f"{self.verdict}: {self.effect:.2f} times ({self.low:.2f} to {self.high:.2f})"
+        if self.claim.quantity in COSTS:
+            return f"{self.verdict}: {self.effect:.2f} times ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.verdict}: {100 * self.effect:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
@@ -116,8 +125,8 @@ def load_claims(path: Path | None = None) -> list[Claim]:
 def judge(claim: Claim, record: Record | None) -> Judgement:
     """Compare the two sides of a claim in a record.
 
-    The interval of a score holds the variation of seeds and of test items, paired by item; that of a cost, which has no
-    items, the variation of runs.
+    The interval of a score holds the variation of seeds and of test items, paired by item; that of a cost or a measure,
+    of which the record keeps no items, the variation of runs.
 
     Parameters
     ----------
@@ -135,12 +144,15 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
     seeds = (len(sides[0]), len(sides[1]))
     if record is None or not all(seeds):
         return Judgement(claim, "not measured", np.nan, np.nan, np.nan, seeds)
+    neutral = 0.0
     if claim.quantity == SCORE:
         test = _score_difference(record, *sides)
-        effect, low, high, neutral = test.difference, test.low, test.high, 0.0
-    else:
+        effect, low, high = test.difference, test.low, test.high
+    elif claim.quantity in COSTS:
         effect, low, high = _cost_ratio(claim.quantity, *sides)
         neutral = 1.0
+    else:
+        effect, low, high = _measure_difference(claim, *sides)
     return Judgement(claim, verdict(claim.rule, claim.margin, low, high, neutral), effect, low, high, seeds)
 
 
@@ -200,7 +212,42 @@ def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence
 def _cost_ratio(quantity: str, first: Sequence[Outcome], second: Sequence[Outcome]) -> tuple[float, float, float]:
     """Ratio of the means, with the bootstrap's interval over runs."""
     sides = [np.array([getattr(outcome, quantity) for outcome in side], dtype=float) for side in (first, second)]
-    generator = np.random.default_rng(0)
-    drawn = [side[generator.integers(len(side), size=(RESAMPLES, len(side)))].mean(axis=1) for side in sides]
-    low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
+    means = _drawn_means(sides)
+    low, high = np.quantile(means[0] / means[1], [0.025, 0.975])
     return float(sides[0].mean() / sides[1].mean()), float(low), float(high)
+
+
+def _measure_difference(
+    claim: Claim, first: Sequence[Outcome], second: Sequence[Outcome]
+) -> tuple[float, float, float]:
+    """Difference of the means, with the bootstrap's interval over runs."""
+    quantities = (claim.quantity, claim.second_quantity or claim.quantity)
+    sides = [
+        np.array([_measured(claim, quantity, outcome) for outcome in side], dtype=float)
+        for quantity, side in zip(quantities, (first, second), strict=True)
+    ]
+    means = _drawn_means(sides)
+    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
+    return float(sides[0].mean() - sides[1].mean()), float(low), float(high)
+
+
+def _drawn_means(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Means of runs drawn with replacement, (draws,), side by side."""
+    generator = np.random.default_rng(0)
+    return [side[generator.integers(len(side), size=(RESAMPLES, len(side)))].mean(axis=1) for side in sides]
+
+
+def _measured(claim: Claim, quantity: str, outcome: Outcome) -> float:
+    """Follow a quantity of a claim into what was measured of an outcome."""
+    if quantity == VALIDATION_SCORE:
+        return outcome.validation_score
+    found: Any = outcome.measures
+    for part in quantity.split("."):
+        try:
+            found = found[int(part)] if isinstance(found, list) else found[part]
+        except (KeyError, IndexError, ValueError):
+            raise FtkitError(
+                f"Claim {claim.name}: {quantity} was not measured in {claim.experiment}. "
+                f"There is {', '.join(outcome.measures) or 'nothing'}."
+            ) from None
+    return float(found)

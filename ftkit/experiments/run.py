@@ -40,7 +40,7 @@ class Spec:
     method, settings
         Name of the method and its settings.
     learning_rate, epochs, batch_size, weight_decay, warmup, clip_norm, label_smoothing, class_weights, patience, \
-augmentation, precision, seed
+augmentation, precision, seed, dropout
         How it was trained, see `ftkit.training.loop.TrainingSettings`; ``patience`` is that of early stopping.
     train_examples, validation_examples
         How much data it saw.
@@ -67,6 +67,7 @@ augmentation, precision, seed
     seed: int
     train_examples: int
     validation_examples: int
+    dropout: float = 0.0
 
     @property
     def run_id(self) -> str:

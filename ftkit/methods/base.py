@@ -89,6 +89,10 @@ class Trainable:
     def begin_step(self, progress: float) -> None:
         """Get ready for a step; ``progress`` is the share of all steps that are done. By default, do nothing."""
 
+    def penalty(self) -> Tensor | None:
+        """A loss that is added to the task's in every step; None, the default, adds nothing."""
+        return None
+
     def end_step(self, rate: float) -> None:
         """Finish a step that was made at a learning rate. By default, do nothing."""
 

@@ -56,6 +56,10 @@ class PeftTrainable(Trainable):
         """Fold the update into the weights and return the plain classifier (LoRA only)."""
         return self.model.merge_and_unload()
 
+    def switched_off(self) -> Classifier:
+        """Take away what was added to the backbone and return the plain classifier: the pretrained backbone again."""
+        return self.model.unload()
+
 
 @dataclass(frozen=True)
 class PeftMethod(Method):

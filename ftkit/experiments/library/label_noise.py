@@ -7,7 +7,7 @@ from ftkit.experiments.experiment import Experiment, grid
 EXPERIMENT = Experiment(
     name="label-noise",
     title="Wrong labels",
-    question="What do wrong labels cost, compared with fewer right ones and with another method?",
+    question="What do wrong labels cost, can they be found, and what would fewer right ones or another method give?",
     conditions=(
         *grid(
             task="movie-reviews",
@@ -18,7 +18,17 @@ EXPERIMENT = Experiment(
             seed=[0, 1, 2, 3, 4],
         ),
         *grid(
+            task="movie-reviews",
+            method=["linear-probe", "full", "lora"],
+            examples=1000,
+            label_noise=[0.2, 0.4],
+            repaired=True,
+            epochs=3,
+            seed=[0, 1, 2, 3, 4],
+        ),
+        *grid(
             task="movie-reviews", method=["linear-probe", "full", "lora"], examples=500, epochs=3, seed=[0, 1, 2, 3, 4]
         ),
     ),
+    measures=("label errors",),
 )

@@ -21,6 +21,7 @@ EXPERIMENT = Experiment(
         *full(patience=2),
         *full(label_smoothing=0.1),
         *full(weight_decay=0.1),
+        *full(dropout=0.3),
         *grid(method="l2-sp", **COMMON),
         *grid(method="lora", **COMMON),
     ),
