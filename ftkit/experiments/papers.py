@@ -213,7 +213,7 @@ class OurResult:
     task, method
         Names.
     metric
-        Title of the metric; None where nothing was measured.
+        Name of the metric; None where nothing was measured.
     score
         Mean test score over the seeds and its 95 % interval, or None.
     seeds
@@ -286,10 +286,10 @@ class PaperCard:
     @property
     def verdict(self) -> str:
         """In a few words, whether the two sides can be compared."""
-        against = [badge for badge in self.badges if not badge.speaks_for]
-        if not against:
+        agreeing = sum(badge.speaks_for for badge in self.badges)
+        if agreeing == len(self.badges):
             return "like for like"
-        return f"not like for like: {len(against)} of {len(self.badges)} questions speak against it"
+        return f"not like for like: {agreeing} of {len(self.badges)} answers speak for it"
 
     def __str__(self) -> str:
         published = self.published

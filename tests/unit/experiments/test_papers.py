@@ -227,9 +227,9 @@ def test_of_a_figure_from_memory_no_answer_is_given():
     assert set(answers(published(checked="memory")).values()) == {NOT_STATED}
 
 
-def test_an_answer_against_is_counted_in_the_verdict():
+def test_what_is_not_stated_does_not_speak_for_a_comparison():
     card = paper_card(record(outcome(0)), published(warm_start=True, epoch=None))
-    assert card.verdict == "not like for like: 2 of 6 questions speak against it"
+    assert card.verdict == "not like for like: 4 of 6 answers speak for it"
     assert [badge.mark for badge in card.badges] == ["✓", "✓", "✓", "✓", "✗", "?"]
 
 
