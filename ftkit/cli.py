@@ -520,6 +520,38 @@ def claims(
     _console().print(table)
 
 
+@command("Nothing was changed.")
+def papers(
+    method: Annotated[str | None, typer.Option(help="Only what stands beside this method.", metavar="NAME")] = None,
+    records: Annotated[Path | None, typer.Option(help="Folder of records; default: those of the kit.")] = None,
+) -> None:
+    """Show what papers report beside what we measured, and whether the two can be compared."""
+    from ftkit.experiments.papers import CHECKED, cards_from_records, load_papers, title
+
+    chosen = [each for each in load_papers() if method in (None, each.our_method)]
+    if not chosen:
+        # Only now: methods load torch, and most calls do not need them.
+        from ftkit.methods import METHODS
+
+        if method not in METHODS:
+            raise UnknownNameError("method", method, METHODS)
+        typer.echo(f"No published figure of {method} is in the kit.")
+        return
+    table = _table("Published", "Setting and source", "Ours", "Comparable?")
+    for card in cards_from_records(chosen, records):
+        each = card.published
+        source = f"{each.source}; {CHECKED[each.checked]}"
+        table.add_row(
+            f"{title(each)}\n{each.figure}",
+            "\n".join([each.setting, source, *each.notes]),
+            f"{card.ours.method}, {card.ours.task}\n{card.ours}",
+            "\n".join(map(str, card.badges)),
+        )
+        table.add_section()
+    _console().print(table)
+    typer.echo("✓ speaks for a comparison, ✗ against it. Ours: the epoch is chosen on validation, the test read once.")
+
+
 def _list_experiments() -> None:
     from ftkit.experiments.library import EXPERIMENTS
     from ftkit.experiments.record import Record, record_path

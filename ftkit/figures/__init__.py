@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ftkit.figures.curves import depth_sweep, learning_curves
     from ftkit.figures.display import DescribedFigure, Html, as_html, as_png, show
     from ftkit.figures.examples import audio_players, examples_audio, examples_images, examples_text
+    from ftkit.figures.papers import paper_cards
     from ftkit.figures.style import METHOD_STYLES, MethodStyle, method_style, style
 
 _MODULES = {
@@ -37,6 +38,7 @@ _MODULES = {
     "examples_audio": "examples",
     "examples_images": "examples",
     "examples_text": "examples",
+    "paper_cards": "papers",
 }
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "examples_text",
     "learning_curves",
     "method_style",
+    "paper_cards",
     "scores",
     "show",
     "style",
