@@ -46,6 +46,7 @@ app = typer.Typer(
 Tasks = Annotated[str | None, typer.Option(help="Names with commas between; default: all three.", metavar="NAMES")]
 Methods = Annotated[str | None, typer.Option(help="Names with commas between; default: seven.", metavar="NAMES")]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs a method, each with another seed.")]
+Choices = Annotated[int, typer.Option(min=0, help="Other settings tried a method, such as the rank; default: none.")]
 Limit = Annotated[int | None, typer.Option(help="Training examples; default: the task's usual number.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes through the training data; default: the task's.")]
 Folder = Annotated[Path | None, typer.Option(help="Where runs are kept; default: FTKIT_RUNS, else runs.")]
@@ -175,6 +176,7 @@ def compare(
     epochs: Epochs = None,
     limit: Limit = None,
     trials: Annotated[int, typer.Option(min=1, help="Learning rates tried where none are recorded.")] = 3,
+    choices: Choices = 0,
     folder: Folder = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, too.")] = None,
     text: Text = None,
@@ -198,8 +200,8 @@ def compare(
     loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
     TaskFacts.of(loaded).save(where)
     recorded = recorded_trials(loaded)
-    if recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
-        typer.echo(f"First {_many(trials, 'learning rate')} a method, tried on validation, where not tried before.")
+    if choices or recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
+        typer.echo(f"First {_many(trials + choices, 'trial')} a method on validation, where not made before.")
     with _RunCounter(len(method_names) * seeds) as counter:
         comparison = compare_methods(
             loaded,
@@ -207,6 +209,7 @@ def compare(
             seeds=seeds,
             epochs=epochs,
             trials=trials,
+            choices=choices,
             folder=where,
             progress=sys.stderr.isatty(),
             on_run=counter.count,
@@ -417,11 +420,12 @@ def tune(
     task: ReadyMade,
     methods: Methods = None,
     trials: Annotated[int, typer.Option(min=1, help="Learning rates a method.")] = 3,
+    choices: Choices = 0,
     epochs: Epochs = None,
     limit: Limit = None,
     output: Annotated[Path | None, typer.Option(help="JSON file; default: trials.json among the task's runs.")] = None,
 ) -> None:
-    """Try learning rates on the validation split and record them."""
+    """Try learning rates and settings on the validation split and record them."""
     from ftkit.experiments.demo import check_names
     from ftkit.experiments.tuning import tune as try_rates
     from ftkit.methods import USUAL_METHODS
@@ -435,6 +439,7 @@ def tune(
         names,
         path,
         trials=trials,
+        choices=choices,
         epochs=epochs,
         on_trial=lambda trial: typer.echo(
             f"{trial.method} at {trial.learning_rate:g}: validation {trial.validation_score:.1%}, {trial.seconds:.0f} s"

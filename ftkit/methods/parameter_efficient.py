@@ -130,6 +130,7 @@ class LoRA(PeftMethod):
     }
     paper: ClassVar[str] = "Hu et al. 2021, arXiv:2106.09685"
     typical_rate: ClassVar[float] = 3e-3
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"rank": (2, 32)}
 
     rank: int = 8
     alpha: int = 16
@@ -228,6 +229,7 @@ class Adapter(PeftMethod):
     }
     paper: ClassVar[str] = "Houlsby et al. 2019, arXiv:1902.00751"
     typical_rate: ClassVar[float] = 3e-3
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (4, 64)}
 
     width: int = 16
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
@@ -275,6 +277,7 @@ class Prompt(PeftMethod):
     }
     paper: ClassVar[str] = "Lester et al. 2021, arXiv:2104.08691; pictures: Bahng et al. 2022, arXiv:2203.17274"
     typical_rate: ClassVar[float] = 3e-2
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"length": (4, 64)}
 
     length: int = 16
 
@@ -318,6 +321,7 @@ class Prefix(PeftMethod):
     modalities: ClassVar[tuple[str, ...]] = ("text", "audio")
     paper: ClassVar[str] = "Li and Liang 2021, arXiv:2101.00190"
     typical_rate: ClassVar[float] = 1e-2
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"length": (4, 64)}
 
     length: int = 16
 

@@ -52,6 +52,7 @@ class Gradual(Method):
     changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights, one block after the other")
     paper: ClassVar[str] = "Howard and Ruder 2018, arXiv:1801.06146, section 3.3"
     typical_rate: ClassVar[float] = 1e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"until": (0.25, 1.0)}
 
     until: float = 0.5
 
@@ -126,6 +127,7 @@ class Discriminative(Method):
     changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights, a rate a block")
     paper: ClassVar[str] = "Howard and Ruder 2018, arXiv:1801.06146, section 3.1"
     typical_rate: ClassVar[float] = 3e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"decay": (0.5, 0.9)}
 
     decay: float = 0.75
 
@@ -179,6 +181,7 @@ class LPFT(Full):
     changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "the head, then all weights")
     paper: ClassVar[str] = "Kumar et al. 2022, arXiv:2202.10054"
     typical_rate: ClassVar[float] = 1e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"probe_rate": (3e-3, 3e-2)}
 
     probe_rate: float = LinearProbe.typical_rate
 
@@ -215,6 +218,7 @@ class L2SP(Method):
     changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights")
     paper: ClassVar[str] = "Li et al. 2018, arXiv:1802.01483; decoupled after Loshchilov and Hutter, arXiv:1711.05101"
     typical_rate: ClassVar[float] = 1e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"strength": (1.0, 100.0)}
 
     strength: float = 10.0
 
@@ -288,6 +292,7 @@ class Replay(Method):
     paper: ClassVar[str] = "Robins 1995, Connection Science 7; with features for labels after Li and Hoiem 2016, \
 arXiv:1606.09282"
     typical_rate: ClassVar[float] = 1e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"strength": (0.1, 10.0)}
 
     strength: float = 1.0
     items: int = 8

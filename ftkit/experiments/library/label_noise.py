@@ -12,7 +12,7 @@ EXPERIMENT = Experiment(
         *grid(
             task="movie-reviews",
             method=["linear-probe", "full", "lora"],
-            examples=1000,
+            examples=600,
             label_noise=[0.0, 0.1, 0.2, 0.4],
             epochs=3,
             seed=[0, 1, 2, 3, 4],
@@ -20,14 +20,14 @@ EXPERIMENT = Experiment(
         *grid(
             task="movie-reviews",
             method=["linear-probe", "full", "lora"],
-            examples=1000,
+            examples=600,
             label_noise=[0.2, 0.4],
             repaired=True,
             epochs=3,
             seed=[0, 1, 2, 3, 4],
         ),
         *grid(
-            task="movie-reviews", method=["linear-probe", "full", "lora"], examples=500, epochs=3, seed=[0, 1, 2, 3, 4]
+            task="movie-reviews", method=["linear-probe", "full", "lora"], examples=300, epochs=3, seed=[0, 1, 2, 3, 4]
         ),
     ),
     measures=("label errors",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ftkit.experiments.experiment import Experiment, grid
 
-COMMON = {"task": "movie-reviews", "examples": 1000, "epochs": 3, "seed": [0, 1, 2, 3, 4]}
+COMMON = {"task": "movie-reviews", "examples": 600, "epochs": 3, "seed": [0, 1, 2, 3, 4]}
 
 EXPERIMENT = Experiment(
     name="sizes",
