@@ -166,7 +166,11 @@ def all_cells(cell: Callable[[str, str], Cell]) -> dict[tuple[str, str], Cell]:
     return {key: cell(*key) for key in CELLS}
 
 
-METRIC_OF = {"movie-reviews": ("accuracy", 2), "solar-cells": ("balanced_accuracy", 2), "spoken-digits": ("accuracy", 10)}
+METRIC_OF = {
+    "movie-reviews": ("accuracy", 2),
+    "solar-cells": ("balanced_accuracy", 2),
+    "spoken-digits": ("accuracy", 10),
+}
 
 
 def invented_record(
@@ -193,7 +197,8 @@ def invented_record(
         hard = 0.5 * np.random.default_rng(0).random(items) + 0.5 * drawn.random(items)
         right = hard < np.quantile(hard, accuracy(condition))
         epochs = condition.epochs or 3
-        size = sum(condition.method.encode()) ** 2
+        inner = [value for value in condition.settings.values() if isinstance(value, int)]
+        size = sum(condition.method.encode()) ** 2 * (1 + sum(inner))
         outcomes.append(
             Outcome(
                 condition=condition,
@@ -203,8 +208,8 @@ def invented_record(
                 learning_rate=condition.learning_rate or 1e-3,
                 epochs=epochs,
                 best_epoch=max(1, epochs // 3) + condition.seed % 2,
-                train_loss=[0.7 / (1 + epoch) for epoch in range(epochs)],
-                validation_loss=[0.5 + 0.02 * abs(epoch - epochs / 3) for epoch in range(epochs)],
+                train_loss=[1 - accuracy(condition) + 0.7 / (1 + epoch) for epoch in range(epochs)],
+                validation_loss=[1.3 - accuracy(condition) + 0.02 * abs(epoch - epochs / 3) for epoch in range(epochs)],
                 trainable=size,
                 total=10**7,
                 seconds=10 + size / 1e6 + condition.seed,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from ftkit.experiments.record import Outcome, Record
 from ftkit.figures.display import DescribedFigure, new_figure
@@ -209,6 +209,7 @@ def sweeps(record: Record, task: str | None = None) -> DescribedFigure:
             _ticks(below, sorted({_setting(setting)(outcome) for outcome in found}))
         upper[0].set_ylabel(score_label(record, task))
         lower[0].set_ylabel("Trained parameters\n(logarithmic)")
+        lower[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         lower[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
         lower[0].yaxis.set_minor_formatter(NullFormatter())
         for axes in (*upper, *lower):

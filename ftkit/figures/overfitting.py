@@ -12,7 +12,7 @@ from ftkit.evaluation import Score
 from ftkit.experiments.record import Record
 from ftkit.experiments.scoring import mean_test_score
 from ftkit.figures.display import DescribedFigure, new_figure
-from ftkit.figures.records import Variant, heading, of_one_task, score_label, task_title, variants
+from ftkit.figures.records import Variant, heading, of_one_task, score_bars, score_label, task_title, variants
 from ftkit.figures.style import MethodStyle, style
 
 LOOKS = (("#D55E00", "D"), ("#117733", "s"), ("#AA4499", "P"), ("#332288", "v"), ("#999933", "h"), ("#661100", "X"))
@@ -46,9 +46,10 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
     title = f"Overfitting and its remedies: {task_title(task)}"
     with style():
         figure = new_figure(height=4.2 + 0.36 * len(remedies))
-        grid = figure.add_gridspec(2, 2, height_ratios=(3, 0.4 + 0.36 * len(remedies)))
-        train, validation = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-        scores = figure.add_subplot(grid[1, :])
+        # The long names of the lower part would take their room from the upper one, were they one layout.
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 0.4 + 0.36 * len(remedies)))[:, 0]
+        train, validation = upper.subplots(1, 2)
+        scores = lower.subplots()
         for row, remedy in enumerate(remedies):
             _draw_losses(train, remedy, "train_loss")
             _draw_losses(validation, remedy, "validation_loss")
@@ -125,7 +126,7 @@ def _draw_score(axes: Axes, row: int, remedy: _Remedy) -> None:
     axes.errorbar(
         [100 * score.value],
         [row],
-        xerr=[[100 * (score.value - score.low)], [100 * (score.high - score.value)]],
+        xerr=score_bars(score),
         fmt=remedy.look.marker,
         color=remedy.look.colour,
         markersize=8,

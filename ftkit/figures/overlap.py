@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from ftkit.experiments.mistakes import Mistakes, mistakes_of
 from ftkit.experiments.record import Record
 from ftkit.figures.display import DescribedFigure, new_figure
-from ftkit.figures.records import heading, of_one_task, score_label, task_title
+from ftkit.figures.records import heading, of_one_task, score_bars, score_label, task_title
 from ftkit.figures.style import INK, METHOD_STYLES, WIDTH, MethodStyle, method_style, style
 
 VOTE = MethodStyle("vote", "Majority vote of all", INK, "D")
@@ -64,9 +64,10 @@ def _draw_matrix(figure: DescribedFigure, axes: Axes, found: Mistakes) -> None:
     order = _order(found)
     titles = [method_style(found.methods[index]).title for index in order]
     shares = 100 * found.overlap[np.ix_(order, order)]
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    darkest = float(shares.max())
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=darkest, aspect="auto")
     for row, column in np.ndindex(shares.shape):
-        colour = "white" if shares[row, column] > 55 else INK
+        colour = "white" if shares[row, column] > 0.55 * darkest else INK
         axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", fontsize=9, color=colour)
     axes.set_xticks(range(len(titles)), titles, rotation=90)
     axes.set_yticks(range(len(titles)), titles)
@@ -82,7 +83,7 @@ def _draw_vote(axes: Axes, found: Mistakes) -> None:
         axes.errorbar(
             [100 * score.value],
             [row],
-            xerr=[[100 * (score.value - score.low)], [100 * (score.high - score.value)]],
+            xerr=score_bars(score),
             fmt=look.marker,
             color=look.colour,
             markersize=8,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from ftkit.errors import UnknownNameError
@@ -20,11 +21,14 @@ from ftkit.figures.labels import LabelledPoint, label_points
 from ftkit.figures.records import (
     RANGE,
     Variant,
+    add_legend,
     by_task,
+    error_bars,
     heading,
     measure_of,
     measured,
     of_one_task,
+    score_bars,
     score_label,
     task_title,
     variants,
@@ -32,8 +36,9 @@ from ftkit.figures.records import (
 from ftkit.figures.style import GREY, MethodStyle, style
 
 FRONT = "Pareto front: no method is both cheaper and better"
+OFF = "with what the method added turned off"
 ROOM = 9
-"""Labels that a plane of the usual height has room for."""
+"""Methods that a plane has room to name beside their points; where there are more, a legend names them."""
 
 
 @dataclass(frozen=True)
@@ -124,27 +129,42 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
     """
     spent = [point.spent for point in points]
     values = [100 * point.score.value for point in points]
+    crowded = len(points) > ROOM
     with style():
-        figure = new_figure(height=4.6 + 0.16 * max(0, len(points) - ROOM))
+        figure = new_figure(height=6.4 if crowded else 4.6)
         axes = figure.subplots()
         if price.logarithmic:
             axes.set_xscale("log")
         front = front_of(spent, values)
         steps = [(spent[index], values[index]) for index in front]
         steps.append((max(spent), steps[-1][1]))
-        axes.step(*zip(*steps, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1, label=FRONT)
+        axes.step(
+            *zip(*steps, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1, label="" if crowded else FRONT
+        )
         for point in points:
-            _draw_point(axes, point.spent, point.score, point.look)
+            if crowded:
+                _draw_pale_point(axes, point)
+            else:
+                _draw_point(axes, point.spent, point.score, point.look)
         axes.set_xlabel(price.title + (" (logarithmic)" if price.logarithmic else ""))
         axes.set_ylabel(f"{measure.title} on the test set, {measure.unit}")
         axes.set_title(f"{measure.title} against {price.short}: {title}")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
         axes.margins(x=0.12, y=0.1)
-        if not price.logarithmic:
+        if not price.logarithmic and not crowded:
             axes.set_xlim(left=0)
         axes.grid(axis="both")
-        figure.legend(loc="outside lower center")
-        label_points(figure, axes, [_labelled(point.spent, point.score, point.label) for point in points], steps)
+        if crowded:
+            add_legend(figure, [axes], f"Line: {FRONT}", length=1.5)
+        else:
+            figure.legend(loc="outside lower center")
+        named = [point.label if not crowded or index in front else "" for index, point in enumerate(points)]
+        label_points(
+            figure,
+            axes,
+            [_labelled(point.spent, point.score, name) for point, name in zip(points, named, strict=True)],
+            steps,
+        )
         figure.describe(
             f"{measure.title} on the test set against {price.short}: {title}",
             *(f"{point.label}: {compact(point.spent)}{price.unit}, {point.score}." for point in points),
@@ -177,35 +197,25 @@ def learn_forget(record: Record) -> DescribedFigure:
     with style():
         figure = new_figure(height=0.7 + 3.6 * len(tasks))
         all_axes = figure.subplots(len(tasks), 1, squeeze=False)[:, 0]
-        sentences, labels = [], []
+        sentences, points = [], []
         for axes, (task, outcomes) in zip(all_axes, tasks.items(), strict=True):
-            told = measure_of(outcomes[0], "forgetting")
-            unit = f" {told['unit']}" if told["unit"] else ""
+            drawn = [_draw_loss(axes, record, variant) for variant in variants(outcomes)]
+            points.append([point for point, _ in drawn])
+            sentences += [f"{task_title(task)}, {told}" for _, told in drawn]
+            measure = measure_of(outcomes[0], "forgetting")
+            ability = ", ".join(filter(None, (measure["ability"], measure["unit"])))
             axes.axvline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
-            points = []
-            for variant in variants(outcomes):
-                score = mean_test_score(record, variant.outcomes)
-                losses = [lost(outcome) for outcome in variant.outcomes]
-                mean = float(np.mean(losses))
-                _draw_point(axes, mean, score, variant.look, (mean - min(losses), max(losses) - mean))
-                off = _draw_adapter_off(axes, variant, mean, score)
-                points.append(_labelled(mean, score, variant.label))
-                sentences.append(
-                    f"{task_title(task)}, {variant.label}: lost {mean:.2f}{unit} ({min(losses):.2f} to "
-                    f"{max(losses):.2f}), score {score}{off}."
-                )
-            axes.set(
-                title=task_title(task),
-                xlabel=f"Lost: {told['ability']}{',' if unit else ''}{unit} ({RANGE}; 0: nothing forgotten)",
-                ylabel=score_label(record, task),
-            )
+            axes.set(title=task_title(task), ylabel=score_label(record, task))
+            axes.set_xlabel(f"Lost: {ability} ({RANGE}; 0: nothing forgotten)")
             axes.margins(x=0.14, y=0.12)
             axes.grid(axis="both")
-            labels.append((axes, points))
         heading(figure, title)
+        if "with the added part off" in " ".join(sentences):
+            handle = Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle=":", label=OFF)
+            figure.legend(handles=[handle], loc="outside lower center", handlelength=3)
         figure.settle()
-        for axes, points in labels:
-            label_points(figure, axes, points, [(0, axes.get_ylim()[0]), (0, axes.get_ylim()[1])])
+        for axes, of_task in zip(all_axes, points, strict=True):
+            label_points(figure, axes, of_task, [(0, axes.get_ylim()[0]), (0, axes.get_ylim()[1])])
         figure.describe(
             title,
             "Loss of the source ability, mean over seeds (lowest to highest), and test score with 95 % interval.",
@@ -258,12 +268,29 @@ def compact(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _draw_point(axes: Axes, x: float, score: Score, look: MethodStyle, ends: tuple[float, float] | None = None) -> None:
-    sideways: Any = None if ends is None else [[ends[0]], [ends[1]]]
+def _draw_pale_point(axes: Axes, point: Priced) -> None:
+    """Draw one of many points: its interval steps back, and the legend names it."""
+    low, middle, high = (100 * value for value in (point.score.low, point.score.value, point.score.high))
+    colour = point.look.colour
+    axes.vlines(point.spent, low, high, color=colour, linewidth=1.2, alpha=0.4, zorder=2)
+    axes.plot(
+        point.spent,
+        middle,
+        point.look.marker,
+        color=colour,
+        markersize=12 if point.look.marker == "*" else 8,  # a star is all points, and looks smaller
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        label=point.label,
+        zorder=3,
+    )
+
+
+def _draw_point(axes: Axes, x: float, score: Score, look: MethodStyle, sideways: Any = None) -> None:
     axes.errorbar(
         [x],
         [100 * score.value],
-        [[100 * (score.value - score.low)], [100 * (score.high - score.value)]],
+        score_bars(score),
         sideways,
         fmt=look.marker,
         color=look.colour,
@@ -275,6 +302,19 @@ def _draw_point(axes: Axes, x: float, score: Score, look: MethodStyle, ends: tup
         elinewidth=1.4,
         zorder=3,
     )
+
+
+def _draw_loss(axes: Axes, record: Record, variant: Variant) -> tuple[LabelledPoint, str]:
+    """Draw what a variant lost and what it scores; return the point and the numbers in words."""
+    score = mean_test_score(record, variant.outcomes)
+    losses = [lost(outcome) for outcome in variant.outcomes]
+    mean, least, most = float(np.mean(losses)), min(losses), max(losses)
+    _draw_point(axes, mean, score, variant.look, error_bars([mean], [least], [most]))
+    off = _draw_adapter_off(axes, variant, mean, score)
+    measure = measure_of(variant.outcomes[0], "forgetting")
+    unit = f" {measure['unit']}" if measure["unit"] else ""
+    told = f"{variant.label}: lost {mean:.2f}{unit} ({least:.2f} to {most:.2f}), score {score}{off}."
+    return _labelled(mean, score, variant.label), told
 
 
 def _draw_adapter_off(axes: Axes, variant: Variant, mean: float, score: Score) -> str:

@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import Container
+from numpy.typing import NDArray
 
 from ftkit.errors import DataError
-from ftkit.evaluation import find_metric
+from ftkit.evaluation import Score, find_metric
 from ftkit.experiments.experiment import Condition
 from ftkit.experiments.record import Outcome, Record
 from ftkit.experiments.scoring import guess_score, mean_test_score
@@ -210,12 +212,10 @@ def number_line(variant: Variant, xs: Sequence[float], series: Sequence[Sequence
 
 def draw_line(axes: Axes, line: Line) -> None:
     """Draw a line with its intervals."""
-    # Where all seeds agree, their rounded mean may lie just outside.
-    ends = np.maximum(0, [np.subtract(line.values, line.lows), np.subtract(line.highs, line.values)])
     axes.errorbar(
         line.xs,
         line.values,
-        ends,
+        error_bars(line.values, line.lows, line.highs),
         fmt=line.look.marker,
         linestyle=line.dashes,
         color=line.look.colour,
@@ -228,6 +228,17 @@ def draw_line(axes: Axes, line: Line) -> None:
         capsize=2,
         zorder=3,
     )
+
+
+def error_bars(values: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> NDArray[np.float64]:
+    """Lengths (2, n) of the bars below and above values."""
+    # Where all seeds agree, their rounded mean may lie just outside.
+    return np.maximum(0, [np.subtract(values, lows), np.subtract(highs, values)])
+
+
+def score_bars(score: Score) -> NDArray[np.float64]:
+    """Lengths (2, 1) of the bars of a score's interval, in percent."""
+    return 100 * error_bars([score.value], [score.low], [score.high])
 
 
 # --- panels
@@ -271,16 +282,19 @@ def draw_stages(axes: Axes, stages: Sequence[str]) -> None:
     axes.set_xlim(-0.5, len(stages) - 0.5)
 
 
-def add_legend(figure: DescribedFigure, all_axes: Sequence[Axes], title: str | None = None) -> None:
-    """One legend below the figure for all its axes, each label once."""
+def add_legend(figure: DescribedFigure, all_axes: Sequence[Axes], title: str | None = None, length: float = 3) -> None:
+    """One legend below the figure for all its axes, each label once; the length of the lines is in letters."""
     found: dict[str, Any] = {}
     for axes in all_axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
+    # Containers, the methods with their intervals, come last in matplotlib; here they come first.
+    found = dict(sorted(found.items(), key=lambda entry: not isinstance(entry[1], Container)))
     longest = max(map(len, found))
-    columns = max(1, min(len(found), int((WIDTH - 0.4) / (0.6 + 0.075 * longest))))
+    column = 0.35 + length / 8 + 0.066 * longest  # inches, of letters of nine points
+    columns = max(1, min(len(found), int((WIDTH - 0.2) / column)))
     figure.legend(
-        found.values(), found.keys(), loc="outside lower center", ncols=columns, handlelength=3, title=title
+        found.values(), found.keys(), loc="outside lower center", ncols=columns, handlelength=length, title=title
     ).get_title().set_fontsize(9)
 
 

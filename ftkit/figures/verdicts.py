@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from ftkit.errors import DataError
 from ftkit.experiments.claims import SCORE, Judgement
 from ftkit.figures.display import DescribedFigure, new_figure
-from ftkit.figures.records import heading
+from ftkit.figures.records import error_bars, heading
 from ftkit.figures.style import GREY, INK, RIGHT, WRONG, style
 
 LOOKS = {"holds": (RIGHT, "o"), "does not hold here": (WRONG, "X"), "undecided": (GREY, "s")}
@@ -95,7 +95,7 @@ def _draw(axes: Axes, rows: Sequence[Row], scale: float) -> None:
         axes.errorbar(
             [scale * each.effect],
             [row],
-            xerr=[[scale * (each.effect - each.low)], [scale * (each.high - each.effect)]],
+            xerr=scale * error_bars([each.effect], [each.low], [each.high]),
             fmt=marker,
             color=colour,
             markersize=6,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,13 @@ TASKS = list(STAGES)
 Make = Callable[..., Record]
 
 
+@dataclass(frozen=True)
+class RepairedCondition(Condition):
+    """A condition with whether its wrong labels were repaired."""
+
+    repaired: bool = False
+
+
 def skill(condition: Condition) -> float:
     """A share of right answers that grows with the data and falls with the method's place in the list of styles."""
     place = list(METHOD_STYLES).index(condition.method)
@@ -27,7 +35,8 @@ def skill(condition: Condition) -> float:
     moved = 0.03 * abs(np.log10((condition.learning_rate or 1e-3) / 1e-3))
     base = 0.6 if condition.method == "scratch" else 0.85 - 0.01 * place
     size = sum(value for value in condition.settings.values() if isinstance(value, (int, float)))
-    return float(np.clip(base + grown - moved + 0.004 * size - 0.3 * condition.label_noise, 0.3, 0.97))
+    noise = condition.label_noise * (0.1 if getattr(condition, "repaired", False) else 0.3)
+    return float(np.clip(base + grown - moved + 0.004 * size - noise, 0.3, 0.97))
 
 
 def stages_of(task: str) -> list[str]:
@@ -98,9 +107,12 @@ def records(make: Make) -> dict[str, Record]:
         *grid(task=TASKS[:2], method=["linear-probe", "partial", "lora", "bitfit", "l2-sp"], **common),
         *grid(task=TASKS[:2], method="full", learning_rate=[1e-5, 1e-4, 1e-3, 1e-2], **common),
     )
+    noisy = EXPERIMENTS["label-noise"].conditions
+    mended = [RepairedCondition(**asdict(each) | {"repaired": True}) for each in noisy if each.label_noise >= 0.2]
     some = ["linear-probe", "full", "lora", "lp-ft"]
     return kept | {
         "moved-weights": make("moved-weights", EXPERIMENTS["moved-weights"].conditions, skill, moved),
+        "label-noise": make("label-noise", [*noisy, *mended], skill),
         "depth": make("depth", depth, skill),
         "sizes": make("sizes", sizes, skill),
         "layers": make("layers", grid(task=TASKS, method=some, **common), skill, layers),
