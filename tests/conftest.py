@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ftkit import METHODS, fine_tune, load_task
 from ftkit.classifier import Classifier, build_classifier
 from ftkit.experiments.experiment import Condition
+from ftkit.experiments.machine import Machine
 from ftkit.experiments.record import AnsweredItems, Outcome, Record, as_digits
 from ftkit.experiments.run import Run
 from ftkit.tasks import Split, Task
@@ -186,7 +187,7 @@ def invented_record(
     """
     tests = {
         task: AnsweredItems(as_digits(np.arange(items) % METRIC_OF[task][1]), None, f"of {task}", METRIC_OF[task][0])
-        for task in {condition.task for condition in conditions}
+        for task in dict.fromkeys(condition.task for condition in conditions)
     }
     outcomes = []
     for condition in conditions:
@@ -216,9 +217,11 @@ def invented_record(
                 peak_memory_bytes=10**9 + 100 * size,
                 saved_bytes=4 * size,
                 measures=measures(condition),
+                created=f"2026-11-{10 + condition.seed}",
             )
         )
-    return Record(name, {"processor": "processor", "versions": {"ftkit": "0"}}, tests, tuple(outcomes))
+    machine = Machine("processor", 2, 2, 8 * 10**9, "Linux x86_64", "3.11.7", {"ftkit": "0"})
+    return Record(name, asdict(machine), tests, tuple(outcomes))
 
 
 @pytest.fixture(scope="session", name="invented_record")
