@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ftkit.evaluation import Score, find_metric, score
+from ftkit.experiments import running
 from ftkit.experiments.experiment import Condition
 from ftkit.experiments.record import AnsweredItems, Outcome, Record, from_digits
 from ftkit.experiments.scoring import answer_tables
@@ -46,12 +47,15 @@ class Repetition:
         return self.recorded.low <= self.again <= self.recorded.high
 
     def __str__(self) -> str:
-        if np.isnan(self.again):
-            found = "the test items are not those of the record"
-        else:
-            found = f"again {100 * self.again:.1f} %, {self.same:.0%} of the answers the same"
-        verdict = "" if self.agrees else "  OUTSIDE"
-        return f"{self.experiment}: {described(self.condition)}: recorded {self.recorded}, {found}{verdict}"
+        verdict = "other test items" if np.isnan(self.again) else "within" if self.agrees else "OUTSIDE"
+        return row(
+            self.experiment,
+            described(self.condition),
+            str(self.recorded),
+            f"{100 * self.again:.1f} %",
+            f"{self.same:.0%}",
+            verdict,
+        )
 
 
 def check(folder: Path, count: int, seed: int) -> bool:
@@ -60,6 +64,7 @@ def check(folder: Path, count: int, seed: int) -> bool:
     chosen = sample(records, count, seed)
     if not chosen:
         raise SystemExit(f"{folder} holds no recorded training; make some first with `make evidence`.")
+    print(row("experiment", "training", "recorded", "again", "same answers", ""))
     agreed = []
     for repetition in map(repeat, *zip(*chosen, strict=True)):
         print(repetition, flush=True)
@@ -81,22 +86,24 @@ def sample(records: Sequence[Record], count: int, seed: int) -> list[tuple[Recor
 
 def repeat(record: Record, outcome: Outcome) -> Repetition:
     """Train as a recorded training was trained, and compare."""
-    # Torch is loaded here, so that the page is written without it.
-    from ftkit.experiments.running import load, train
-
     condition, test = outcome.condition, record.tests[outcome.condition.task]
     labels = from_digits(test.labels)
     (table,) = answer_tables(test, [outcome.predicted()])
     recorded = score(test.metric, labels, table, test.groups)
-    task = load(condition)
+    task = running.load(condition)
     if AnsweredItems.of(task) != test:
         return Repetition(record.experiment, condition, recorded, np.nan, np.nan)
-    run = train(condition, task)
+    run = running.train(condition, task)
     run.release()
     predicted = np.asarray(run.predictions.predicted)
     (table,) = answer_tables(test, [predicted])
     again = find_metric(test.metric).function(labels, table)
     return Repetition(record.experiment, condition, recorded, again, float(np.mean(predicted == outcome.predicted())))
+
+
+def row(experiment: str, training: str, recorded: str, again: str, same: str, verdict: str) -> str:
+    """Write a row of the table that the check prints."""
+    return f"{experiment:15} {training:70} {recorded:23} {again:>7} {same:>12}  {verdict}"
 
 
 def described(condition: Condition) -> str:

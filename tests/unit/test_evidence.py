@@ -7,7 +7,7 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -24,30 +24,39 @@ from ftkit.tasks import Task
 TOOLS = Path(__file__).parents[2] / "tools"
 
 
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module
+@pytest.fixture(scope="module")
+def tool() -> Iterator[Callable[[str], ModuleType]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(TOOLS)
+        yield importlib.import_module
 
 
 # ------------------------------------------------------------------------------------------------ page
 
 
-@pytest.fixture
-def evidence(tmp_path: Path, invented_record: Callable[..., Record]) -> Path:
-    """A folder with one whole record and one that has only begun."""
+@pytest.fixture(scope="module")
+def evidence(
+    tmp_path_factory: pytest.TempPathFactory,
+    invented_record: Callable[..., Record],
+    tool: Callable[[str], ModuleType],
+) -> Path:
+    """A folder with one whole record and one that has only begun, a figure of earlier, and the page."""
+    folder = tmp_path_factory.mktemp("evidence")
+    (folder / "figures").mkdir()
+    (folder / "figures" / "old.png").touch()
     for name, share in (("learning-rates", 1.0), ("regularizers", 0.5)):
         conditions = EXPERIMENTS[name].conditions
         some = conditions[: round(share * len(conditions))]
         record = invented_record(name, some, lambda condition: 0.7 + 0.01 * len(condition.method))
-        record.save(tmp_path / "experiments" / f"{name}.json")
-    return tmp_path
+        record.save(folder / "experiments" / f"{name}.json")
+    assert tool("evidence_page").write_page(folder) == folder / "README.md"
+    return folder
 
 
 def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions(
     evidence: Path, tool: Callable[[str], ModuleType]
 ):
-    text = tool("evidence_page").write_page(evidence).read_text(encoding="utf-8")
+    text = (evidence / "README.md").read_text(encoding="utf-8")
     assert "processor, 2 cores, 2 threads, 8 GB of memory, Linux x86_64, Python 3.11.7; ftkit 0." in text
     seconds = sum(outcome.seconds for outcome in Record.load(evidence / "experiments/learning-rates.json").outcomes)
     assert f"| 75 of 75 | {seconds:,.0f} | 2026-11-10 to 2026-11-12 |" in text
@@ -66,8 +75,8 @@ def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions
         assert linked in {tool("evidence_page").anchor(experiment) for experiment in EXPERIMENTS.values()}
 
 
-def test_the_page_gives_the_claims_with_effect_and_verdict(evidence: Path, tool: Callable[[str], ModuleType]):
-    text = tool("evidence_page").write_page(evidence).read_text(encoding="utf-8")
+def test_the_page_gives_the_claims_with_effect_and_verdict(evidence: Path):
+    text = (evidence / "README.md").read_text(encoding="utf-8")
     rows = [
         line.split(" | ") for line in text.splitlines() if re.search(r"\| (holds|does not|undecided|not mea)", line)
     ]
@@ -76,12 +85,8 @@ def test_the_page_gives_the_claims_with_effect_and_verdict(evidence: Path, tool:
     assert all((row[3] == "not measured") == (row[2] == "") for row in rows)
 
 
-def test_a_figure_that_is_no_longer_drawn_is_removed(evidence: Path, tool: Callable[[str], ModuleType]):
-    stale = evidence / "figures" / "old.png"
-    stale.parent.mkdir()
-    stale.touch()
-    tool("evidence_page").write_page(evidence)
-    assert not stale.exists()
+def test_a_figure_that_is_no_longer_drawn_is_removed(evidence: Path):
+    assert not (evidence / "figures" / "old.png").exists()
 
 
 def test_without_a_record_the_page_says_so(tmp_path: Path, tool: Callable[[str], ModuleType]):
@@ -112,8 +117,7 @@ def test_a_training_that_is_made_again_gives_the_recorded_score(
 ):
     assert tool("evidence_check").check(made, count=6, seed=0)
     printed = capsys.readouterr().out
-    assert "small: spoken-digits, linear-probe, epochs 1, seed 0: recorded" in printed
-    assert "100% of the answers the same" in printed
+    assert re.search(r"small +spoken-digits, linear-probe, epochs 1, seed 0 +\d.* % +100%  within", printed)
     assert "1 of 1 within" in printed
 
 
@@ -137,7 +141,7 @@ def test_other_test_items_are_found_out(
     tests = {name: replace(test, fingerprint="other") for name, test in record.tests.items()}
     replace(record, tests=tests).save(made / "small.json")
     assert not tool("evidence_check").check(made, count=1, seed=0)
-    assert "the test items are not those of the record" in capsys.readouterr().out
+    assert "other test items" in capsys.readouterr().out
 
 
 def test_the_sample_is_cheap_spread_over_experiments_and_drawn_by_a_seed(
