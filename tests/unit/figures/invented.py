@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ftkit import figures
-from ftkit.experiments.claims import Judgement, judge, load_claims
+from ftkit.experiments.claims import COSTS, SCORE, Judgement, judge, load_claims
 from ftkit.experiments.experiment import Condition, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import Record
@@ -123,7 +123,8 @@ def records(make: Make) -> dict[str, Record]:
 
 def judgements(kept: dict[str, Record]) -> list[Judgement]:
     """The claims of the kit, judged by invented records."""
-    return [judge(claim, kept.get(claim.experiment)) for claim in load_claims()]
+    known = (SCORE, *COSTS)
+    return [judge(claim, kept.get(claim.experiment)) for claim in load_claims() if claim.quantity in known]
 
 
 DRAWN: dict[str, Callable[[dict[str, Record]], DescribedFigure]] = {
