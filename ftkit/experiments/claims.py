@@ -13,6 +13,7 @@ import numpy as np
 from ftkit.errors import FtkitError
 from ftkit.evaluation import PairedTest, paired_runs
 from ftkit.experiments.record import Outcome, Record, from_digits, record_path
+from ftkit.experiments.scoring import answer_tables
 from ftkit.paths import data_folder
 
 Verdict = Literal["holds", "does not hold here", "undecided", "not measured"]
@@ -203,10 +204,8 @@ def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence
     if len(tasks) > 1:
         raise FtkitError(f"A claim on scores must name one task; this one has {', '.join(sorted(tasks))}.")
     test = record.tests[tasks.pop()]
-    labels = from_digits(test.labels)
-    classes = int(labels.max()) + 1
-    one, other = ([np.eye(classes)[outcome.predicted()] for outcome in side] for side in (first, second))
-    return paired_runs(test.metric, labels, one, other, test.groups)
+    one, other = (answer_tables(test, [outcome.predicted() for outcome in side]) for side in (first, second))
+    return paired_runs(test.metric, from_digits(test.labels), one, other, test.groups)
 
 
 def _cost_ratio(quantity: str, first: Sequence[Outcome], second: Sequence[Outcome]) -> tuple[float, float, float]:

@@ -163,7 +163,9 @@ def some_measures(seed: int) -> dict[str, Any]:
 
 def test_a_measure_is_compared_by_the_means_of_the_runs(record: Record):
     outcomes = tuple(
-        replace(each, measures={"kept": {"after": [0.0, 0.1 * each.condition.seed + (each.condition.method == "full")]}})
+        replace(
+            each, measures={"kept": {"after": [0.0, 0.1 * each.condition.seed + (each.condition.method == "full")]}}
+        )
         for each in record.outcomes
     )
     measured = replace(record, outcomes=outcomes)

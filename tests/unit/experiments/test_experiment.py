@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,7 @@ def test_an_outcome_says_what_the_run_said(small: Experiment, tmp_path: Path, ti
     (outcome,) = record.outcomes
     assert outcome.scores["accuracy"] == pytest.approx(np.mean(outcome.predicted() == task.test.labels), abs=1e-5)
     assert record.tests["spoken-digits"].labels == "".join(map(str, task.test.labels))
+    assert date.fromisoformat(outcome.created) <= datetime.now(UTC).date()
     moved = outcome.measures["moved weights"]
     assert moved["stages"] == ["input", "layer 1", "layer 2", "layer 3", "layer 4"]
     assert min(moved["relative_change"]) > 0
