@@ -125,8 +125,8 @@ class Fairness:
         """One sentence on what selected on what."""
         title = METRICS[self.metric].title.lower()
         return (
-            f"Learning rates, epochs and, where several were tried, settings were chosen by {title} on the validation split; "
-            "the test split was read once, at the end of each run."
+            f"Learning rates, epochs and, where several were tried, settings were chosen by {title} on the "
+            "validation split; the test split was read once, at the end of each run."
         )
 
     def __repr__(self) -> str:

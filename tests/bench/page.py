@@ -266,9 +266,7 @@ def _composition(results: Sequence[Result]) -> list[str]:
         return []
     stages = list(next(iter(found.values())))
     rows = [[stage, *(f"{reached[stage] / 1e6:,.0f} MB" for reached in found.values())] for stage in stages]
-    title = (
-        "What the memory of a process is made of, full fine-tuning; each line is what is resident once that is there:"
-    )
+    title = "What the memory of a process is made of (full fine-tuning): what is resident once each thing is there:"
     return [title, _table(["", *found], rows)]
 
 

@@ -18,7 +18,6 @@ TRIED_AGAIN = (
     "pretraining-helps-spoken-digits",
 )
 CLAIMS = {claim.name: claim for claim in load_claims()}
-SMALLEST = 64
 
 
 def small(claim: Claim) -> Experiment:
