@@ -162,12 +162,10 @@ def some_measures(seed: int) -> dict[str, Any]:
 
 
 def test_a_measure_is_compared_by_the_means_of_the_runs(record: Record):
-    outcomes = tuple(
-        replace(
-            each, measures={"kept": {"after": [0.0, 0.1 * each.condition.seed + (each.condition.method == "full")]}}
-        )
-        for each in record.outcomes
-    )
+    def kept(each: Outcome) -> dict[str, Any]:
+        return {"kept": {"after": [0.0, 0.1 * each.condition.seed + (each.condition.method == "full")]}}
+
+    outcomes = tuple(replace(each, measures=kept(each)) for each in record.outcomes)
     measured = replace(record, outcomes=outcomes)
     judged = judge(claim("full", "lora", "above", 0.5, "kept.after.-1"), measured)
     assert judged.effect == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""Claims that recorded experiments bear out, tried again here on less data and with one seed: the direction must be the same."""
+"""Claims that records decide, tried again here with one seed: the direction must be the same."""
 
 from __future__ import annotations
 
