@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ftkit.catalog import Asset
     from ftkit.experiments.comparison import Comparison
     from ftkit.experiments.run import Run
+    from ftkit.experiments.trials import Trial
     from ftkit.methods import Method
     from ftkit.tasks import Task
 
@@ -441,11 +442,15 @@ def tune(
         trials=trials,
         choices=choices,
         epochs=epochs,
-        on_trial=lambda trial: typer.echo(
-            f"{trial.method} at {trial.learning_rate:g}: validation {trial.validation_score:.1%}, {trial.seconds:.0f} s"
-        ),
+        on_trial=lambda trial: typer.echo(_trial_line(trial)),
     )
     typer.echo(f"{_many(len(found.trials), 'trial')} in {path.absolute()}")
+
+
+def _trial_line(trial: Trial) -> str:
+    settings = "".join(f", {name} {value}" for name, value in trial.settings.items() if value is not None)
+    score = f"validation {trial.validation_score:.1%}, {trial.seconds:.0f} s"
+    return f"{trial.method} at {trial.learning_rate:g}{settings}: {score}"
 
 
 @command("A depth sweep is recorded as a whole; nothing was written.")

@@ -1,8 +1,9 @@
 """Write the page of the recorded experiments, or train some of them again and compare.
 
 ``python tools/evidence.py page`` writes data/evidence/README.md and its figures from the records,
-``python tools/evidence.py check`` trains a sample of the recorded trainings again and fails where a score is not what
-the record says, ``python tools/evidence.py names`` lists the experiments, in the order in which they are made.
+``python tools/evidence.py check`` trains a sample of the recorded trainings again and fails where a score lies outside
+the recorded interval or answers differ, ``python tools/evidence.py names`` lists the experiments, in the order in which
+they are made.
 """
 
 from __future__ import annotations

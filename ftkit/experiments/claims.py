@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy.stats import t as student
 
 from ftkit.errors import FtkitError
 from ftkit.evaluation import PairedTest, paired_runs
@@ -21,7 +23,6 @@ SCORE = "score"
 VALIDATION_SCORE = "validation_score"
 COSTS = ("trainable", "seconds", "peak_memory_bytes", "saved_bytes")
 RULES = ("above", "below", "within")
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Claim:
                 f"Claim {self.name}: no quantity {self.quantity!r}; there are score, validation_score, "
                 f"{', '.join(COSTS)}, and measures such as forgetting.after."
             )
+        if self.second_quantity and "." not in self.quantity:
+            raise FtkitError(f"Claim {self.name}: a second quantity stands beside a measure only, not {self.quantity}.")
         if self.rule not in RULES:
             raise FtkitError(f"Claim {self.name}: no rule {self.rule!r}; there are {', '.join(RULES)}.")
 
@@ -127,7 +130,7 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
     """Compare the two sides of a claim in a record.
 
     The interval of a score holds the variation of seeds and of test items, paired by item; that of a cost or a measure,
-    of which the record keeps no items, the variation of runs.
+    of which the record keeps no items, the variation of runs, paired by seed.
 
     Parameters
     ----------
@@ -209,31 +212,57 @@ def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence
 
 
 def _cost_ratio(quantity: str, first: Sequence[Outcome], second: Sequence[Outcome]) -> tuple[float, float, float]:
-    """Ratio of the means, with the bootstrap's interval over runs."""
-    sides = [np.array([getattr(outcome, quantity) for outcome in side], dtype=float) for side in (first, second)]
-    means = _drawn_means(sides)
-    low, high = np.quantile(means[0] / means[1], [0.025, 0.975])
-    return float(sides[0].mean() / sides[1].mean()), float(low), float(high)
+    """Ratio of the geometric means, with its 95 % interval over runs."""
+    sides = [{each.condition.seed: math.log(getattr(each, quantity)) for each in side} for side in (first, second)]
+    effect, low, high = mean_difference(*sides)
+    return math.exp(effect), math.exp(low), math.exp(high)
 
 
 def _measure_difference(
     claim: Claim, first: Sequence[Outcome], second: Sequence[Outcome]
 ) -> tuple[float, float, float]:
-    """Difference of the means, with the bootstrap's interval over runs."""
+    """Difference of the means, with its 95 % interval over runs."""
     quantities = (claim.quantity, claim.second_quantity or claim.quantity)
     sides = [
-        np.array([_measured(claim, quantity, outcome) for outcome in side], dtype=float)
+        {each.condition.seed: _measured(claim, quantity, each) for each in side}
         for quantity, side in zip(quantities, (first, second), strict=True)
     ]
-    means = _drawn_means(sides)
-    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
-    return float(sides[0].mean() - sides[1].mean()), float(low), float(high)
+    return mean_difference(*sides)
 
 
-def _drawn_means(sides: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Means of runs drawn with replacement, (draws,), side by side."""
-    generator = np.random.default_rng(0)
-    return [side[generator.integers(len(side), size=(RESAMPLES, len(side)))].mean(axis=1) for side in sides]
+def mean_difference(first: dict[int, float], second: dict[int, float]) -> tuple[float, float, float]:
+    """Difference of two means over runs with its 95 % interval: Student's where the seeds are the same, else Welch's.
+
+    Parameters
+    ----------
+    first, second
+        Seed to value.
+
+    Returns
+    -------
+    tuple of float
+        The difference and the ends of its interval; without end where one run stands alone.
+
+    Examples
+    --------
+    >>> [round(each, 3) for each in mean_difference({0: 1.0, 1: 2.0}, {0: 0.5, 1: 1.5})]
+    [0.5, 0.5, 0.5]
+    """
+    one, other = np.array(list(first.values())), np.array(list(second.values()))
+    effect = float(one.mean() - other.mean())
+    if first.keys() == second.keys():
+        parts, counts = [np.array([first[seed] - second[seed] for seed in first])], [len(first)]
+    else:
+        parts, counts = [one, other], [len(one), len(other)]
+    if min(counts) < 2:
+        return effect, -math.inf, math.inf
+    errors = [float(part.var(ddof=1)) / len(part) for part in parts]
+    total = sum(errors)
+    if not total:
+        return effect, effect, effect
+    freedom = total**2 / sum(error**2 / (count - 1) for error, count in zip(errors, counts, strict=True))
+    half = float(student.ppf(0.975, freedom)) * math.sqrt(total)
+    return effect, effect - half, effect + half
 
 
 def _measured(claim: Claim, quantity: str, outcome: Outcome) -> float:

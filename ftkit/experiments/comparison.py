@@ -236,7 +236,8 @@ def compare(
         Learning rates tried a method where none are recorded with the kit, default 3.
     choices
         Other settings tried a method (rank, width, depth, length...), default 0, which takes the settings as they are
-        given. A method that has none to choose gets as many more learning rates, see `further_trials`.
+        given. A method that has none to choose gets as many more learning rates, see `further_trials`. All trials are
+        then made for this data; those that come with the kit are of learning rates only.
     folder
         Where runs are kept, default ``runs`` in the working folder (or ``FTKIT_RUNS``).
     progress
@@ -306,9 +307,11 @@ def _trials_for(
     recorded = recorded_trials(task)
     others = [method for method in methods if choices or recorded is None or not recorded.of(method)]
     own = folder / task.name / "trials.json"
-    known = read_trials(own, task)
-    if any(len(known.named(method.name)) < trials + choices for method in others):
-        known = tune(task, others, own, trials=trials, choices=choices, epochs=epochs)
+    known = tune(task, others, own, trials=trials, choices=choices, epochs=epochs) if others else read_trials(own, task)
+    if choices:
+        return Trials(
+            task.name, task.fingerprint, tuple(each for method in methods for each in known.named(method.name))
+        )
     return joined(recorded, known, methods)
 
 

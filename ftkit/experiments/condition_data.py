@@ -10,6 +10,7 @@ from ftkit.errors import FtkitError
 from ftkit.experiments.experiment import Condition
 from ftkit.experiments.label_errors import find_label_errors
 from ftkit.tasks import Split, Task, load_task
+from ftkit.tasks.splitting import stratified_draw
 
 
 def load(condition: Condition) -> Task:
@@ -57,15 +58,15 @@ def of_kind(task: Task, kind: str) -> Task:
     """
     chosen = {name: np.flatnonzero(kinds_of(task.splits[name]) == kind) for name in ("train", "validation")}
     if not all(len(positions) for positions in chosen.values()):
-        known = ", ".join(sorted(set(kinds_of(task.train))))
+        known = ", ".join(sorted(set(kinds_of(task.train)) - {""})) or "none"
         raise FtkitError(f"{task.name} has no items of kind {kind!r}. It has: {known}.")
     train, validation = (task.splits[name].take(positions) for name, positions in chosen.items())
     return replace(task, train=train, validation=validation)
 
 
 def kinds_of(split: Split) -> np.ndarray:
-    """Kind of every item: what its identifier begins with, up to the first slash."""
-    return np.array([str(identifier).partition("/")[0] for identifier in split.identifiers])
+    """Kind of every item: what its identifier begins with, up to the first slash; empty where there is none."""
+    return np.array([str(identifier).rpartition("/")[0].partition("/")[0] for identifier in split.identifiers])
 
 
 def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Split:
@@ -97,5 +98,5 @@ def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Spl
 
 def _first(split: Split, condition: Condition) -> Split:
     """So many items of a split, drawn by the condition's seed."""
-    order = np.random.default_rng(condition.seed).permutation(len(split))
-    return split.take(np.sort(order[: condition.examples]))
+    assert condition.examples is not None
+    return split.take(np.sort(stratified_draw(split.labels, condition.examples, seed=condition.seed)))

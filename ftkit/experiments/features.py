@@ -13,7 +13,7 @@ from ftkit.classifier import masked_mean
 from ftkit.training.batches import evaluation_order
 
 if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
 
     from ftkit.backbones.base import Backbone
 
@@ -58,7 +58,16 @@ def pooled_features(backbone: Backbone, items: Sequence[Any]) -> np.ndarray:
     return stage_features(backbone, items)[-1]
 
 
-def fit_probe(features: np.ndarray, labels: np.ndarray) -> LogisticRegression:
+def new_probe() -> Pipeline:
+    """Return an unfitted linear classifier of standardised features."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+
+
+def fit_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:
     """Fit a linear classifier on standardised features.
 
     Parameters
@@ -72,26 +81,23 @@ def fit_probe(features: np.ndarray, labels: np.ndarray) -> LogisticRegression:
     ----------
     Alain and Bengio 2016, arXiv:1610.01644.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500)).fit(features, labels)
+    return new_probe().fit(features, labels)
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> float:
-    """Linear centred kernel alignment of two sets of features of the same items, 0 to 1.
+    """Linear centred kernel alignment of two sets of features of the same items.
 
-    It is 1 where one set is the other turned and scaled.
+    It is 1 where one set is the other turned and scaled, and about 0 where they have nothing in common. The estimate is
+    free of the bias that makes unrelated features look alike where they are wider than there are items.
 
     Parameters
     ----------
     one, other
-        Float arrays (items, width), the widths may differ.
+        Float arrays (items, width), four items at least; the widths may differ.
 
     References
     ----------
-    Kornblith et al. 2019, arXiv:1905.00414, section 3.
+    Kornblith et al. 2019, arXiv:1905.00414, section 3; the estimator is that of Song et al. 2012, JMLR 13, section 3.1.
 
     Examples
     --------
@@ -99,7 +105,22 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
     >>> round(similarity(points, -2 * points[:, ::-1]), 6)
     1.0
     """
-    first, second = (features - features.mean(axis=0) for features in (one, other))
-    shared = np.square(first.T @ second).sum()
-    own = np.linalg.norm(first.T @ first) * np.linalg.norm(second.T @ second)
-    return float(shared / own) if own else 0.0
+    first, second = (_products(features) for features in (one, other))
+    own = _shared(first, first) * _shared(second, second)
+    return _shared(first, second) / own**0.5 if own > 0 else 0.0
+
+
+def _products(features: np.ndarray) -> np.ndarray:
+    """Scalar products of all pairs of different items, (items, items), zero on the diagonal."""
+    centred = (features - features.mean(axis=0)).astype(np.float64)
+    products = centred @ centred.T
+    np.fill_diagonal(products, 0.0)
+    return products
+
+
+def _shared(first: np.ndarray, second: np.ndarray) -> float:
+    """The unbiased Hilbert-Schmidt independence criterion of two tables of products."""
+    count = len(first)
+    whole = (first * second).sum() + first.sum() * second.sum() / ((count - 1) * (count - 2))
+    rows = 2 * first.sum(axis=0) @ second.sum(axis=1) / (count - 2)
+    return float((whole - rows) / (count * (count - 3)))

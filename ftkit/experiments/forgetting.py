@@ -13,7 +13,7 @@ from ftkit.experiments.features import fit_probe, pooled_features
 from ftkit.tasks.source_data import SourceData, source_data
 
 if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
     from transformers import WhisperForConditionalGeneration
 
     from ftkit.backbones.base import Backbone
@@ -59,7 +59,7 @@ def source_ability(backbone: Backbone) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _usual_probe(name: str, *settings: tuple[str, Any]) -> tuple[SourceData, LogisticRegression, float]:
+def _usual_probe(name: str, *settings: tuple[str, Any]) -> tuple[SourceData, Pipeline, float]:
     """Source data, the pretrained backbone's probe on them and its accuracy."""
     backbone = load_backbone(name, **dict(settings))
     sizes = {"image_size": dict(settings)["image_size"]} if backbone.modality == "image" else {}

@@ -6,7 +6,7 @@ import numpy as np
 
 from ftkit.backbones import load_backbone
 from ftkit.classifier import backbone_settings
-from ftkit.experiments.features import pooled_features
+from ftkit.experiments.features import new_probe, pooled_features
 from ftkit.tasks import Task
 
 FOLDS = 5
@@ -34,14 +34,10 @@ def find_label_errors(task: Task) -> np.ndarray:
     Northcutt, Jiang and Chuang 2021, arXiv:1911.00068; the implementation is cleanlab's.
     """
     from cleanlab.filter import find_label_issues
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     backbone = load_backbone(task.backbone, **backbone_settings(task))
     features = pooled_features(backbone, task.train.items)
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=_SEED)
-    probabilities = cross_val_predict(probe, features, task.train.labels, cv=folds, method="predict_proba")
+    probabilities = cross_val_predict(new_probe(), features, task.train.labels, cv=folds, method="predict_proba")
     return np.asarray(find_label_issues(task.train.labels, probabilities, n_jobs=1), dtype=bool)

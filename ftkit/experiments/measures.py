@@ -16,7 +16,6 @@ from ftkit.experiments.corruption import CORRUPTIONS, corrupted
 from ftkit.experiments.experiment import Condition
 from ftkit.experiments.features import fit_probe, similarity, stage_features
 from ftkit.experiments.forgetting import source_ability
-from ftkit.experiments.label_errors import find_label_errors
 from ftkit.experiments.run import Run
 from ftkit.methods.base import is_vector
 from ftkit.methods.parameter_efficient import PeftTrainable
@@ -102,7 +101,7 @@ def layers(run: Run, task: Task, condition: Condition) -> dict[str, Any]:
     dict
         ``"stages"``: names from input to output; ``"probe_before"`` and ``"probe"``: accuracy on validation of a linear
         classifier fitted on the stage's features of the training items, of the pretrained and of the tuned model;
-        ``"cka"``: similarity of the two models' features of the validation items, 0 to 1 (`similarity`).
+        ``"cka"``: similarity of the two models' features of all these items, at most 1 (`similarity`).
     """
     start = build_classifier(task, seed=run.spec.seed).backbone
     splits = (task.train, task.validation)
@@ -119,8 +118,13 @@ def layers(run: Run, task: Task, condition: Condition) -> dict[str, Any]:
         "stages": ["input", *start.block_names],
         "probe_before": accuracies(before),
         "probe": accuracies(after),
-        "cka": [round(similarity(one, other), 5) for one, other in zip(before[1], after[1], strict=True)],
+        "cka": [round(similarity(one, other), 5) for one, other in zip(*map(_joined, (before, after)), strict=True)],
     }
+
+
+def _joined(splits: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """Features of all splits below each other, stage by stage."""
+    return [np.concatenate(features) for features in zip(*splits, strict=True)]
 
 
 def _accuracy(train: np.ndarray, learned: Split, asked: np.ndarray, test: Split) -> float:
@@ -171,13 +175,14 @@ def corruption(run: Run, task: Task, condition: Condition) -> dict[str, Any]:
 
 
 def kinds(run: Run, task: Task, condition: Condition) -> dict[str, float]:
-    """Test score by the metric that selects, for each kind of item (`kinds_of`)."""
+    """Test score by the metric that selects, for each kind of item (`kinds_of`); empty where items have no kind."""
     of_item = kinds_of(task.test)
     metric = METRICS[task.metric].function
     chances = run.predictions.probabilities
     return {
         str(kind): round(float(metric(task.test.labels[of_item == kind], chances[of_item == kind])), 5)
         for kind in np.unique(of_item)
+        if kind
     }
 
 
@@ -185,7 +190,7 @@ def label_errors(run: Run, task: Task, condition: Condition) -> dict[str, int]:
     """How many labels were wrong, how many items were taken out for that, and how many of these rightly."""
     noisy = labelled(condition)
     wrong = noisy.train.labels != clean(condition).train.labels
-    found = find_label_errors(noisy) if condition.repaired else np.zeros(len(wrong), dtype=bool)
+    found = ~np.isin(noisy.train.identifiers, task.train.identifiers)
     return {"wrong": int(wrong.sum()), "taken_out": int(found.sum()), "rightly": int((found & wrong).sum())}
 
 

@@ -54,18 +54,23 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
     Parameters
     ----------
     record
-        With outcomes of two methods at least; of each, those with its plain settings for one seed are one training.
+        With outcomes of two methods at least, each with one choice of settings.
     task
         The task that is looked at.
 
     Raises
     ------
     DataError
-        If there are fewer than two methods, or no seed that all methods were trained with.
+        If there are fewer than two methods, a method comes twice with one seed, or no seed is shared by all methods.
     """
     trained: dict[str, dict[int, Outcome]] = {}
     for outcome in record.where(task=task):
-        trained.setdefault(outcome.condition.method, {})[outcome.condition.seed] = outcome
+        method, seed = outcome.condition.method, outcome.condition.seed
+        if seed in trained.setdefault(method, {}):
+            raise DataError(
+                f"{record.experiment!r} has {method!r} on {task!r} twice with seed {seed}, set up differently."
+            )
+        trained[method][seed] = outcome
     if len(trained) < 2:
         raise DataError(f"{record.experiment!r} has {len(trained)} methods on {task!r}; two at least are compared.")
     shared = sorted(set.intersection(*(set(seeds) for seeds in trained.values())))
@@ -79,7 +84,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
     }
     methods = tuple(trained)
     overlap = np.array([[mean_overlap(wrong[one], wrong[other]) for other in methods] for one in methods])
-    best = max(methods, key=lambda method: np.mean([each.validation_score for each in trained[method].values()]))
+    best = max(methods, key=lambda method: np.mean([trained[method][seed].validation_score for seed in shared]))
     of_best = [trained[best][seed] for seed in shared]
     ranked = sorted(methods, key=lambda method: method != best)  # the first breaks ties
     votes = [majority([trained[method][seed].predicted() for method in ranked], class_count(test)) for seed in shared]
@@ -111,8 +116,8 @@ def majority(answers: Sequence[Answers], classes: int) -> Answers:
     >>> majority([np.array([0, 1, 2]), np.array([1, 1, 0]), np.array([1, 2, 1])], classes=3).tolist()
     [1, 1, 2]
     """
-    # A vote counts a little more, the earlier its voter; all of these together weigh less than one vote.
-    weights = 1 + np.arange(len(answers), 0, -1) / (2 * len(answers) ** 2)
+    # A voter's vote counts more than those of all later ones would add, and all of it together less than one vote.
+    weights = 1 + 0.5 ** np.arange(2, len(answers) + 2)
     counts = sum(weight * np.eye(classes)[each] for weight, each in zip(weights, answers, strict=True))
     return np.asarray(counts).argmax(axis=1)
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from ftkit.errors import FtkitError, UnknownNameError
 from ftkit.evaluation import Score, mean_score
-from ftkit.experiments.record import Outcome, Record, from_digits, record_path
+from ftkit.experiments.record import Record, record_path
+from ftkit.experiments.scoring import mean_test_score
 from ftkit.paths import data_folder
 from ftkit.tasks import TASKS
 
@@ -505,17 +504,11 @@ def _of_record(record: Record, published: Published) -> OurResult:
         task=first.task,
         method=first.method,
         metric=test.metric,
-        score=mean_score(test.metric, from_digits(test.labels), _tables(test.labels, outcomes), test.groups),
+        score=mean_test_score(record, outcomes),
         seeds=len(outcomes),
         parameters=outcomes[0].total,
         examples=TASKS[first.task].default_train if first.examples is None else first.examples,
     )
-
-
-def _tables(labels: str, outcomes: Sequence[Outcome]) -> list[np.ndarray]:
-    """Answers as probabilities of 0 and 1, (items, classes) for each outcome."""
-    classes = 1 + max(int(from_digits(digits).max()) for digits in (labels, *(each.answers for each in outcomes)))
-    return [np.eye(classes)[outcome.predicted()] for outcome in outcomes]
 
 
 def _of_runs(runs: Sequence[Run], published: Published) -> OurResult:

@@ -72,7 +72,10 @@ augmentation, precision, seed, dropout
     @property
     def run_id(self) -> str:
         """Twelve hexadecimal digits that only this specification has."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        decides = asdict(self)
+        if not self.dropout:
+            del decides["dropout"]  # runs that were saved before there was dropout keep their digits
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def folder_name(self) -> str:

@@ -124,7 +124,7 @@ def recorded_trials(task: Task) -> Trials | None:
 
 
 def joined(recorded: Trials | None, own: Trials, methods: Sequence[Method]) -> Trials:
-    """For each method one's own trials where there are some, else those that come with the kit.
+    """For each method the trials that come with the kit where there are some, else one's own.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def joined(recorded: Trials | None, own: Trials, methods: Sequence[Method]) -> T
     """
     if recorded is None:
         return own
-    chosen = [trial for method in methods for trial in (own.named(method.name) or recorded.named(method.name))]
+    chosen = [trial for method in methods for trial in (recorded.of(method) or own.of(method))]
     return Trials(own.task, own.fingerprint, tuple(chosen))
 
 

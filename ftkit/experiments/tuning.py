@@ -104,7 +104,9 @@ def tune(
         rates = [rate for rate in rate_grid(method, trials) if rate not in done]
         for trial in _trials(task, method, rates, epochs=epochs, seed=seed):
             known = _kept(known, trial, path, on_trial)
-        best = known.best(method)
+        grid = rate_grid(method, trials)
+        of_grid = tuple(trial for trial in known.of(method) if trial.learning_rate in grid)
+        best = Trials(known.task, known.fingerprint, of_grid).best(method)
         assert best is not None  # at least one rate was tried
         for other, rate in further_trials(method, best.learning_rate, choices):
             if all(trial.learning_rate != rate for trial in known.of(other)):

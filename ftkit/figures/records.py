@@ -144,13 +144,15 @@ def _place(method: str, order: Sequence[str]) -> int:
 
 
 def _details(condition: Condition, ignored: set[str]) -> dict[str, Any]:
-    """What a condition says, flat; None and False, which say nothing, are left out."""
+    """What a condition says, flat; fields as they are unless told otherwise, which say nothing, are left out."""
     flat: dict[str, Any] = {}
     for field in fields(condition):
         value = getattr(condition, field.name)
-        flat |= {f"{field.name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {}
-        flat |= {} if isinstance(value, dict) else {field.name: value}
-    return {name: value for name, value in flat.items() if name not in ignored and value not in (None, False)}
+        if isinstance(value, dict):
+            flat |= {f"{field.name}.{key}": inner for key, inner in value.items()}
+        elif value != field.default:
+            flat[field.name] = value
+    return {name: value for name, value in flat.items() if name not in ignored}
 
 
 def _signature(details: dict[str, Any]) -> tuple[tuple[str, str], ...]:

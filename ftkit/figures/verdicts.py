@@ -27,8 +27,8 @@ Row = str | Judgement
 def claims(judgements: Sequence[Judgement]) -> DescribedFigure:
     """Draw the interval of each claim that was measured, by group, in the colour of its verdict.
 
-    A short upright line is where the rule draws its line. Differences of scores and other measures have one axis, ratios
-    of costs another.
+    A short upright line is where the rule draws its line. Differences of scores and other measures have one axis,
+    ratios of costs another.
 
     Parameters
     ----------

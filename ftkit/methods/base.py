@@ -277,7 +277,8 @@ class Method(ABC):
 
     def alternatives(self) -> list[Method]:
         """The method with each other value of its `choices`."""
-        return [replace(self, **{name: value}) for name, values in self.choices.items() for value in values]
+        made = [replace(self, **{name: value}) for name, values in self.choices.items() for value in values]
+        return [each for each in made if each != self]
 
     @property
     def settings(self) -> dict[str, Any]:

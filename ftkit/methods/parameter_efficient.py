@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -136,6 +136,11 @@ class LoRA(PeftMethod):
     alpha: int = 16
     dropout: float = 0.0
     blocks: int | None = None
+
+    def alternatives(self) -> list[Method]:
+        """Other ranks at the same scale: the update is multiplied by ``alpha / rank``."""
+        ranks = [rank for rank in self.choices["rank"] if rank != self.rank]
+        return [replace(self, rank=rank, alpha=max(1, rank * self.alpha // self.rank)) for rank in ranks]
 
     def configuration(self, model: Classifier, **common: Any) -> LoraConfig:
         """Peft's ``LoraConfig`` on the backbone's linear maps."""

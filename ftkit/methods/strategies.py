@@ -271,7 +271,7 @@ class Replay(Method):
     ----------
     strength
         Weight of the rehearsal beside the task's loss, default 1; its loss is the squared distance of the features over
-        their squared length, so 1 says that they have nothing left in common.
+        their squared length.
     items
         Source items in every step, default 8.
 
@@ -287,7 +287,7 @@ class Replay(Method):
     changes: ClassVar[dict[str, str]] = {
         "text": "all weights; news is rehearsed",
         "image": "all weights; handwritten digits are rehearsed",
-        "audio": "all weights; spoken sentences are rehearsed",
+        "audio": "all weights; the beginnings of spoken sentences are rehearsed",
     }
     paper: ClassVar[str] = "Robins 1995, Connection Science 7; with features for labels after Li and Hoiem 2016, \
 arXiv:1606.09282"

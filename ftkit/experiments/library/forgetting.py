@@ -10,15 +10,15 @@ COMMON = {
     "epochs": 3,
     "seed": [0, 1, 2, 3, 4],
 }
-LOW_RATE, HIGH_RATE = 1e-5, 1e-3
+LOW_RATE, USUAL_RATE, HIGH_RATE = 1e-5, 1e-4, 1e-3
 
 
 def ways() -> tuple[Condition, ...]:
-    """Full fine-tuning at its own, a low and a high rate, and the remedies."""
+    """Full fine-tuning at three rates, the remedies at the middle one, and LoRA at its own."""
     return (
-        *grid(method="full", **COMMON),
-        *grid(method="full", learning_rate=[LOW_RATE, HIGH_RATE], **COMMON),
-        *grid(method=["gradual", "lp-ft", "l2-sp", "replay", "lora"], **COMMON),
+        *grid(method="full", learning_rate=[LOW_RATE, USUAL_RATE, HIGH_RATE], **COMMON),
+        *grid(method=["gradual", "lp-ft", "l2-sp", "replay"], learning_rate=USUAL_RATE, **COMMON),
+        *grid(method="lora", **COMMON),
     )
 
 

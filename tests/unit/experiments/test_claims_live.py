@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ftkit.experiments.claims import Claim, judge, load_claims
+from ftkit.experiments.claims import COSTS, Claim, judge, load_claims
 from ftkit.experiments.experiment import Experiment
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import Record, record_path
@@ -37,6 +37,6 @@ def test_a_small_run_points_the_same_way(name: str, tmp_path: Path):
     claim = CLAIMS[name]
     recorded = judge(claim, Record.load(record_path(claim.experiment)))
     live = judge(claim, run_experiment(small(claim), tmp_path / "record.json"))
-    neutral = 0.0 if claim.quantity not in ("trainable", "saved_bytes") else 1.0
+    neutral = 1.0 if claim.quantity in COSTS else 0.0
     assert recorded.verdict in ("holds", "does not hold here")
     assert (live.effect > neutral) == (recorded.effect > neutral)

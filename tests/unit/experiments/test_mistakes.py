@@ -58,6 +58,9 @@ def test_the_vote_is_right_where_most_methods_are(record: Record) -> None:
 def test_a_tie_goes_to_the_first_voter() -> None:
     answers = [np.array(each) for each in ([2, 0], [1, 1], [0, 1])]
     assert majority(answers, classes=3).tolist() == [2, 1]
+    for first in (0, 1):  # two against two, where the first voter is alone in being first
+        votes = [np.array([each]) for each in (first, 1 - first, 1 - first, first)]
+        assert majority(votes, classes=2).tolist() == [first]
 
 
 def test_a_single_seed_overlaps_with_itself() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,6 @@ TASKS = list(STAGES)
 Make = Callable[..., Record]
 
 
-@dataclass(frozen=True)
-class RepairedCondition(Condition):
-    """A condition with whether its wrong labels were repaired."""
-
-    repaired: bool = False
-
-
 def skill(condition: Condition) -> float:
     """A share of right answers that grows with the data and falls with the method's place in the list of styles."""
     place = list(METHOD_STYLES).index(condition.method)
@@ -35,7 +27,7 @@ def skill(condition: Condition) -> float:
     moved = 0.03 * abs(np.log10((condition.learning_rate or 1e-3) / 1e-3))
     base = 0.6 if condition.method == "scratch" else 0.85 - 0.01 * place
     size = sum(value for value in condition.settings.values() if isinstance(value, (int, float)))
-    noise = condition.label_noise * (0.1 if getattr(condition, "repaired", False) else 0.3)
+    noise = condition.label_noise * (0.1 if condition.repaired else 0.3)
     return float(np.clip(base + grown - moved + 0.004 * size - noise, 0.3, 0.97))
 
 
@@ -107,23 +99,29 @@ def records(make: Make) -> dict[str, Record]:
         *grid(task=TASKS[:2], method=["linear-probe", "partial", "lora", "bitfit", "l2-sp"], **common),
         *grid(task=TASKS[:2], method="full", learning_rate=[1e-5, 1e-4, 1e-3, 1e-2], **common),
     )
-    noisy = EXPERIMENTS["label-noise"].conditions
-    mended = [RepairedCondition(**asdict(each) | {"repaired": True}) for each in noisy if each.label_noise >= 0.2]
     some = ["linear-probe", "full", "lora", "lp-ft"]
     return kept | {
         "moved-weights": make("moved-weights", EXPERIMENTS["moved-weights"].conditions, skill, moved),
-        "label-noise": make("label-noise", [*noisy, *mended], skill),
+        "label-noise": make("label-noise", EXPERIMENTS["label-noise"].conditions, skill),
         "depth": make("depth", depth, skill),
         "sizes": make("sizes", sizes, skill),
         "layers": make("layers", grid(task=TASKS, method=some, **common), skill, layers),
         "forgetting": make("forgetting", source, skill, forgetting),
-        "shift": make("shift", grid(task=TASKS, method=some, **common), skill, corruption),
+        "shift": make(
+            "shift",
+            (
+                *grid(task=TASKS, method=some, **common),
+                *grid(task="solar-cells", method=some, kind="mono", **{**common, "examples": 200}),
+            ),
+            skill,
+            corruption,
+        ),
     }
 
 
 def judgements(kept: dict[str, Record]) -> list[Judgement]:
     """The claims of the kit, judged by invented records."""
-    known = (SCORE, *COSTS)
+    known = (SCORE, *COSTS, "forgetting.after", "corruption.scores.3")
     return [judge(claim, kept.get(claim.experiment)) for claim in load_claims() if claim.quantity in known]
 
 
