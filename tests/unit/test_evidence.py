@@ -120,7 +120,7 @@ def test_a_training_that_is_made_again_gives_the_recorded_score(
 ):
     assert tool("evidence_check").check(made, count=6, seed=0)
     printed = capsys.readouterr().out
-    assert re.search(r"small +spoken-digits, linear-probe, epochs 1, seed 0 +\d.* % +100%  within", printed)
+    assert re.search(r"small +spoken-digits, linear-probe, epochs 1, seed 0 +\d.* % +100%  agrees", printed)
     assert "1 of 1 within" in printed
 
 
@@ -134,7 +134,7 @@ def test_a_record_that_says_otherwise_is_found_out(
     answers = as_digits(labels if right else [(label + 1) % 10 for label in labels])
     replace(record, outcomes=(replace(outcome, answers=answers),)).save(made / "small.json")
     assert not tool("evidence_check").check(made, count=1, seed=0)
-    assert "OUTSIDE" in capsys.readouterr().out
+    assert "DIFFERS" in capsys.readouterr().out
 
 
 def test_other_test_items_are_found_out(

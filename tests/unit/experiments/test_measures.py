@@ -17,7 +17,7 @@ def test_layers_begin_alike_and_end_changed(modality: str, tiny_task: Callable[[
     found = MEASURES["layers"](run, task, Condition(task.name, "full"))
     stages = len(run.model.classifier.backbone.blocks) + 1
     assert {len(found[name]) for name in ("stages", "probe_before", "probe", "cka")} == {stages}
-    assert found["cka"][0] > 0.99  # one short epoch hardly moves the input
+    assert found["cka"][0] > 0.95  # one short epoch hardly moves the input
     assert found["cka"][-1] < found["cka"][0]
 
 

@@ -197,13 +197,13 @@ def test_before_the_first_step_a_rehearsal_finds_everything_as_it_was(applied: A
     trainable.training_mode()
     penalty = trainable.penalty()
     assert penalty is not None
-    assert float(penalty) == pytest.approx(0.0, abs=1e-4)
+    assert penalty.item() == pytest.approx(0.0, abs=1e-4)
     with torch.no_grad():
         for parameter in trainable.classifier.backbone.blocks.parameters():
             parameter.mul_(1.1)
     moved = trainable.penalty()
     assert moved is not None
-    assert float(moved) > 1e-3
+    assert moved.item() > 1e-3
     moved.backward()
     assert any(parameter.grad is not None for parameter in trainable.classifier.backbone.parameters())
 
@@ -218,7 +218,7 @@ def test_what_is_rehearsed_moves_less(train: Callable[..., Training]):
             rehearsing.wanted = Classifier(fresh.eval(), 10).pooled(fresh.collate(rehearsing.inputs))
             penalty = rehearsing.penalty()
         assert penalty is not None
-        return float(penalty)
+        return penalty.item()
 
     assert distance(Replay(strength=10.0)) < 0.7 * distance(Full())
 
