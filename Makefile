@@ -2,6 +2,8 @@
 # make test   run every test and every notebook
 # make lab    open the notebooks in JupyterLab
 # make bench  measure speed and memory against plain scripts (hours; parts: tests/bench/run.py --help)
+# make evidence        make the experiments that data/evidence lacks, and write its page (hours; goes on where it stopped)
+# make evidence-check  train a sample of the recorded experiments again and compare (minutes; CHECK=20 takes more)
 #
 # Each creates the environment .venv first where it is missing. TORCH=cpu takes torch from its CPU index, which is
 # far smaller than the CUDA build that Linux gets otherwise.
@@ -12,10 +14,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.org/whl/cpu)
+CHECK ?= 6
 BENCH ?= peers grid ablation limit growth memory start
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/notebooks/sanitize.cfg
 
-.PHONY: demo test unit notebooks lab lint bench execute readme clean
+.PHONY: demo test unit notebooks lab lint bench evidence evidence-check execute readme clean
 
 demo: $(READY)
 	$(BIN)/python -m ftkit demo
@@ -45,6 +48,15 @@ bench: $(READY)
 	for part in $(BENCH); do $(BIN)/python tests/bench/run.py $$part || exit 1; done
 	$(BIN)/python tests/bench/run.py peers --peer fastai
 	$(BIN)/python tests/bench/run.py page
+
+evidence: $(READY)
+	for name in $$($(BIN)/python tools/evidence.py names); do \
+	  $(BIN)/python -m ftkit experiment $$name --output data/evidence/experiments/$$name.json || exit 1; \
+	done
+	$(BIN)/python tools/evidence.py page
+
+evidence-check: $(READY)
+	$(BIN)/python tools/evidence.py check --count $(CHECK)
 
 execute: $(READY)
 	$(BIN)/python tools/notebooks.py

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Partial,
         Prefix,
         Prompt,
+        Replay,
         Scratch,
         Surgical,
     )
@@ -66,6 +67,7 @@ _HOMES = {
         "Partial",
         "Prefix",
         "Prompt",
+        "Replay",
         "Scratch",
         "Surgical",
     ),
@@ -94,6 +96,7 @@ __all__ = [
     "Partial",
     "Prefix",
     "Prompt",
+    "Replay",
     "Run",
     "Scratch",
     "Surgical",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ftkit.catalog import Asset
     from ftkit.experiments.comparison import Comparison
     from ftkit.experiments.run import Run
+    from ftkit.experiments.trials import Trial
     from ftkit.methods import Method
     from ftkit.tasks import Task
 
@@ -46,6 +47,7 @@ app = typer.Typer(
 Tasks = Annotated[str | None, typer.Option(help="Names with commas between; default: all three.", metavar="NAMES")]
 Methods = Annotated[str | None, typer.Option(help="Names with commas between; default: seven.", metavar="NAMES")]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs a method, each with another seed.")]
+Choices = Annotated[int, typer.Option(min=0, help="Other settings tried a method, such as the rank; default: none.")]
 Limit = Annotated[int | None, typer.Option(help="Training examples; default: the task's usual number.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes through the training data; default: the task's.")]
 Folder = Annotated[Path | None, typer.Option(help="Where runs are kept; default: FTKIT_RUNS, else runs.")]
@@ -175,6 +177,7 @@ def compare(
     epochs: Epochs = None,
     limit: Limit = None,
     trials: Annotated[int, typer.Option(min=1, help="Learning rates tried where none are recorded.")] = 3,
+    choices: Choices = 0,
     folder: Folder = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, too.")] = None,
     text: Text = None,
@@ -198,8 +201,8 @@ def compare(
     loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
     TaskFacts.of(loaded).save(where)
     recorded = recorded_trials(loaded)
-    if recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
-        typer.echo(f"First {_many(trials, 'learning rate')} a method, tried on validation, where not tried before.")
+    if choices or recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
+        typer.echo(f"First {_many(trials + choices, 'trial')} a method on validation, where not made before.")
     with _RunCounter(len(method_names) * seeds) as counter:
         comparison = compare_methods(
             loaded,
@@ -207,6 +210,7 @@ def compare(
             seeds=seeds,
             epochs=epochs,
             trials=trials,
+            choices=choices,
             folder=where,
             progress=sys.stderr.isatty(),
             on_run=counter.count,
@@ -417,11 +421,12 @@ def tune(
     task: ReadyMade,
     methods: Methods = None,
     trials: Annotated[int, typer.Option(min=1, help="Learning rates a method.")] = 3,
+    choices: Choices = 0,
     epochs: Epochs = None,
     limit: Limit = None,
     output: Annotated[Path | None, typer.Option(help="JSON file; default: trials.json among the task's runs.")] = None,
 ) -> None:
-    """Try learning rates on the validation split and record them."""
+    """Try learning rates and settings on the validation split and record them."""
     from ftkit.experiments.demo import check_names
     from ftkit.experiments.tuning import tune as try_rates
     from ftkit.methods import USUAL_METHODS
@@ -435,12 +440,17 @@ def tune(
         names,
         path,
         trials=trials,
+        choices=choices,
         epochs=epochs,
-        on_trial=lambda trial: typer.echo(
-            f"{trial.method} at {trial.learning_rate:g}: validation {trial.validation_score:.1%}, {trial.seconds:.0f} s"
-        ),
+        on_trial=lambda trial: typer.echo(_trial_line(trial)),
     )
     typer.echo(f"{_many(len(found.trials), 'trial')} in {path.absolute()}")
+
+
+def _trial_line(trial: Trial) -> str:
+    settings = "".join(f", {name} {value}" for name, value in trial.settings.items() if value is not None)
+    score = f"validation {trial.validation_score:.1%}, {trial.seconds:.0f} s"
+    return f"{trial.method} at {trial.learning_rate:g}{settings}: {score}"
 
 
 @command("A depth sweep is recorded as a whole; nothing was written.")
@@ -518,6 +528,38 @@ def claims(
         seeds = "" if judgement.verdict == "not measured" else " and ".join(map(str, judgement.seeds))
         table.add_row(claim.statement, str(judgement), seeds, claim.source)
     _console().print(table)
+
+
+@command("Nothing was changed.")
+def papers(
+    method: Annotated[str | None, typer.Option(help="Only what stands beside this method.", metavar="NAME")] = None,
+    records: Annotated[Path | None, typer.Option(help="Folder of records; default: those of the kit.")] = None,
+) -> None:
+    """Show what papers report beside what we measured, and whether the two can be compared."""
+    from ftkit.experiments.papers import CHECKED, cards_from_records, load_papers, title
+
+    chosen = [each for each in load_papers() if method in (None, each.our_method)]
+    if not chosen:
+        # Only now: methods load torch, and most calls do not need them.
+        from ftkit.methods import METHODS
+
+        if method not in METHODS:
+            raise UnknownNameError("method", method, METHODS)
+        typer.echo(f"No published figure of {method} is in the kit.")
+        return
+    table = _table("Published", "Setting and source", "Ours", "Comparable?")
+    for card in cards_from_records(chosen, records):
+        each = card.published
+        source = f"{each.source}; {CHECKED[each.checked]}"
+        table.add_row(
+            f"{title(each)}\n{each.figure}",
+            "\n".join([each.setting, source, *each.notes]),
+            f"{card.ours.method}, {card.ours.task}\n{card.ours}",
+            "\n".join(map(str, card.badges)),
+        )
+        table.add_section()
+    _console().print(table)
+    typer.echo("✓ speaks for a comparison, ✗ against it. Ours: the epoch is chosen on validation, the test read once.")
 
 
 def _list_experiments() -> None:

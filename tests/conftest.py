@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from ftkit import METHODS, fine_tune, load_task
 from ftkit.classifier import Classifier, build_classifier
+from ftkit.experiments.experiment import Condition
+from ftkit.experiments.machine import Machine
+from ftkit.experiments.record import AnsweredItems, Outcome, Record, as_digits
 from ftkit.experiments.run import Run
 from ftkit.tasks import Split, Task
 from ftkit.training.callbacks import Callback
@@ -162,3 +165,66 @@ def cell(
 def all_cells(cell: Callable[[str, str], Cell]) -> dict[tuple[str, str], Cell]:
     """Every method on every kind of data."""
     return {key: cell(*key) for key in CELLS}
+
+
+METRIC_OF = {
+    "movie-reviews": ("accuracy", 2),
+    "solar-cells": ("balanced_accuracy", 2),
+    "spoken-digits": ("accuracy", 10),
+}
+
+
+def invented_record(
+    name: str,
+    conditions: Sequence[Condition],
+    accuracy: Callable[[Condition], float],
+    measures: Callable[[Condition], dict[str, Any]] = lambda condition: {},
+    items: int = 200,
+) -> Record:
+    """Return what an experiment would leave whose trainings get about such shares of the test items right.
+
+    It is no evidence of anything: it shows that what reads records reads them rightly.
+    """
+    tests = {
+        task: AnsweredItems(as_digits(np.arange(items) % METRIC_OF[task][1]), None, f"of {task}", METRIC_OF[task][0])
+        for task in dict.fromkeys(condition.task for condition in conditions)
+    }
+    outcomes = []
+    for condition in conditions:
+        classes = METRIC_OF[condition.task][1]
+        labels = np.arange(items) % classes
+        drawn = np.random.default_rng([condition.seed, *condition.method.encode()])
+        # Some items are hard for all methods, as they are in truth.
+        hard = 0.5 * np.random.default_rng(0).random(items) + 0.5 * drawn.random(items)
+        right = hard < np.quantile(hard, accuracy(condition))
+        epochs = condition.epochs or 3
+        inner = [value for value in condition.settings.values() if isinstance(value, int)]
+        size = sum(condition.method.encode()) ** 2 * (1 + sum(inner))
+        outcomes.append(
+            Outcome(
+                condition=condition,
+                scores={METRIC_OF[condition.task][0]: round(float(right.mean()), 5)},
+                validation_score=accuracy(condition),
+                answers=as_digits(np.where(right, labels, (labels + 1) % classes)),
+                learning_rate=condition.learning_rate or 1e-3,
+                epochs=epochs,
+                best_epoch=max(1, epochs // 3) + condition.seed % 2,
+                train_loss=[1 - accuracy(condition) + 0.7 / (1 + epoch) for epoch in range(epochs)],
+                validation_loss=[1.3 - accuracy(condition) + 0.02 * abs(epoch - epochs / 3) for epoch in range(epochs)],
+                trainable=size,
+                total=10**7,
+                seconds=10 + size / 1e6 + condition.seed,
+                peak_memory_bytes=10**9 + 100 * size,
+                saved_bytes=4 * size,
+                measures=measures(condition),
+                created=f"2026-11-{10 + condition.seed}",
+            )
+        )
+    machine = Machine("processor", 2, 2, 8 * 10**9, "Linux x86_64", "3.11.7", {"ftkit": "0"})
+    return Record(name, asdict(machine), tests, tuple(outcomes))
+
+
+@pytest.fixture(scope="session", name="invented_record")
+def invented_record_fixture() -> Callable[..., Record]:
+    """Return the function `invented_record`."""
+    return invented_record

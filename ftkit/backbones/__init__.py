@@ -75,6 +75,7 @@ def _whisper_encoder() -> WhisperEncoder:
     from filelock import FileLock
     from safetensors.torch import load_file, save_file
     from transformers import WhisperConfig
+    from transformers.initialization import no_init_weights
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     from ftkit.backbones.whisper_container import TINY_EN
@@ -86,6 +87,7 @@ def _whisper_encoder() -> WhisperEncoder:
             partial = converted.with_suffix(".partial")
             save_file(load_full_whisper().get_encoder().state_dict(), partial)
             partial.replace(converted)
-    encoder = WhisperEncoder(WhisperConfig(**TINY_EN))
+    with no_init_weights():  # they are read
+        encoder = WhisperEncoder(WhisperConfig(**TINY_EN))
     encoder.load_state_dict(load_file(converted))
     return encoder

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
+from transformers.initialization import no_init_weights
 
 from ftkit.backbones.attention import ATTENTION
 from ftkit.backbones.base import Backbone, Embedded, Targets, padded_length
@@ -78,7 +79,8 @@ class BertBackbone(Backbone):
         """Read weights and tokenizer from a folder in transformers' layout."""
         weights = load_file(folder / "model.safetensors")
         kept = {name: tensor for name, tensor in weights.items() if not name.startswith("pooler.")}
-        model = BertModel(BertConfig.from_json_file(folder / "config.json"), add_pooling_layer=False)
+        with no_init_weights():  # they are read, and drawing them takes longer than that
+            model = BertModel(BertConfig.from_json_file(folder / "config.json"), add_pooling_layer=False)
         kept.pop("embeddings.position_ids", None)  # a counter that older releases of transformers saved
         model.load_state_dict(kept)
         return cls(name, model, Tokenizer.from_file(str(folder / "tokenizer.json")), max_tokens)

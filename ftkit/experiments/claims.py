@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from scipy.stats import t as student
 
 from ftkit.errors import FtkitError
 from ftkit.evaluation import PairedTest, paired_runs
 from ftkit.experiments.record import Outcome, Record, from_digits, record_path
+from ftkit.experiments.scoring import answer_tables
 from ftkit.paths import data_folder
 
 Verdict = Literal["holds", "does not hold here", "undecided", "not measured"]
 SCORE = "score"
+VALIDATION_SCORE = "validation_score"
 COSTS = ("trainable", "seconds", "peak_memory_bytes", "saved_bytes")
 RULES = ("above", "below", "within")
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,18 @@ class Claim:
     experiment
         Whose record judges it.
     quantity
-        ``"score"``: the test score by which the task selects, the first side minus the second, 0 to 1; or a cost of
-        `Outcome`, such as ``"seconds"``: the first side over the second.
+        ``"score"``: the test score by which the task selects, the first side minus the second, 0 to 1; so are
+        ``"validation_score"`` and what was measured of the models, such as ``"forgetting.after"`` or
+        ``"corruption.scores.3"`` (the fourth of a list); or a cost of `Outcome`, such as ``"seconds"``: the first side
+        over the second.
     first, second
         Which outcomes stand on either side, as fields of `Condition` and their values.
     rule
         ``"above"`` or ``"below"`` the margin, or ``"within"`` it on both sides of zero (of one, for a cost).
     margin
         Where the rule draws its line.
+    second_quantity
+        Measure of the second side, where it is not that of the first.
     """
 
     name: str
@@ -53,10 +60,16 @@ class Claim:
     second: dict[str, Any]
     rule: str
     margin: float
+    second_quantity: str = ""
 
     def __post_init__(self) -> None:
-        if self.quantity not in (SCORE, *COSTS):
-            raise FtkitError(f"Claim {self.name}: no quantity {self.quantity!r}; there are score, {', '.join(COSTS)}.")
+        if self.quantity not in (SCORE, VALIDATION_SCORE, *COSTS) and "." not in self.quantity:
+            raise FtkitError(
+                f"Claim {self.name}: no quantity {self.quantity!r}; there are score, validation_score, "
+                f"{', '.join(COSTS)}, and measures such as forgetting.after."
+            )
+        if self.second_quantity and "." not in self.quantity:
+            raise FtkitError(f"Claim {self.name}: a second quantity stands beside a measure only, not {self.quantity}.")
         if self.rule not in RULES:
             raise FtkitError(f"Claim {self.name}: no rule {self.rule!r}; there are {', '.join(RULES)}.")
 
@@ -87,9 +100,9 @@ class Judgement:
     def __str__(self) -> str:
         if self.verdict == "not measured":
             return self.verdict
-        if self.claim.quantity == SCORE:
-            return f"{self.verdict}: {100 * self.effect:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
-        return f"{self.verdict}: {self.effect:.2f} times ({self.low:.2f} to {self.high:.2f})"
+        if self.claim.quantity in COSTS:
+            return f"{self.verdict}: {self.effect:.2f} times ({self.low:.2f} to {self.high:.2f})"
+        return f"{self.verdict}: {100 * self.effect:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
@@ -116,8 +129,8 @@ def load_claims(path: Path | None = None) -> list[Claim]:
 def judge(claim: Claim, record: Record | None) -> Judgement:
     """Compare the two sides of a claim in a record.
 
-    The interval of a score holds the variation of seeds and of test items, paired by item; that of a cost, which has no
-    items, the variation of runs.
+    The interval of a score holds the variation of seeds and of test items, paired by item; that of a cost or a measure,
+    of which the record keeps no items, the variation of runs, paired by seed.
 
     Parameters
     ----------
@@ -135,12 +148,15 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
     seeds = (len(sides[0]), len(sides[1]))
     if record is None or not all(seeds):
         return Judgement(claim, "not measured", np.nan, np.nan, np.nan, seeds)
+    neutral = 0.0
     if claim.quantity == SCORE:
         test = _score_difference(record, *sides)
-        effect, low, high, neutral = test.difference, test.low, test.high, 0.0
-    else:
+        effect, low, high = test.difference, test.low, test.high
+    elif claim.quantity in COSTS:
         effect, low, high = _cost_ratio(claim.quantity, *sides)
         neutral = 1.0
+    else:
+        effect, low, high = _measure_difference(claim, *sides)
     return Judgement(claim, verdict(claim.rule, claim.margin, low, high, neutral), effect, low, high, seeds)
 
 
@@ -191,16 +207,75 @@ def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence
     if len(tasks) > 1:
         raise FtkitError(f"A claim on scores must name one task; this one has {', '.join(sorted(tasks))}.")
     test = record.tests[tasks.pop()]
-    labels = from_digits(test.labels)
-    classes = int(labels.max()) + 1
-    one, other = ([np.eye(classes)[outcome.predicted()] for outcome in side] for side in (first, second))
-    return paired_runs(test.metric, labels, one, other, test.groups)
+    one, other = (answer_tables(test, [outcome.predicted() for outcome in side]) for side in (first, second))
+    return paired_runs(test.metric, from_digits(test.labels), one, other, test.groups)
 
 
 def _cost_ratio(quantity: str, first: Sequence[Outcome], second: Sequence[Outcome]) -> tuple[float, float, float]:
-    """Ratio of the means, with the bootstrap's interval over runs."""
-    sides = [np.array([getattr(outcome, quantity) for outcome in side], dtype=float) for side in (first, second)]
-    generator = np.random.default_rng(0)
-    drawn = [side[generator.integers(len(side), size=(RESAMPLES, len(side)))].mean(axis=1) for side in sides]
-    low, high = np.quantile(drawn[0] / drawn[1], [0.025, 0.975])
-    return float(sides[0].mean() / sides[1].mean()), float(low), float(high)
+    """Ratio of the geometric means, with its 95 % interval over runs."""
+    sides = [{each.condition.seed: math.log(getattr(each, quantity)) for each in side} for side in (first, second)]
+    effect, low, high = mean_difference(*sides)
+    return math.exp(effect), math.exp(low), math.exp(high)
+
+
+def _measure_difference(
+    claim: Claim, first: Sequence[Outcome], second: Sequence[Outcome]
+) -> tuple[float, float, float]:
+    """Difference of the means, with its 95 % interval over runs."""
+    quantities = (claim.quantity, claim.second_quantity or claim.quantity)
+    sides = [
+        {each.condition.seed: _measured(claim, quantity, each) for each in side}
+        for quantity, side in zip(quantities, (first, second), strict=True)
+    ]
+    return mean_difference(*sides)
+
+
+def mean_difference(first: dict[int, float], second: dict[int, float]) -> tuple[float, float, float]:
+    """Difference of two means over runs with its 95 % interval: Student's where the seeds are the same, else Welch's.
+
+    Parameters
+    ----------
+    first, second
+        Seed to value.
+
+    Returns
+    -------
+    tuple of float
+        The difference and the ends of its interval; without end where one run stands alone.
+
+    Examples
+    --------
+    >>> [round(each, 3) for each in mean_difference({0: 1.0, 1: 2.0}, {0: 0.5, 1: 1.5})]
+    [0.5, 0.5, 0.5]
+    """
+    one, other = np.array(list(first.values())), np.array(list(second.values()))
+    effect = float(one.mean() - other.mean())
+    if first.keys() == second.keys():
+        parts, counts = [np.array([first[seed] - second[seed] for seed in first])], [len(first)]
+    else:
+        parts, counts = [one, other], [len(one), len(other)]
+    if min(counts) < 2:
+        return effect, -math.inf, math.inf
+    errors = [float(part.var(ddof=1)) / len(part) for part in parts]
+    total = sum(errors)
+    if not total:
+        return effect, effect, effect
+    freedom = total**2 / sum(error**2 / (count - 1) for error, count in zip(errors, counts, strict=True))
+    half = float(student.ppf(0.975, freedom)) * math.sqrt(total)
+    return effect, effect - half, effect + half
+
+
+def _measured(claim: Claim, quantity: str, outcome: Outcome) -> float:
+    """Follow a quantity of a claim into what was measured of an outcome."""
+    if quantity == VALIDATION_SCORE:
+        return outcome.validation_score
+    found: Any = outcome.measures
+    for part in quantity.split("."):
+        try:
+            found = found[int(part)] if isinstance(found, list) else found[part]
+        except (KeyError, IndexError, ValueError):
+            raise FtkitError(
+                f"Claim {claim.name}: {quantity} was not measured in {claim.experiment}. "
+                f"There is {', '.join(outcome.measures) or 'nothing'}."
+            ) from None
+    return float(found)

@@ -210,6 +210,7 @@ def compare(
     seeds: int | Sequence[int] = 1,
     epochs: int | None = None,
     trials: int = 3,
+    choices: int = 0,
     folder: str | Path | None = None,
     progress: bool = True,
     on_run: Callable[[Run], None] | None = None,
@@ -233,6 +234,10 @@ def compare(
         Passes through the training data, the same for all; see `fine_tune`.
     trials
         Learning rates tried a method where none are recorded with the kit, default 3.
+    choices
+        Other settings tried a method (rank, width, depth, length...), default 0, which takes the settings as they are
+        given. A method that has none to choose gets as many more learning rates, see `further_trials`. All trials are
+        then made for this data; those that come with the kit are of learning rates only.
     folder
         Where runs are kept, default ``runs`` in the working folder (or ``FTKIT_RUNS``).
     progress
@@ -256,7 +261,9 @@ def compare(
     _check_request(task, chosen, seed_list)
     folder = runs_folder() if folder is None else Path(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
-    recorded = _trials_for(task, chosen, folder, trials, epochs)
+    recorded = _trials_for(task, chosen, folder, trials, choices, epochs)
+    if choices:
+        chosen = [recorded.best_settings(method) for method in chosen]
     runs = []
     pairs = [(method, seed) for method in chosen for seed in seed_list]
     planned = [_Planned.of(task, method, seed, recorded, epochs, folder) for method, seed in pairs]
@@ -290,14 +297,21 @@ def _check_request(task: Task, methods: list[Method], seeds: list[int]) -> None:
             )
 
 
-def _trials_for(task: Task, methods: list[Method], folder: Path, trials: int, epochs: int | None) -> Trials:
-    """Trials recorded with the kit for the methods that have some, and trials made for this task for the others."""
+def _trials_for(
+    task: Task, methods: list[Method], folder: Path, trials: int, choices: int, epochs: int | None
+) -> Trials:
+    """Trials recorded with the kit for the methods that have some, and trials made for this task for the others.
+
+    Those of the kit are of learning rates only; where settings are chosen too, every method is tried here.
+    """
     recorded = recorded_trials(task)
-    others = [method for method in methods if recorded is None or not recorded.of(method)]
+    others = [method for method in methods if choices or recorded is None or not recorded.of(method)]
     own = folder / task.name / "trials.json"
-    known = read_trials(own, task)
-    if any(len(known.of(method)) < trials for method in others):
-        known = tune(task, others, own, trials=trials, epochs=epochs)
+    known = tune(task, others, own, trials=trials, choices=choices, epochs=epochs) if others else read_trials(own, task)
+    if choices:
+        return Trials(
+            task.name, task.fingerprint, tuple(each for method in methods for each in known.named(method.name))
+        )
     return joined(recorded, known, methods)
 
 

@@ -28,6 +28,10 @@ class Condition:
         See `fine_tune`.
     label_noise
         Share of the training labels that are replaced by another class at random, default 0.
+    repaired
+        Whether training items whose label looks wrong are taken out first (`find_label_errors`), default False.
+    kind
+        Train and validate on items of this kind only, such as ``"mono"`` cells; empty, the default, takes all.
     options
         More arguments of `fine_tune`, such as ``label_smoothing`` or ``patience``.
     """
@@ -40,13 +44,16 @@ class Condition:
     epochs: int | None = None
     seed: int = 0
     label_noise: float = 0.0
+    repaired: bool = False
+    kind: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def data(self) -> tuple[object, ...]:
         """What decides its data: conditions that agree in it train on the same."""
         draws = self.examples is not None or self.label_noise > 0
-        return self.task, self.examples, self.label_noise, self.seed if draws else None
+        seed = self.seed if draws else None
+        return self.task, self.examples, self.label_noise, self.repaired, self.kind, seed
 
     def matches(self, wanted: dict[str, Any]) -> bool:
         """Whether all the fields that are named have the values that are wanted; a list wants one of several."""

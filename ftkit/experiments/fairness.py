@@ -25,7 +25,9 @@ class MethodFacts:
     method
         Its name.
     rates
-        Learning rates that were tried on validation.
+        Learning rates that were tried on validation, with any settings.
+    settings_tried
+        How many choices of the method's settings were tried.
     learning_rate
         The one that the runs used.
     tried_on
@@ -40,6 +42,7 @@ class MethodFacts:
 
     method: str
     rates: tuple[float, ...]
+    settings_tried: int
     learning_rate: float
     tried_on: tuple[int, ...]
     at_edge: bool
@@ -68,7 +71,7 @@ class Fairness:
     def warnings(self) -> list[str]:
         """Say in plain words where methods were treated differently or a search may have stopped too early."""
         found = []
-        for name, what in (("rates", "learning rates"), ("seeds", "seeds"), ("epochs", "epochs")):
+        for name, what in (("rates", "trials"), ("seeds", "seeds"), ("epochs", "epochs")):
             counts = {fact.method: _count(getattr(fact, name)) for fact in self.facts}
             if len(set(counts.values())) > 1:
                 listing = ", ".join(f"{method} {count}" for method, count in counts.items())
@@ -99,7 +102,7 @@ class Fairness:
                 {
                     **asdict(fact),
                     "method": METHODS[fact.method].title,
-                    "rates": ", ".join(f"{rate:g}" for rate in fact.rates),
+                    "rates": ", ".join(f"{rate:g}" for rate in sorted(set(fact.rates))),
                     "learning_rate": f"{fact.learning_rate:g}",
                     "at_edge": "yes" if fact.at_edge else "no",
                     "adapted": f"{fact.trainable - fact.head:,}",
@@ -109,6 +112,7 @@ class Fairness:
         table = pandas.DataFrame(rows).drop(columns=["trainable", "tried_on"])
         titles = {
             "rates": "rates tried",
+            "settings_tried": "settings tried",
             "learning_rate": "rate used",
             "at_edge": "at the edge",
             "train_examples": "training examples",
@@ -121,8 +125,8 @@ class Fairness:
         """One sentence on what selected on what."""
         title = METRICS[self.metric].title.lower()
         return (
-            f"Learning rates and epochs were chosen by {title} on the validation split; "
-            "the test split was read once, at the end of each run."
+            f"Learning rates, epochs and, where several were tried, settings were chosen by {title} on the "
+            "validation split; the test split was read once, at the end of each run."
         )
 
     def __repr__(self) -> str:
@@ -137,10 +141,11 @@ def method_facts(name: str, runs: Sequence[Run], trials: Trials | None) -> Metho
     """Collect what one method was given."""
     first = runs[0]
     method = as_method(name, **first.spec.settings)
-    tried = [] if trials is None else trials.of(method)
+    tried = [] if trials is None else trials.named(name)
     return MethodFacts(
         method=name,
         rates=tuple(trial.learning_rate for trial in tried),
+        settings_tried=len({repr(trial.settings) for trial in tried}),
         learning_rate=first.spec.learning_rate,
         tried_on=tuple(sorted({trial.train_examples for trial in tried})),
         at_edge=trials is not None and trials.best_at_edge(method),

@@ -23,7 +23,7 @@ from ftkit.experiments.run import DIGITS, Cost, Predictions, Run, Spec
 from ftkit.experiments.trials import recorded_rate
 from ftkit.methods import Method, Trainable, as_method
 from ftkit.training.activations import Activations, Allocate, compute_activations
-from ftkit.training.augmentation import Augmentation
+from ftkit.training.augmentation import Augmentation, as_augmentation
 from ftkit.training.cache import ActivationCache, activation_key, shared_cache, weights_digest
 from ftkit.training.callbacks import BestWeights, Callback, ProgressBar
 from ftkit.training.history import History
@@ -119,10 +119,11 @@ def fine_tune(
     warmup: float = 0.1,
     clip_norm: float = 1.0,
     label_smoothing: float = 0.0,
+    dropout: float = 0.0,
     class_weights: bool | None = None,
     patience: int | None = None,
     precision: str = "auto",
-    augmentation: Augmentation | None = None,
+    augmentation: Augmentation | str | None = None,
     checkpointing: bool = False,
     cache: ActivationCache | bool = True,
     callbacks: Sequence[Callback] = (),
@@ -149,7 +150,7 @@ def fine_tune(
         the same machine.
     batch_size
         Examples a step, default 32.
-    weight_decay, warmup, clip_norm, label_smoothing
+    weight_decay, warmup, clip_norm, label_smoothing, dropout
         See `TrainingSettings`.
     class_weights
         Weigh classes by the inverse of their frequency. None does so where the task selects by balanced accuracy.
@@ -158,7 +159,8 @@ def fine_tune(
     precision
         ``"auto"`` measures whether bf16 is faster here; or ``"float32"``, ``"bf16"``, ``"fp16"``.
     augmentation
-        Random changes of the training data, such as `TokenDropout`; None, the default, changes nothing.
+        Random changes of the training data: a name of `AUGMENTATIONS`, or one with its settings, such as
+        ``TokenDropout(share=0.2)``; None, the default, changes nothing.
     checkpointing
         Compute the blocks again in the backward pass rather than keep their activations, default False: less memory,
         more time, the same results.
@@ -199,9 +201,11 @@ def fine_tune(
         warmup=warmup,
         clip_norm=clip_norm,
         label_smoothing=label_smoothing,
+        dropout=dropout,
         class_weights=usual.class_weights if class_weights is None else class_weights,
         precision=choose_precision(precision, task.modality),
     )
+    augmentation = as_augmentation(augmentation)
     _check_augmentation(augmentation, task)
     spec = describe(task, method, settings, patience, augmentation)
     watching = [BestWeights(patience), *callbacks]
@@ -300,7 +304,7 @@ def prepare(
     KeyboardInterrupt
         If the user stops the first training.
     """
-    classifier = build_classifier(task, seed=settings.seed)
+    classifier = build_classifier(task, seed=settings.seed, dropout=settings.dropout)
     seconds = 0.0
     if method.starts_with is not None:
         head, seconds = _first_head(task, method.starts_with, settings, cache, progress)
@@ -387,6 +391,7 @@ def describe(
         seed=settings.seed,
         train_examples=len(task.train),
         validation_examples=len(task.validation),
+        dropout=settings.dropout,
     )
 
 

@@ -22,7 +22,7 @@ def load_model(spec: Spec, classes: int, folder: Path) -> Trainable:
     """Build the classifier of a run and load what was trained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        classifier = Classifier(load_backbone(spec.backbone, **spec.backbone_settings), classes)
+        classifier = Classifier(load_backbone(spec.backbone, **spec.backbone_settings), classes, spec.dropout)
         trainable = as_method(spec.method, **spec.settings).apply(classifier)
     trainable.load(folder)
     trainable.model.eval()

@@ -64,6 +64,8 @@ class Outcome:
         See `Cost`.
     measures
         What was measured of the trained model, by name.
+    created
+        Day of the training, as in 2026-11-25; empty where it was not kept.
     """
 
     condition: Condition
@@ -81,6 +83,7 @@ class Outcome:
     peak_memory_bytes: int
     saved_bytes: int
     measures: dict[str, Any]
+    created: str = ""
 
     @classmethod
     def of(cls, condition: Condition, run: Run, measures: dict[str, Any]) -> Outcome:
@@ -102,6 +105,7 @@ class Outcome:
             peak_memory_bytes=cost.peak_memory_bytes,
             saved_bytes=cost.saved_bytes,
             measures=measures,
+            created=run.created[:10],
         )
 
     def predicted(self) -> np.ndarray:

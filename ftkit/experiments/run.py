@@ -40,7 +40,7 @@ class Spec:
     method, settings
         Name of the method and its settings.
     learning_rate, epochs, batch_size, weight_decay, warmup, clip_norm, label_smoothing, class_weights, patience, \
-augmentation, precision, seed
+augmentation, precision, seed, dropout
         How it was trained, see `ftkit.training.loop.TrainingSettings`; ``patience`` is that of early stopping.
     train_examples, validation_examples
         How much data it saw.
@@ -67,11 +67,15 @@ augmentation, precision, seed
     seed: int
     train_examples: int
     validation_examples: int
+    dropout: float = 0.0
 
     @property
     def run_id(self) -> str:
         """Twelve hexadecimal digits that only this specification has."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        decides = asdict(self)
+        if not self.dropout:
+            del decides["dropout"]  # runs that were saved before there was dropout keep their digits
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def folder_name(self) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
+from ftkit.experiments.condition_data import load
 from ftkit.experiments.experiment import Condition, Experiment
 from ftkit.experiments.fine_tuning import fine_tune
 from ftkit.experiments.machine import Machine
@@ -15,7 +14,7 @@ from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import Outcome, Record
 from ftkit.experiments.run import Run
 from ftkit.methods import as_method
-from ftkit.tasks import Split, Task, load_task
+from ftkit.tasks import Task
 
 
 def run_experiment(
@@ -45,7 +44,7 @@ def run_experiment(
         run = train(condition, task)
         if run.history.interrupted:
             raise KeyboardInterrupt
-        measures = {name: MEASURES[name](run, task) for name in experiment.measures}
+        measures = {name: MEASURES[name](run, task, condition) for name in experiment.measures}
         outcome = Outcome.of(condition, run, measures)
         run.release()
         record = record.adding(outcome, task)
@@ -66,18 +65,6 @@ def _with_tasks(conditions: list[Condition]) -> Iterator[tuple[Condition, Task]]
             yield condition, task
 
 
-def load(condition: Condition) -> Task:
-    """Load the task with the examples and the labels that a condition trains on."""
-    if condition.examples is None:
-        task = load_task(condition.task)
-    else:
-        task = load_task(condition.task, limit=condition.examples, seed=condition.seed)
-    if not condition.label_noise:
-        return task
-    noisy = with_label_noise(task.train, condition.label_noise, len(task.label_names), condition.seed)
-    return replace(task, train=noisy)
-
-
 def train(condition: Condition, task: Task) -> Run:
     """Train on a loaded task as a condition says."""
     return fine_tune(
@@ -89,30 +76,3 @@ def train(condition: Condition, task: Task) -> Run:
         progress=False,
         **condition.options,
     )
-
-
-def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Split:
-    """Replace a share of a split's labels, drawn at random, by another class each.
-
-    Parameters
-    ----------
-    split
-        The split; it stays as it is.
-    share
-        Share of the labels, 0 to 1, rounded to whole items.
-    classes
-        Number of classes, two at least.
-    seed
-        Seed of the draw.
-
-    Examples
-    --------
-    >>> split = Split(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), None, np.array(list("abcd")))
-    >>> int((with_label_noise(split, 0.5, classes=2, seed=0).labels != split.labels).sum())
-    2
-    """
-    generator = np.random.default_rng(seed)
-    wrong = generator.permutation(len(split))[: round(share * len(split))]
-    labels = split.labels.copy()
-    labels[wrong] = (labels[wrong] + generator.integers(1, classes, size=len(wrong))) % classes
-    return replace(split, labels=labels)

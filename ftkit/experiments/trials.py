@@ -1,4 +1,4 @@
-"""Records of learning rates tried on the validation split."""
+"""Records of learning rates and settings tried on the validation split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trial:
-    """One learning rate tried.
+    """One learning rate, with one choice of settings, tried.
 
     Attributes
     ----------
@@ -70,14 +70,22 @@ class Trials:
         mine = [trial for trial in self.trials if as_method(trial.method, **trial.settings) == method]
         return sorted(mine, key=lambda trial: trial.learning_rate)
 
+    def named(self, name: str) -> list[Trial]:
+        """Trials of a method with any settings, by rising learning rate."""
+        return sorted((trial for trial in self.trials if trial.method == name), key=lambda trial: trial.learning_rate)
+
     def best(self, method: Method) -> Trial | None:
         """The trial with the best validation score; equal scores are decided by the lower loss."""
-        mine = self.of(method)
-        return max(mine, key=lambda trial: (trial.validation_score, -trial.validation_loss)) if mine else None
+        return _best(self.of(method))
+
+    def best_settings(self, method: Method) -> Method:
+        """The method with the settings of its best trial, as it is where there are no trials."""
+        best = _best(self.named(method.name))
+        return method if best is None else as_method(best.method, **best.settings)
 
     def best_at_edge(self, method: Method) -> bool:
         """Whether the best learning rate is the lowest or highest tried, so that a better one may lie beyond."""
-        mine, best = self.of(method), self.best(method)
+        mine, best = self.named(method.name), self.best(method)
         return best is not None and best.learning_rate in (mine[0].learning_rate, mine[-1].learning_rate)
 
     def save(self, path: Path) -> None:
@@ -89,6 +97,10 @@ class Trials:
         """Read what `save` wrote."""
         values = json.loads(path.read_text(encoding="utf-8"))
         return cls(values["task"], values["fingerprint"], tuple(Trial(**trial) for trial in values["trials"]))
+
+
+def _best(trials: Sequence[Trial]) -> Trial | None:
+    return max(trials, key=lambda trial: (trial.validation_score, -trial.validation_loss), default=None)
 
 
 def read_trials(path: Path, task: Task) -> Trials:

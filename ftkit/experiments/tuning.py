@@ -1,10 +1,12 @@
-"""Find each method's learning rate on the validation split, with as many trials for one method as for another."""
+"""Find learning rates and settings on the validation split, with as many trials for one method as for another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count as count_from
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +42,37 @@ def rate_grid(method: Method, trials: int) -> list[float]:
     return [float(f"{method.typical_rate * SPREAD**power:.1e}") for power in range(lowest, lowest + trials)]
 
 
+def further_trials(method: Method, best_rate: float, count: int) -> list[tuple[Method, float]]:
+    """What else is tried at the best learning rate: other settings first, then rates in between.
+
+    Methods without a setting of that kind get more learning rates, so that all have equally many trials.
+
+    Parameters
+    ----------
+    method
+        With its usual settings.
+    best_rate
+        The best learning rate of the grid.
+    count
+        How many.
+
+    Examples
+    --------
+    >>> [(method.rank, rate) for method, rate in further_trials(as_method("lora"), 1e-3, 3)]
+    [(2, 0.001), (32, 0.001), (8, 0.0018)]
+    """
+    between = (float(f"{best_rate * SPREAD ** (sign * 0.5**power):.1e}") for power in count_from(1) for sign in (1, -1))
+    pairs = [(other, best_rate) for other in method.alternatives()[:count]]
+    return [*pairs, *((method, rate) for rate in islice(between, count - len(pairs)))]
+
+
 def tune(
     task: Task,
     methods: Sequence[str | Method],
     path: Path,
     *,
     trials: int = 3,
+    choices: int = 0,
     epochs: int | None = None,
     seed: int = 0,
     on_trial: Callable[[Trial], None] | None = None,
@@ -64,6 +91,8 @@ def tune(
         JSON file of the trials.
     trials
         Learning rates a method, default 3, around its typical one.
+    choices
+        Further trials a method at the best of these rates, default 0, see `further_trials`.
     epochs, seed
         See `fine_tune`.
     on_trial
@@ -74,10 +103,24 @@ def tune(
         done = {trial.learning_rate for trial in known.of(method)}
         rates = [rate for rate in rate_grid(method, trials) if rate not in done]
         for trial in _trials(task, method, rates, epochs=epochs, seed=seed):
-            known = Trials(known.task, known.fingerprint, (*known.trials, trial))
-            known.save(path)
-            if on_trial is not None:
-                on_trial(trial)
+            known = _kept(known, trial, path, on_trial)
+        grid = rate_grid(method, trials)
+        of_grid = tuple(trial for trial in known.of(method) if trial.learning_rate in grid)
+        best = Trials(known.task, known.fingerprint, of_grid).best(method)
+        assert best is not None  # at least one rate was tried
+        for other, rate in further_trials(method, best.learning_rate, choices):
+            if all(trial.learning_rate != rate for trial in known.of(other)):
+                trial = run_trial(task, other, _settings(task, other, rate, epochs=epochs, seed=seed))
+                known = _kept(known, trial, path, on_trial)
+    return known
+
+
+def _kept(known: Trials, trial: Trial, path: Path, on_trial: Callable[[Trial], None] | None) -> Trials:
+    """Add a trial to its file."""
+    known = Trials(known.task, known.fingerprint, (*known.trials, trial))
+    known.save(path)
+    if on_trial is not None:
+        on_trial(trial)
     return known
 
 

@@ -1,4 +1,4 @@
-"""Figures of runs and comparisons: each draws only numbers that a run or a comparison holds.
+"""Figures of runs, comparisons and experiments: each draws only numbers that these hold.
 
 Every function returns a matplotlib figure that carries a description in words (`figure.ftkit_alt`), made from the same
 numbers, for readers who do not see it. A method has one colour and one marker in all figures.
@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from ftkit.figures.curves import depth_sweep, learning_curves
     from ftkit.figures.display import DescribedFigure, Html, as_html, as_png, show
     from ftkit.figures.examples import audio_players, examples_audio, examples_images, examples_text
+    from ftkit.figures.lines import data_size, depth, learning_rates, sweeps
+    from ftkit.figures.overfitting import regularizers
+    from ftkit.figures.overlap import mistakes
+    from ftkit.figures.papers import paper_cards
+    from ftkit.figures.planes import learn_forget, pareto
+    from ftkit.figures.robustness import corruption, label_noise
+    from ftkit.figures.stages import layers, moved_weights
     from ftkit.figures.style import METHOD_STYLES, MethodStyle, method_style, style
+    from ftkit.figures.verdicts import claims
 
 _MODULES = {
     "METHOD_STYLES": "style",
@@ -37,6 +45,20 @@ _MODULES = {
     "examples_audio": "examples",
     "examples_images": "examples",
     "examples_text": "examples",
+    "paper_cards": "papers",
+    "data_size": "lines",
+    "depth": "lines",
+    "learning_rates": "lines",
+    "sweeps": "lines",
+    "learn_forget": "planes",
+    "pareto": "planes",
+    "layers": "stages",
+    "moved_weights": "stages",
+    "regularizers": "overfitting",
+    "corruption": "robustness",
+    "label_noise": "robustness",
+    "mistakes": "overlap",
+    "claims": "verdicts",
 }
 
 __all__ = [
@@ -48,16 +70,30 @@ __all__ = [
     "as_png",
     "audio_players",
     "by_group",
+    "claims",
     "confusion",
+    "corruption",
+    "data_size",
+    "depth",
     "depth_sweep",
     "examples_audio",
     "examples_images",
     "examples_text",
+    "label_noise",
+    "layers",
+    "learn_forget",
     "learning_curves",
+    "learning_rates",
     "method_style",
+    "mistakes",
+    "moved_weights",
+    "paper_cards",
+    "pareto",
+    "regularizers",
     "scores",
     "show",
     "style",
+    "sweeps",
     "trade_off",
 ]
 

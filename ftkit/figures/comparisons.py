@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
 from ftkit.errors import DataError, UnknownNameError
 from ftkit.evaluation import Score, find_metric
 from ftkit.figures.display import DescribedFigure, new_figure
-from ftkit.figures.labels import LabelledPoint, label_points
+from ftkit.figures.planes import COST_AXES, CostAxis, Priced, draw_trade_off
 from ftkit.figures.style import GREY, MethodStyle, method_style, style
 
 if TYPE_CHECKING:
@@ -108,42 +107,11 @@ def trade_off(
     price = _COSTS[cost]
     measure = find_metric(comparison.metric if metric is None else metric)
     methods = _summaries(comparison, measure.name)
-    spent = [float(np.mean([price.of(run) for run in method.runs])) for method in methods]
-    with style():
-        figure = new_figure(height=4.6)
-        axes = figure.subplots()
-        if price.logarithmic:
-            axes.set_xscale("log")
-        values = [100 * method.score.value for method in methods]
-        front = _front(spent, values)
-        steps = [(spent[index], values[index]) for index in front]
-        steps.append((max(spent), steps[-1][1]))
-        axes.step(*zip(*steps, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1, label=_FRONT)
-        for x, method in zip(spent, methods, strict=True):
-            _draw_point(axes, x, method)
-        axes.set_xlabel(price.title + (" (logarithmic)" if price.logarithmic else ""))
-        axes.set_ylabel(f"{measure.title} on the test set, {measure.unit}")
-        axes.set_title(_title(comparison, f"{measure.title} against {price.short}"))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _compact(value)))
-        axes.margins(x=0.12, y=0.1)
-        if not price.logarithmic:
-            axes.set_xlim(left=0)
-        axes.grid(axis="both")
-        figure.legend(loc="outside lower center")
-        points = [_labelled(x, method) for x, method in zip(spent, methods, strict=True)]
-        label_points(figure, axes, points, steps)
-        figure.describe(
-            _title(comparison, f"{measure.title} on the test set against {price.short}"),
-            *(
-                f"{method.look.title}: {_compact(x)}{price.unit}, {method.score}."
-                for x, method in zip(spent, methods, strict=True)
-            ),
-            "On the Pareto front: " + ", ".join(methods[index].look.title for index in front) + ".",
-        )
-    return figure
-
-
-_FRONT = "Pareto front: no method is both cheaper and better"
+    points = [
+        Priced(each.look.title, each.look, float(np.mean([price.of(run) for run in each.runs])), each.score)
+        for each in methods
+    ]
+    return draw_trade_off(points, price.axis, measure, comparison.title)
 
 
 @dataclass(frozen=True)
@@ -156,18 +124,15 @@ class _Method:
 
 @dataclass(frozen=True)
 class _Cost:
-    title: str
-    short: str
-    unit: str
-    logarithmic: bool
+    axis: CostAxis
     of: Callable[[Run], float]
 
 
 _COSTS = {
-    "trainable": _Cost("Trained parameters", "trained parameters", "", True, lambda run: run.cost.trainable),
-    "seconds": _Cost("Training time, seconds", "training time", " s", False, lambda run: run.cost.seconds),
-    "memory": _Cost("Peak memory, MB", "peak memory", " MB", False, lambda run: run.cost.peak_memory_bytes / 1e6),
-    "saved": _Cost("Saved file, MB", "size of the saved file", " MB", True, lambda run: run.cost.saved_bytes / 1e6),
+    "trainable": _Cost(COST_AXES["trainable"], lambda run: run.cost.trainable),
+    "seconds": _Cost(COST_AXES["seconds"], lambda run: run.cost.seconds),
+    "memory": _Cost(COST_AXES["peak_memory_bytes"], lambda run: run.cost.peak_memory_bytes / 1e6),
+    "saved": _Cost(COST_AXES["saved_bytes"], lambda run: run.cost.saved_bytes / 1e6),
 }
 
 
@@ -240,44 +205,3 @@ def _key(methods: Sequence[_Method]) -> str:
 
 def _told(methods: Sequence[_Method]) -> str:
     return "Score and 95 % interval: " + "; ".join(f"{each.look.title} {each.score}" for each in methods) + "."
-
-
-def _draw_point(axes: Axes, x: float, method: _Method) -> None:
-    score = method.score
-    ends = [[100 * (score.value - score.low)], [100 * (score.high - score.value)]]
-    axes.errorbar(
-        [x],
-        [100 * score.value],
-        ends,
-        fmt=method.look.marker,
-        color=method.look.colour,
-        markersize=9,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        capsize=3,
-        capthick=1.4,
-        elinewidth=1.4,
-        zorder=3,
-    )
-
-
-def _front(spent: Sequence[float], values: Sequence[float]) -> list[int]:
-    """Return the positions that no other one beats, from the cheapest to the best."""
-    front: list[int] = []
-    for index in sorted(range(len(spent)), key=lambda index: (spent[index], -values[index])):
-        if not front or values[index] > values[front[-1]]:
-            front.append(index)
-    return front
-
-
-def _labelled(x: float, method: _Method) -> LabelledPoint:
-    score = method.score
-    return LabelledPoint(x, 100 * score.value, 100 * score.low, 100 * score.high, method.look.title)
-
-
-def _compact(value: float) -> str:
-    """Return a number in at most a few characters: 950, 1.2 k, 23 M."""
-    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:.3g}"

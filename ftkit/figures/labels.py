@@ -49,7 +49,7 @@ def label_points(
     figure, axes
         Where the points are drawn; call this last, when nothing else will move.
     points
-        The points with their texts.
+        The points with their texts; one without is only kept clear of.
     steps
         The points of a line stepped to the right and then up, which labels keep clear of, in the units of the axes.
     """
@@ -72,7 +72,8 @@ def label_points(
             annotation.remove()
         return lower
 
-    for point in sorted(points, key=beside):  # those that can stand beside their point, before another takes its place
+    named = [point for point in points if point.text]
+    for point in sorted(named, key=beside):  # those that can stand beside their point, before another takes its place
         best: tuple[float, Annotation] | None = None
         for place in _places(axes, point, figure.dpi):
             annotation = _annotated(axes, point, place)

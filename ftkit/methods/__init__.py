@@ -8,7 +8,7 @@ from ftkit.errors import FtkitError, UnknownNameError
 from ftkit.methods.base import Method, ParameterCount, Trainable
 from ftkit.methods.freezing import BitFit, Full, LinearProbe, NormTuning, Partial, Scratch, Surgical
 from ftkit.methods.parameter_efficient import IA3, Adapter, DoRA, LoRA, Prefix, Prompt
-from ftkit.methods.strategies import L2SP, LPFT, Discriminative, Gradual
+from ftkit.methods.strategies import L2SP, LPFT, Discriminative, Gradual, Replay
 
 __all__ = [
     "IA3",
@@ -30,6 +30,7 @@ __all__ = [
     "Partial",
     "Prefix",
     "Prompt",
+    "Replay",
     "Scratch",
     "Surgical",
     "Trainable",
@@ -53,6 +54,7 @@ METHODS: dict[str, type[Method]] = {
         Discriminative,
         LPFT,
         L2SP,
+        Replay,
         LoRA,
         DoRA,
         IA3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -88,6 +88,10 @@ class Trainable:
 
     def begin_step(self, progress: float) -> None:
         """Get ready for a step; ``progress`` is the share of all steps that are done. By default, do nothing."""
+
+    def penalty(self) -> Tensor | None:
+        """A loss that is added to the task's in every step; None, the default, adds nothing."""
+        return None
 
     def end_step(self, rate: float) -> None:
         """Finish a step that was made at a learning rate. By default, do nothing."""
@@ -241,6 +245,8 @@ class Method(ABC):
         Where it comes from.
     typical_rate
         A learning rate to start from where none was found by trials.
+    choices
+        Other values of the one setting that is worth a trial of its own, such as the rank; empty where there is none.
     """
 
     name: ClassVar[str]
@@ -250,6 +256,7 @@ class Method(ABC):
     modalities: ClassVar[tuple[str, ...]] = EVERYWHERE
     paper: ClassVar[str]
     typical_rate: ClassVar[float]
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {}
 
     @abstractmethod
     def apply(self, model: Classifier) -> Trainable:
@@ -267,6 +274,11 @@ class Method(ABC):
     def starts_with(self) -> tuple[Method, float] | None:
         """A method that trains the head first, and its learning rate; None, the default, if nothing comes first."""
         return None
+
+    def alternatives(self) -> list[Method]:
+        """The method with each other value of its `choices`."""
+        made = [replace(self, **{name: value}) for name, values in self.choices.items() for value in values]
+        return [each for each in made if each != self]
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
@@ -78,6 +78,7 @@ class Partial(Method):
     }
     paper: ClassVar[str] = "Yosinski et al. 2014, arXiv:1411.1792"
     typical_rate: ClassVar[float] = 3e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"blocks": (1, 4)}
 
     blocks: int | None = None
 
@@ -143,6 +144,7 @@ class Surgical(Method):
     }
     paper: ClassVar[str] = "Lee et al. 2023, arXiv:2210.11466"
     typical_rate: ClassVar[float] = 3e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"last": (1, 4)}
 
     first: int = 1
     last: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -55,6 +55,10 @@ class PeftTrainable(Trainable):
     def merge(self) -> Classifier:
         """Fold the update into the weights and return the plain classifier (LoRA only)."""
         return self.model.merge_and_unload()
+
+    def switched_off(self) -> Classifier:
+        """Take away what was added to the backbone and return the plain classifier: the pretrained backbone again."""
+        return self.model.unload()
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,17 @@ class LoRA(PeftMethod):
     }
     paper: ClassVar[str] = "Hu et al. 2021, arXiv:2106.09685"
     typical_rate: ClassVar[float] = 3e-3
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"rank": (2, 32)}
 
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.0
     blocks: int | None = None
+
+    def alternatives(self) -> list[Method]:
+        """Other ranks at the same scale: the update is multiplied by ``alpha / rank``."""
+        ranks = [rank for rank in self.choices["rank"] if rank != self.rank]
+        return [replace(self, rank=rank, alpha=max(1, rank * self.alpha // self.rank)) for rank in ranks]
 
     def configuration(self, model: Classifier, **common: Any) -> LoraConfig:
         """Peft's ``LoraConfig`` on the backbone's linear maps."""
@@ -224,6 +234,7 @@ class Adapter(PeftMethod):
     }
     paper: ClassVar[str] = "Houlsby et al. 2019, arXiv:1902.00751"
     typical_rate: ClassVar[float] = 3e-3
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"width": (4, 64)}
 
     width: int = 16
     placement: Literal["houlsby", "pfeiffer"] = "houlsby"
@@ -271,6 +282,7 @@ class Prompt(PeftMethod):
     }
     paper: ClassVar[str] = "Lester et al. 2021, arXiv:2104.08691; pictures: Bahng et al. 2022, arXiv:2203.17274"
     typical_rate: ClassVar[float] = 3e-2
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"length": (4, 64)}
 
     length: int = 16
 
@@ -314,6 +326,7 @@ class Prefix(PeftMethod):
     modalities: ClassVar[tuple[str, ...]] = ("text", "audio")
     paper: ClassVar[str] = "Li and Liang 2021, arXiv:2101.00190"
     typical_rate: ClassVar[float] = 1e-2
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"length": (4, 64)}
 
     length: int = 16
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ftkit.errors import FtkitError
 from ftkit.methods.base import EVERYWHERE, Method, Trainable, decay_groups, freeze, unfreeze
 from ftkit.methods.freezing import Full, LinearProbe
+from ftkit.tasks.source_data import source_data
 
 if TYPE_CHECKING:
     from ftkit.classifier import Classifier
@@ -51,6 +52,7 @@ class Gradual(Method):
     changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights, one block after the other")
     paper: ClassVar[str] = "Howard and Ruder 2018, arXiv:1801.06146, section 3.3"
     typical_rate: ClassVar[float] = 1e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"until": (0.25, 1.0)}
 
     until: float = 0.5
 
@@ -125,6 +127,7 @@ class Discriminative(Method):
     changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights, a rate a block")
     paper: ClassVar[str] = "Howard and Ruder 2018, arXiv:1801.06146, section 3.1"
     typical_rate: ClassVar[float] = 3e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"decay": (0.5, 0.9)}
 
     decay: float = 0.75
 
@@ -178,6 +181,7 @@ class LPFT(Full):
     changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "the head, then all weights")
     paper: ClassVar[str] = "Kumar et al. 2022, arXiv:2202.10054"
     typical_rate: ClassVar[float] = 1e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"probe_rate": (3e-3, 3e-2)}
 
     probe_rate: float = LinearProbe.typical_rate
 
@@ -214,6 +218,7 @@ class L2SP(Method):
     changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "all weights")
     paper: ClassVar[str] = "Li et al. 2018, arXiv:1802.01483; decoupled after Loshchilov and Hutter, arXiv:1711.05101"
     typical_rate: ClassVar[float] = 1e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"strength": (1.0, 100.0)}
 
     strength: float = 10.0
 
@@ -250,3 +255,90 @@ class PulledTrainable(Trainable):
         """Move the backbone's weights a part of the way back."""
         for parameter, start in zip(self.classifier.backbone.parameters(), self.start, strict=True):
             parameter.lerp_(start, min(1.0, rate * self.strength))
+
+
+# ---------------------------------------------------------------------------------------------- a rehearsal
+
+
+@dataclass(frozen=True)
+class Replay(Method):
+    """Replay: full fine-tuning that rehearses a few items of source data in every step.
+
+    What is rehearsed has no labels here: the features that the pretrained model computed are what the tuned one should
+    still compute. That keeps the old abilities in their place without the old output layers.
+
+    Parameters
+    ----------
+    strength
+        Weight of the rehearsal beside the task's loss, default 1; its loss is the squared distance of the features over
+        their squared length.
+    items
+        Source items in every step, default 8.
+
+    Examples
+    --------
+    >>> Replay(items=4).settings
+    {'strength': 1.0, 'items': 4}
+    """
+
+    name: ClassVar[str] = "replay"
+    title: ClassVar[str] = "Replay of source data"
+    trains: ClassVar[str] = "everything, while source data are rehearsed"
+    changes: ClassVar[dict[str, str]] = {
+        "text": "all weights; news is rehearsed",
+        "image": "all weights; handwritten digits are rehearsed",
+        "audio": "all weights; the beginnings of spoken sentences are rehearsed",
+    }
+    paper: ClassVar[str] = "Robins 1995, Connection Science 7; with features for labels after Li and Hoiem 2016, \
+arXiv:1606.09282"
+    typical_rate: ClassVar[float] = 1e-4
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"strength": (0.1, 10.0)}
+
+    strength: float = 1.0
+    items: int = 8
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.strength) and self.strength >= 0):
+            raise FtkitError(f"replay with strength = {self.strength!r}: choose a number from 0.")
+        if self.items < 1:
+            raise FtkitError(f"replay with items = {self.items!r}: choose a whole number from 1.")
+
+    def apply(self, model: Classifier) -> Trainable:
+        """Train every weight."""
+        unfreeze(model)
+        return RehearsingTrainable(model, self.strength, self.items)
+
+
+class RehearsingTrainable(Trainable):
+    """A model that is also asked for the features that it had for source data before training."""
+
+    def __init__(self, model: Classifier, strength: float, items: int) -> None:
+        super().__init__(model, active=(model,))
+        self.strength = strength
+        self.items = items
+        self.inputs: list[Any] = []
+        self.wanted: Tensor = torch.empty(0)
+
+    def penalty(self) -> Tensor | None:
+        """Distance of the features of a few source items, drawn at random, from what they were."""
+        self.model.eval()  # neither dropout nor the statistics of another batch belong to a rehearsal
+        if not self.inputs:
+            self._remember()
+        chosen = torch.randperm(len(self.inputs))[: self.items]
+        wanted = self.wanted[chosen]
+        found = self._features([self.inputs[index] for index in chosen.tolist()])
+        self.training_mode()
+        return self.strength * (found - wanted).square().sum() / wanted.square().sum()
+
+    @torch.no_grad()
+    def _remember(self) -> None:
+        backbone = self.classifier.backbone
+        sizes = {"image_size": backbone.settings["image_size"]} if backbone.modality == "image" else {}
+        self.inputs = backbone.prepare(source_data(backbone.modality, **sizes).rehearsed)
+        parts = [self.inputs[start : start + 32] for start in range(0, len(self.inputs), 32)]
+        self.wanted = torch.cat([self._features(part) for part in parts])
+
+    def _features(self, inputs: list[Any]) -> Tensor:
+        device = next(self.model.parameters()).device
+        batch = {name: value.to(device) for name, value in self.classifier.backbone.collate(inputs).items()}
+        return self.classifier.pooled(batch).float()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ftkit.errors import TrainingError
+from ftkit.errors import TrainingError, UnknownNameError
 
 MASK_TOKEN = 103
 """BERT's ``[MASK]``, in the vocabulary that MiniLM uses too."""
@@ -94,6 +95,58 @@ class Flip(Augmentation):
 
 
 @dataclass(frozen=True)
+class Crop(Augmentation):
+    """Show a random part of every picture, enlarged to the whole size.
+
+    Parameters
+    ----------
+    smallest
+        Smallest share of the picture's area that is shown, default 0.7.
+    """
+
+    modality: ClassVar[str] = "image"
+    smallest: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smallest <= 1:
+            raise TrainingError(f"smallest = {self.smallest!r}: choose a share above 0, at most 1.")
+
+    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Crop pictures of a batch, each in its own way."""
+        from torchvision.transforms.v2 import RandomResizedCrop
+
+        size = batch["pixels"].shape[-2:]
+        return _each_picture(batch, RandomResizedCrop(list(size), scale=(self.smallest, 1.0), antialias=True))
+
+
+@dataclass(frozen=True)
+class Jitter(Augmentation):
+    """Change the brightness and the contrast of every picture at random.
+
+    Parameters
+    ----------
+    strength
+        Largest change, as a share, default 0.2.
+    """
+
+    modality: ClassVar[str] = "image"
+    strength: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_share("strength", self.strength)
+
+    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Jitter pictures of a batch, each in its own way."""
+        from torchvision.transforms.v2 import ColorJitter
+
+        return _each_picture(batch, ColorJitter(brightness=self.strength, contrast=self.strength))
+
+
+def _each_picture(batch: dict[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    return {**batch, "pixels": torch.stack([change(picture) for picture in batch["pixels"]])}
+
+
+@dataclass(frozen=True)
 class SpecAugment(Augmentation):
     """Blank a band of mel channels and a stretch of time (Park et al. 2019, arXiv:1904.08779, without warping).
 
@@ -118,3 +171,66 @@ class SpecAugment(Augmentation):
         mel = mask_along_axis_iid(mel, self.channels, quiet, axis=2)
         mel = mask_along_axis_iid(mel, self.frames, quiet, axis=3)
         return {**batch, "mel": mel.squeeze(1)}
+
+
+@dataclass(frozen=True)
+class Noise(Augmentation):
+    """Add noise to every clip, at a random level.
+
+    The clip is a spectrogram by now, so the power of noise is added to the power of every mel channel.
+
+    Parameters
+    ----------
+    quietest, loudest
+        Signal-to-noise ratios in decibels between which the level is drawn, default 30 and 10.
+    """
+
+    modality: ClassVar[str] = "audio"
+    quietest: float = 30.0
+    loudest: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.loudest <= self.quietest:
+            raise TrainingError(
+                f"quietest = {self.quietest!r}, loudest = {self.loudest!r}: the louder noise has the lower ratio."
+            )
+
+    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add noise to the clips of a batch."""
+        # Whisper's spectrogram is (log10 of the power + 4) / 4, cut off 8 below the clip's loudest
+        power = 10 ** (4 * batch["mel"] - 4)
+        decibels = self.loudest + (self.quietest - self.loudest) * torch.rand(len(power), 1, 1)
+        level = power.mean(dim=(1, 2), keepdim=True) * 10 ** (-decibels / 10)
+        noise = -torch.rand(power.shape).clamp(min=1e-9).log()  # what a spectrum's power is distributed like
+        return {**batch, "mel": ((power + level * noise).log10() + 4) / 4}
+
+
+AUGMENTATIONS: dict[str, type[Augmentation]] = {
+    "token-dropout": TokenDropout,
+    "flip": Flip,
+    "crop": Crop,
+    "jitter": Jitter,
+    "spec-augment": SpecAugment,
+    "noise": Noise,
+}
+"""Every augmentation, by name."""
+
+
+def as_augmentation(augmentation: str | Augmentation | None) -> Augmentation | None:
+    """Turn an augmentation's name into the augmentation with its default settings; anything else is returned.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no augmentation of that name.
+
+    Examples
+    --------
+    >>> as_augmentation("flip")
+    Flip(vertical=True)
+    """
+    if not isinstance(augmentation, str):
+        return augmentation
+    if augmentation not in AUGMENTATIONS:
+        raise UnknownNameError("augmentation", augmentation, AUGMENTATIONS)
+    return AUGMENTATIONS[augmentation]()

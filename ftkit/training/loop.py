@@ -55,6 +55,8 @@ class TrainingSettings:
         ``"float32"``, the default, ``"bf16"`` or ``"fp16"`` (autocast).
     seed
         Seed of the order of the examples and of dropout.
+    dropout
+        Probability of dropping a feature before the head while training, default 0.
     """
 
     learning_rate: float
@@ -67,6 +69,7 @@ class TrainingSettings:
     class_weights: bool = False
     precision: str = "float32"
     seed: int = 0
+    dropout: float = 0.0
 
     def with_rate_and_seed(self, learning_rate: float, seed: int) -> TrainingSettings:
         """The same settings with another learning rate and seed."""
@@ -79,6 +82,7 @@ class TrainingSettings:
             ("clip_norm", 0.0, math.inf),
             ("warmup", 0.0, 1.0),
             ("label_smoothing", 0.0, 0.999),
+            ("dropout", 0.0, 0.999),
         ):
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
@@ -320,6 +324,10 @@ class Training:
             if not math.isfinite(value):
                 raise self._diverged(f"The loss became {value} at step {len(self.history.steps) + 1}")
             self.accelerator.backward(loss)
+        with self.accelerator.autocast():
+            penalty = self.trainable.penalty()
+        if penalty is not None:
+            self.accelerator.backward(penalty)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         self.schedule.step()

@@ -1,4 +1,4 @@
-"""Peak memory of whole processes, imports included: the demo and the lessons."""
+"""Peak memory of whole processes, imports included: the demo and the lessons; and what it is made of."""
 
 from __future__ import annotations
 
@@ -11,16 +11,54 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measuring import fresh_activations
+from measuring import fresh_activations, load, peak_memory, resident_memory, warm_up
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def demo(options: Sequence[str] = ()) -> dict[str, Any]:
-    """Run ``ftkit demo`` in this process, its runs and report in a folder that is removed; the harness measures it."""
+    """Run ``ftkit demo`` in this process, its runs and report in a folder that is removed; the harness measures it.
+
+    Returns
+    -------
+    dict
+        ``"options"``, and ``"runs"``: task, method, seconds of training and of evaluation, and peak memory of each run.
+    """
+    with fresh_activations(), tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
+        _command(["demo", *options, "--report", "report.html"], Path(folder))
+        return {"options": list(options), "runs": [_cost(path) for path in sorted(Path(folder).rglob("run.json"))]}
+
+
+def _cost(path: Path) -> dict[str, Any]:
+    run = json.loads(path.read_text(encoding="utf-8"))
+    names = ("seconds", "evaluation_seconds", "peak_memory_bytes")
+    return {
+        "task": run["spec"]["task"],
+        "method": run["spec"]["method"],
+        **{name: run["cost"][name] for name in names},
+    }
+
+
+def composition(task: str, method: str = "full", limit: int = 200) -> dict[str, Any]:
+    """Resident memory in bytes of one process after each thing that it needs, in the order in which it gets them."""
+    reached = {"Python": resident_memory()}
+    import torch  # noqa: F401
+
+    reached["torch"] = resident_memory()
+    import peft  # noqa: F401
+    import timm  # noqa: F401
+    from transformers import BertModel  # noqa: F401
+
+    reached["transformers, peft and timm"] = resident_memory()
+    import ftkit
+
+    loaded = load(task, limit, 40)
+    warm_up(loaded, method)
+    reached["ftkit, data and kernels that a probe of the precision needs"] = resident_memory()
     with fresh_activations():
-        _command(["demo", *options, "--report", "report.html"])
-    return {"options": list(options)}
+        ftkit.fine_tune(loaded, method, epochs=1, progress=False)
+    reached["one epoch of training, at its peak"] = peak_memory()
+    return {"reached": reached}
 
 
 def lessons() -> dict[str, Any]:
@@ -32,17 +70,17 @@ def _recorded(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))["metadata"].get("ftkit", {})
 
 
-def _command(arguments: list[str]) -> None:
+def _command(arguments: list[str], folder: Path) -> None:
+    """Run a command of ftkit in a folder, its runs there too."""
     before, given = Path.cwd(), sys.argv
-    with tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
-        os.environ["FTKIT_RUNS"] = str(Path(folder) / "runs")
-        os.chdir(folder)
-        sys.argv = ["ftkit", *arguments]
-        try:
-            runpy.run_module("ftkit", run_name="__main__")
-        except SystemExit as end:
-            if end.code:
-                raise RuntimeError(f"ftkit {' '.join(arguments)} ended with {end.code}") from end
-        finally:
-            os.chdir(before)
-            sys.argv = given
+    os.environ["FTKIT_RUNS"] = str(folder / "runs")
+    os.chdir(folder)
+    sys.argv = ["ftkit", *arguments]
+    try:
+        runpy.run_module("ftkit", run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise RuntimeError(f"ftkit {' '.join(arguments)} ended with {end.code}") from end
+    finally:
+        os.chdir(before)
+        sys.argv = given

@@ -222,7 +222,7 @@ def _memory(results: Sequence[Result], folder: Path) -> str:
                     for name, facts in samples[0].values.items()
                     if facts
                 ]
-            else:
+            elif not case.startswith("composition"):
                 options = " ".join(result.settings["options"])
                 rows.append(
                     [
@@ -231,7 +231,43 @@ def _memory(results: Sequence[Result], folder: Path) -> str:
                         _seconds(Spread.of([sample.seconds for sample in samples])),
                     ]
                 )
-    return "\n\n".join(["## Memory of whole processes", _table(["process", "peak memory", "time"], rows)])
+    parts = ["## Memory of whole processes", _table(["process", "peak memory", "time"], rows)]
+    return "\n\n".join([*parts, *_demo_runs(results), *_composition(results)])
+
+
+def _demo_runs(results: Sequence[Result]) -> list[str]:
+    """Say where the time and the memory of the whole demo go."""
+    runs = [run for result in results for run in result.samples.get("demo", [])[:1] for run in run.values["runs"]]
+    if not runs:
+        return []
+    rows = [
+        [
+            run["task"],
+            method_style(run["method"]).title,
+            f"{run['seconds']:.0f} s",
+            f"{run['evaluation_seconds']:.0f} s",
+            f"{run['peak_memory_bytes'] / 1e6:,.0f} MB",
+        ]
+        for run in sorted(runs, key=lambda run: (run["task"], list(METHOD_STYLES).index(run["method"])))
+    ]
+    head = ["task", "method", "training", "validation and test", "peak memory so far in the run"]
+    return ["Where the demo's time goes:", _table(head, rows)]
+
+
+def _composition(results: Sequence[Result]) -> list[str]:
+    """Say what the memory of a process is made of, for full fine-tuning on each task."""
+    found = {
+        case.removeprefix("composition "): samples[0].values["reached"]
+        for result in results
+        for case, samples in result.samples.items()
+        if case.startswith("composition")
+    }
+    if not found:
+        return []
+    stages = list(next(iter(found.values())))
+    rows = [[stage, *(f"{reached[stage] / 1e6:,.0f} MB" for reached in found.values())] for stage in stages]
+    title = "What the memory of a process is made of (full fine-tuning): what is resident once each thing is there:"
+    return [title, _table(["", *found], rows)]
 
 
 def _start(results: Sequence[Result], folder: Path) -> str:

@@ -119,7 +119,7 @@ def growth(options: argparse.Namespace) -> Iterator[Bench]:
 
 
 def memory(options: argparse.Namespace) -> Iterator[Bench]:
-    """Peak memory and seconds of the demo, whole and by task, and of the lessons as they were last executed."""
+    """Peak memory and seconds of the demo and of the lessons as they were last executed, and what memory is made of."""
     from ftkit.tasks import TASKS
 
     small = [] if options.limit is None else ["--limit", str(options.limit)]
@@ -128,6 +128,7 @@ def memory(options: argparse.Namespace) -> Iterator[Bench]:
         "demo": Call("memory:demo", {"options": small}),
         **{f"demo {task}": Call("memory:demo", {"options": ["--tasks", task, *small]}) for task in TASKS},
         "lessons": Call("memory:lessons"),
+        **{f"composition {task}": Call("memory:composition", {"task": task}) for task in TASKS},
     }
     for part in options.parts or calls:
         yield Bench("memory", part.replace(" ", "-"), calls[part].arguments, {part: calls[part]})
@@ -220,7 +221,7 @@ def parser() -> argparse.ArgumentParser:
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
     parts["growth"].add_argument("--axis", choices=("examples", "length", "width", "runs"), help="default: all")
     parts["growth"].add_argument("--values", type=int, nargs="+", help="the sizes")
-    parts["memory"].add_argument("--parts", nargs="+", help="some of: demo, 'demo TASK', lessons")
+    parts["memory"].add_argument("--parts", nargs="+", help="some of: demo, 'demo TASK', lessons, 'composition TASK'")
     return whole
 
 

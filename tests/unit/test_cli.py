@@ -20,7 +20,20 @@ from ftkit.cli import app
 from ftkit.experiments.run import RUN_FILE
 from ftkit.tasks import load_task
 
-COMMANDS = ("demo", "compare", "train", "report", "fetch", "methods", "tasks", "doctor", "tune", "depth", "cache")
+COMMANDS = (
+    "demo",
+    "compare",
+    "train",
+    "report",
+    "fetch",
+    "methods",
+    "tasks",
+    "doctor",
+    "tune",
+    "depth",
+    "cache",
+    "papers",
+)
 
 
 def run_ftkit(*arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -130,6 +143,8 @@ def test_help_loads_no_heavy_library(tmp_path: Path) -> None:
         (("fetch", "minilmm"), "Did you mean 'minilm'?"),
         (("report",), "There is no finished run"),
         (("tune", "movies"), "Unknown task 'movies'"),
+        (("papers", "--method", "lorra"), "Did you mean 'lora'?"),
+        (("papers", "--records", "nowhere"), "There is no folder nowhere of records"),
     ],
 )
 def test_errors_are_one_line_without_a_traceback(arguments: tuple[str, ...], expected: str, empty_folder: Path) -> None:
@@ -205,6 +220,19 @@ def test_fetch_without_names_is_for_what_the_tasks_need() -> None:
         "spoken-digits-synthetic",
         "fsdd",
     }
+
+
+def test_papers_stand_beside_what_was_measured(empty_folder: Path) -> None:
+    # No record lies here, whatever comes with the kit.
+    listed = invoke("papers", "--method", "lora", "--records", empty_folder)
+    assert listed.exit_code == 0, listed.stderr
+    for part in ("86.6 ± 0.7 %", "Hu et al. 2021, Table 2", "✗ Warm start? yes", "not measured"):
+        assert part in listed.stdout
+    assert "98.26" not in listed.stdout
+    remembered = invoke("papers", "--method", "surgical").stdout
+    assert "unverified" in remembered
+    assert "82.8" not in remembered
+    assert invoke("papers", "--method", "l2-sp").stdout == "No published figure of l2-sp is in the kit.\n"
 
 
 def test_methods_and_tasks_are_listed() -> None:

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from ftkit.experiments.experiment import Experiment
-from ftkit.experiments.library import data_size, label_noise, learning_rates, methods, moved_weights, regularizers
+from ftkit.experiments.library import (
+    data_size,
+    depth,
+    forgetting,
+    label_noise,
+    layers,
+    learning_rates,
+    methods,
+    moved_weights,
+    regularizers,
+    shift,
+    sizes,
+)
 
 EXPERIMENTS: dict[str, Experiment] = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (methods, data_size, learning_rates, moved_weights, regularizers, label_noise)
+    for module in (
+        methods,
+        data_size,
+        learning_rates,
+        depth,
+        layers,
+        moved_weights,
+        sizes,
+        regularizers,
+        label_noise,
+        forgetting,
+        shift,
+    )
 }
 """Every experiment, in the order in which `make evidence` makes them."""

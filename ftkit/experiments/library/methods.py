@@ -6,7 +6,7 @@ from ftkit.experiments.experiment import Experiment, grid
 from ftkit.methods import METHODS
 from ftkit.tasks import TASKS
 
-EXAMPLES = {"movie-reviews": 1000, "solar-cells": 400, "spoken-digits": 400}
+EXAMPLES = {"movie-reviews": 600, "solar-cells": 400, "spoken-digits": 400}
 
 EXPERIMENT = Experiment(
     name="methods",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from ftkit.experiments.experiment import Condition, Experiment, grid
 
 COMMON = {"task": "movie-reviews", "examples": 128, "epochs": 15, "seed": [0, 1, 2, 3, 4]}
+RATE = 1e-4
+"""Learning rate of all ways to train every weight, so that a remedy differs in nothing else."""
 
 
 def full(**options: object) -> tuple[Condition, ...]:
     """Full fine-tuning with more arguments of `fine_tune`."""
-    return grid(method="full", options=options, **COMMON)
+    return grid(method="full", options=options, learning_rate=RATE, **COMMON)
 
 
 EXPERIMENT = Experiment(
@@ -21,7 +23,8 @@ EXPERIMENT = Experiment(
         *full(patience=2),
         *full(label_smoothing=0.1),
         *full(weight_decay=0.1),
-        *grid(method="l2-sp", **COMMON),
+        *full(dropout=0.3),
+        *grid(method="l2-sp", learning_rate=RATE, **COMMON),
         *grid(method="lora", **COMMON),
     ),
 )

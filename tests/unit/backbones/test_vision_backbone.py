@@ -122,3 +122,19 @@ def test_a_bottleneck_computes_timms_block_and_keeps_less(kind: type[nn.Module])
     for name, tensor in expected_state.items():  # gradients, running statistics, number of batches
         torch.testing.assert_close(state[name], tensor, msg=name)
     assert kept < 0.8 * expected_kept
+
+
+def test_a_mode_changed_between_the_passes_changes_no_gradient():
+    torch.manual_seed(0)
+    block = Bottleneck(InvertedResidual(8, 8, act_layer=nn.ReLU6, norm_layer=BatchNormAct2d)).eval()
+    pixels = torch.randn(4, 8, 12, 12)
+    gradients = []
+    for changes in (False, True):
+        block.eval().zero_grad()
+        answer = block(pixels)
+        block.train(changes)
+        answer.square().sum().backward()
+        gradients.append([weight.grad.clone() for weight in block.parameters() if weight.grad is not None])
+        assert all(module.training == changes for module in block.modules())
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)

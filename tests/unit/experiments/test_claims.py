@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,9 +100,9 @@ def test_the_effect_is_the_difference_of_the_means(record: Record):
     assert judged.seeds == (5, 5)
 
 
-def test_the_effect_of_a_cost_is_the_ratio_of_the_means(record: Record):
+def test_the_effect_of_a_cost_is_the_ratio_of_the_geometric_means(record: Record):
     judged = judge(claim("linear-probe", "full", "below", 0.2, "seconds"), record)
-    assert judged.effect == pytest.approx(12 / 102)
+    assert judged.effect == pytest.approx(np.prod([(10 + seed) / (100 + seed) for seed in range(5)]) ** (1 / 5))
 
 
 def test_without_a_record_nothing_is_said():
@@ -149,6 +150,38 @@ def test_every_claim_has_trainings_on_both_sides_in_its_experiment(side: str):
         assert len({condition.method for condition in found} & set(METHODS)) == 1, each.name
 
 
+def some_measures(seed: int) -> dict[str, Any]:
+    """Invented values of every measure that a claim may ask for."""
+    values = iter(np.random.default_rng(seed).random(20).tolist())
+    return {
+        "forgetting": {"before": 0.9, "after": next(values), "relearned": next(values)},
+        "corruption": {"scores": [next(values) for _ in range(4)]},
+        "kinds": {"mono": next(values), "poly": next(values)},
+        "layers": {"probe_before": [next(values) for _ in range(5)]},
+    }
+
+
+def test_a_measure_is_compared_by_the_means_of_the_runs(record: Record):
+    def kept(each: Outcome) -> dict[str, Any]:
+        return {"kept": {"after": [0.0, 0.1 * each.condition.seed + (each.condition.method == "full")]}}
+
+    outcomes = tuple(replace(each, measures=kept(each)) for each in record.outcomes)
+    measured = replace(record, outcomes=outcomes)
+    judged = judge(claim("full", "lora", "above", 0.5, "kept.after.-1"), measured)
+    assert judged.effect == pytest.approx(1.0)
+    assert judged.verdict == "holds"
+    assert "points" in str(judged)
+    twofold = replace(claim("full", "full", "above", 0.5, "kept.after.1"), second_quantity="kept.after.0")
+    assert judge(twofold, measured).effect == pytest.approx(1.2)
+    with pytest.raises(FtkitError, match=r"kept\.before was not measured in methods\. There is kept"):
+        judge(claim("full", "lora", "above", 0.5, "kept.before"), measured)
+
+
+def test_validation_scores_are_compared_too(record: Record):
+    judged = judge(claim("full", "lora", "within", 0.1, "validation_score"), record)
+    assert (judged.effect, judged.verdict) == (0.0, "holds")
+
+
 def test_every_claim_gets_a_verdict_once_its_experiment_is_made(tmp_path: Path):
     labels = np.arange(60) % 10
     tests = {name: AnsweredItems(as_digits(labels), None, "abc", "accuracy") for name in TASKS}
@@ -157,7 +190,9 @@ def test_every_claim_gets_a_verdict_once_its_experiment_is_made(tmp_path: Path):
         for index, condition in enumerate(experiment.conditions):
             right = np.random.default_rng(index).random(60) < 0.8
             answers = as_digits(np.where(right, labels, (labels + 1) % 10))
-            made.append(replace(outcome("full", 0, 0.8), condition=condition, answers=answers))
+            made.append(
+                replace(outcome("full", 0, 0.8), condition=condition, answers=answers, measures=some_measures(index))
+            )
         Record(name, {}, tests, tuple(made)).save(tmp_path / f"{name}.json")
     judged = list(judge_all(load_claims(), tmp_path))
     assert [each.claim.name for each in judged if each.verdict == "not measured"] == []

@@ -192,6 +192,16 @@ def test_only_methods_without_recorded_trials_are_tried(
     assert board.trials.of(LinearProbe()) == recorded.of(LinearProbe())
 
 
+def test_where_settings_are_chosen_the_best_trial_decides_them(tiny_task: Callable[[str], Task], tmp_path: Path):
+    board = compare(tiny_task("audio"), ["lora"], epochs=1, trials=1, choices=1, folder=tmp_path, progress=False)
+    assert board.trials is not None
+    tried = board.trials.named("lora")
+    assert len(tried) == 2
+    best = max(tried, key=lambda trial: (trial.validation_score, -trial.validation_loss))
+    assert board.runs[0].spec.settings == best.settings
+    assert board.fairness().facts[0].settings_tried == 2
+
+
 # ------------------------------------------------------------------------------------------------ fairness
 
 
@@ -222,7 +232,7 @@ def two_methods(first_comparison: Comparison, cell: Callable) -> Comparison:
 def test_unequal_seeds_and_trials_are_warned_of(two_methods: Comparison):
     warnings = two_methods.fairness().warnings()
     assert "Unequal number of seeds: linear-probe 2, lora 1." in warnings
-    assert "Unequal number of learning rates: linear-probe 2, lora 0." in warnings
+    assert "Unequal number of trials: linear-probe 2, lora 0." in warnings
     assert "Learning rate not among the recorded trials: lora." in warnings
 
 

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ftkit.errors import FtkitError
+from ftkit.experiments.condition_data import load, of_kind, with_label_noise
 from ftkit.experiments.experiment import Condition, Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import Outcome, Record, record_path
-from ftkit.experiments.running import load, run_experiment, with_label_noise
+from ftkit.experiments.running import run_experiment
 from ftkit.methods import METHODS, as_method
 from ftkit.tasks import TASKS, Task
 
@@ -87,6 +89,7 @@ def test_an_outcome_says_what_the_run_said(small: Experiment, tmp_path: Path, ti
     (outcome,) = record.outcomes
     assert outcome.scores["accuracy"] == pytest.approx(np.mean(outcome.predicted() == task.test.labels), abs=1e-5)
     assert record.tests["spoken-digits"].labels == "".join(map(str, task.test.labels))
+    assert date.fromisoformat(outcome.created) <= datetime.now(UTC).date()
     moved = outcome.measures["moved weights"]
     assert moved["stages"] == ["input", "layer 1", "layer 2", "layer 3", "layer 4"]
     assert min(moved["relative_change"]) > 0
@@ -136,6 +139,26 @@ def test_a_seed_draws_its_own_examples_and_a_condition_its_labels():
     assert list(noisy.train.identifiers) == list(first.train.identifiers)
     assert (noisy.train.labels != first.train.labels).sum() == 20
     assert (noisy.validation.labels == first.validation.labels).all()
+
+
+def test_a_kind_is_kept_in_training_and_all_kinds_in_the_test(small_task: Callable[[str], Task]):
+    task = small_task("image")
+    mono = of_kind(task, "mono")
+    assert 0 < len(mono.train) < len(task.train)
+    assert all(name.startswith("mono/") for split in (mono.train, mono.validation) for name in split.identifiers)
+    assert mono.test is task.test
+    with pytest.raises(FtkitError, match=r"no items of kind 'stereo'\. It has: mono, poly"):
+        of_kind(task, "stereo")
+
+
+def test_what_a_condition_calls_repaired_lacks_most_wrong_labels_and_few_others():
+    wanted = Condition("spoken-digits", "linear-probe", examples=400, seed=0, label_noise=0.2)
+    noisy, right = load(wanted).train, load(replace(wanted, label_noise=0.0)).train
+    repaired = load(replace(wanted, repaired=True)).train
+    wrong = set(noisy.identifiers[noisy.labels != right.labels])
+    taken_out = set(noisy.identifiers) - set(repaired.identifiers)
+    assert len(wrong & taken_out) / len(wrong) > 0.5
+    assert len(wrong & taken_out) / len(taken_out) > 0.8
 
 
 def test_the_record_of_the_kit_is_beside_the_other_evidence():

@@ -16,7 +16,7 @@ from ftkit.errors import FtkitError
 from ftkit.experiments.depth import DepthSweep, sweep_depth
 from ftkit.experiments.machine import Machine, MemoryWatch
 from ftkit.experiments.trials import Trial, Trials, evidence_path, read_trials
-from ftkit.experiments.tuning import rate_grid, tune
+from ftkit.experiments.tuning import further_trials, rate_grid, tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, LoRA, as_method
 from ftkit.tasks import TASKS, Task
 
@@ -113,6 +113,29 @@ def test_a_stopped_search_goes_on_where_it_stopped(tiny_task: Callable[[str], Ta
     )
     assert whole.trials[0] == kept.trials[0]
     assert made == rate_grid(LinearProbe(), 2)
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_every_method_gets_as_many_further_trials_all_different(name: str, count: int):
+    method = as_method(name)
+    pairs = further_trials(method, 1e-3, count)
+    assert len(pairs) == len({repr(pair) for pair in pairs}) == count
+    assert (method, 1e-3) not in pairs
+    if count and method.choices:
+        assert pairs[0][0] != method
+
+
+def test_settings_are_tried_too_and_the_best_are_found(tiny_task: Callable[[str], Task], tmp_path: Path):
+    task, path = tiny_task("audio"), tmp_path / "trials.json"
+    found = tune(task, ["linear-probe", "lora"], path, trials=2, choices=2, epochs=1)
+    assert [len(found.named(name)) for name in ("linear-probe", "lora")] == [4, 4]
+    assert {trial.settings["rank"] for trial in found.named("lora")} == {2, 8, 32}
+    best = found.best_settings(LoRA())
+    top = max(found.named("lora"), key=lambda trial: (trial.validation_score, -trial.validation_loss))
+    assert best == LoRA(**top.settings)
+    again = tune(task, ["linear-probe", "lora"], path, trials=2, choices=2, epochs=1)
+    assert again == found
 
 
 def test_the_recorded_trials_are_as_many_for_every_method():

@@ -3,12 +3,13 @@ more or fewer training items, one for each method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
+from matplotlib.path import Path
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -139,6 +140,12 @@ def texts_of(figure: DescribedFigure) -> list[Text]:
     return [text for text in drawn if text.get_visible() and text.get_text().strip()]
 
 
+def pointers_of(texts: Sequence[Text]) -> list[tuple[str, Path]]:
+    """Return the texts that have a pointer, and its way in pixels."""
+    annotations = [text for text in texts if isinstance(text, Annotation) and text.arrow_patch is not None]
+    return [(each.get_text(), each.arrow_patch.get_path()) for each in annotations if each.arrow_patch is not None]
+
+
 @pytest.fixture(scope="session")
 def assert_readable() -> Callable[[DescribedFigure], None]:
     """Return a check that no text covers another or leaves the figure, and all are of 9 points or more."""
@@ -147,12 +154,17 @@ def assert_readable() -> Callable[[DescribedFigure], None]:
         texts = texts_of(figure)
         assert figure.get_figwidth() <= 8
         assert min(text.get_fontsize() for text in texts) >= 9
-        boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_rotation() % 90 == 0]
+        level = [text for text in texts if text.get_rotation() % 90 == 0]
+        # Of an annotation the text alone: its own extent would be a box around the pointer too.
+        boxes = [(text.get_text(), Text.get_window_extent(text)) for text in level]
         assert len(boxes) >= 4
         for (one, first), (other, second) in combinations(boxes, 2):
             shared = Bbox.intersection(first, second)
             covered = 0 if shared is None else shared.width * shared.height
             assert covered < 2, f"{one!r} and {other!r} overlap by {covered:.0f} square pixels"
+        for one, pointer in pointers_of(level):
+            for other, box in boxes:
+                assert one == other or not pointer.intersects_bbox(box), f"the pointer of {one!r} crosses {other!r}"
         for text, box in boxes:
             inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
             assert inside, f"{text!r} leaves the figure"

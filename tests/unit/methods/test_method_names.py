@@ -9,7 +9,7 @@ from ftkit.methods import METHODS, USUAL_METHODS, Adapter, LoRA, as_method
 
 def test_the_methods_come_in_the_order_in_which_they_are_shown():
     freezing = ["scratch", "linear-probe", "partial", "surgical", "bitfit", "norm-tuning"]
-    whole = ["full", "gradual", "discriminative", "lp-ft", "l2-sp"]
+    whole = ["full", "gradual", "discriminative", "lp-ft", "l2-sp", "replay"]
     assert list(METHODS) == [*freezing, *whole, "lora", "dora", "ia3", "adapter", "prompt", "prefix"]
 
 

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from ftkit import fine_tune
+from ftkit.backbones import load_backbone
+from ftkit.classifier import Classifier
 from ftkit.errors import FtkitError
-from ftkit.methods import L2SP, LPFT, Discriminative, Full, Gradual, LinearProbe, Method, Trainable
+from ftkit.methods import L2SP, LPFT, Discriminative, Full, Gradual, LinearProbe, Method, Replay, Trainable
+from ftkit.methods.strategies import RehearsingTrainable
 from ftkit.tasks import Task
+from ftkit.tasks.source_data import source_data
 from ftkit.training.callbacks import Callback
 from ftkit.training.history import Step
 from ftkit.training.loop import Inputs, Training, TrainingSettings
@@ -182,3 +186,44 @@ def test_without_a_pull_it_is_full_fine_tuning_without_decay(train: Callable[...
 def test_a_negative_pull_is_refused():
     with pytest.raises(FtkitError, match="choose a number from 0"):
         L2SP(strength=-1.0)
+
+
+# ------------------------------------------------------------------------------------------------ replay
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_before_the_first_step_a_rehearsal_finds_everything_as_it_was(applied: Applied, modality: str):
+    trainable = applied(Replay(), modality)
+    trainable.training_mode()
+    penalty = trainable.penalty()
+    assert penalty is not None
+    assert penalty.item() == pytest.approx(0.0, abs=1e-4)
+    with torch.no_grad():
+        for parameter in trainable.classifier.backbone.blocks.parameters():
+            parameter.mul_(1.1)
+    moved = trainable.penalty()
+    assert moved is not None
+    assert moved.item() > 1e-3
+    moved.backward()
+    assert any(parameter.grad is not None for parameter in trainable.classifier.backbone.parameters())
+
+
+def test_what_is_rehearsed_moves_less(train: Callable[..., Training]):
+    def distance(method: Method) -> float:
+        training = train(method, "audio", epochs=4)
+        rehearsing = RehearsingTrainable(training.trainable.classifier, 1.0, 24)
+        fresh = load_backbone("whisper-tiny-en")
+        rehearsing.inputs = fresh.prepare(source_data("audio").rehearsed)
+        with torch.no_grad():
+            rehearsing.wanted = Classifier(fresh.eval(), 10).pooled(fresh.collate(rehearsing.inputs))
+            penalty = rehearsing.penalty()
+        assert penalty is not None
+        return penalty.item()
+
+    assert distance(Replay(strength=10.0)) < 0.7 * distance(Full())
+
+
+@pytest.mark.parametrize(("settings", "problem"), [({"strength": -1.0}, "strength"), ({"items": 0}, "items")])
+def test_a_rehearsal_that_cannot_be_is_refused(settings: dict[str, Any], problem: str):
+    with pytest.raises(FtkitError, match=problem):
+        Replay(**settings)

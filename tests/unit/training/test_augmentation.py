@@ -8,11 +8,19 @@ from torch import Tensor
 
 from ftkit import fine_tune
 from ftkit.classifier import Classifier
-from ftkit.errors import TrainingError
+from ftkit.errors import TrainingError, UnknownNameError
 from ftkit.tasks import Task
-from ftkit.training.augmentation import MASK_TOKEN, Augmentation, Flip, SpecAugment, TokenDropout
-
-AUGMENTATIONS = {"text": TokenDropout(), "image": Flip(), "audio": SpecAugment()}
+from ftkit.training.augmentation import (
+    AUGMENTATIONS,
+    MASK_TOKEN,
+    Augmentation,
+    Crop,
+    Flip,
+    Jitter,
+    Noise,
+    TokenDropout,
+    as_augmentation,
+)
 
 
 @pytest.fixture
@@ -26,12 +34,15 @@ def batch_of(
     return make
 
 
-@pytest.mark.parametrize("modality", list(AUGMENTATIONS))
-def test_a_batch_changes_and_the_original_stays(modality: str, batch_of: Callable[[str], dict[str, Tensor]]):
+@pytest.mark.parametrize("name", list(AUGMENTATIONS))
+def test_a_batch_changes_and_the_original_stays(name: str, batch_of: Callable[[str], dict[str, Tensor]]):
     torch.manual_seed(0)
-    batch = batch_of(modality)
+    augmentation = as_augmentation(name)
+    assert augmentation is not None
+    batch = batch_of(augmentation.modality)
     before = {name: value.clone() for name, value in batch.items()}
-    changed = AUGMENTATIONS[modality](batch)
+    changed = augmentation(batch)
+    assert {name: value.dtype for name, value in changed.items()} == {n: v.dtype for n, v in batch.items()}
     assert all(torch.equal(batch[name], before[name]) for name in batch)
     assert {name: value.shape for name, value in changed.items()} == {n: v.shape for n, v in batch.items()}
     assert any(not torch.equal(changed[name], batch[name]) for name in batch)
@@ -82,4 +93,37 @@ def test_a_share_out_of_range_is_named(share: float):
 
 
 def test_every_augmentation_knows_its_modality():
-    assert {kind.modality for kind in Augmentation.__subclasses__()} == {"text", "image", "audio"}
+    assert {kind.modality for kind in AUGMENTATIONS.values()} == {"text", "image", "audio"}
+    assert set(AUGMENTATIONS.values()) == set(Augmentation.__subclasses__())
+
+
+@pytest.mark.parametrize("kind", [Crop, Jitter])
+def test_every_picture_of_a_batch_is_changed_in_its_own_way(kind: type[Augmentation]):
+    pixels = torch.arange(64 * 64, dtype=torch.float32).div(16).to(torch.uint8).view(1, 1, 64, 64).repeat(2, 3, 1, 1)
+    torch.manual_seed(0)
+    changed = kind()({"pixels": pixels})["pixels"]
+    assert not torch.equal(changed[0], changed[1])
+
+
+@pytest.mark.parametrize("decibels", [20.0, 0.0])
+def test_noise_has_the_level_that_is_asked_for(decibels: float, batch_of: Callable[[str], dict[str, Tensor]]):
+    batch = batch_of("audio")
+    torch.manual_seed(0)
+    noisy = Noise(quietest=decibels, loudest=decibels)(batch)["mel"]
+    before, after = (10 ** (4 * mel - 4) for mel in (batch["mel"], noisy))
+    ratio = before.mean(dim=(1, 2)) / (after - before).mean(dim=(1, 2))
+    assert 10 * ratio.log10().mean() == pytest.approx(decibels, abs=0.3)
+
+
+def test_settings_out_of_range_and_unknown_names_are_told():
+    with pytest.raises(TrainingError, match="the louder noise has the lower ratio"):
+        Noise(quietest=0.0, loudest=10.0)
+    with pytest.raises(TrainingError, match="smallest = 0"):
+        Crop(smallest=0)
+    with pytest.raises(UnknownNameError, match="flop"):
+        as_augmentation("flop")
+
+
+def test_an_augmentation_is_called_by_name_and_written_down(tiny_task: Callable[[str], Task]):
+    run = fine_tune(tiny_task("audio"), "linear-probe", augmentation="noise", epochs=1, progress=False)
+    assert run.spec.augmentation == "Noise(quietest=30.0, loudest=10.0)"

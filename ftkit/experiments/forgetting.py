@@ -1,0 +1,130 @@
+"""Catastrophic forgetting: an ability that the pretrained model came with, before and after fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ftkit.backbones import load_backbone, load_full_whisper
+from ftkit.experiments.features import fit_probe, pooled_features
+from ftkit.tasks.source_data import SourceData, source_data
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+    from transformers import WhisperForConditionalGeneration
+
+    from ftkit.backbones.base import Backbone
+
+
+def source_ability(backbone: Backbone) -> dict[str, Any]:
+    """How well a backbone still does what the pretrained one could do.
+
+    For texts and pictures a linear classifier was fitted on the pretrained model's features of source data and is now
+    put on this one's (``"after"``); it is also fitted anew (``"relearned"``), which tells whether what is lost is the
+    knowledge or only its place. For speech the tuned encoder goes back into the whole Whisper, which transcribes
+    sentences.
+
+    Parameters
+    ----------
+    backbone
+        The tuned encoder, what was added to it included.
+
+    Returns
+    -------
+    dict
+        ``"ability"``, ``"unit"``, ``"higher_is_better"``, ``"before"``, ``"after"``, and ``"relearned"`` where there
+        is a probe.
+    """
+    if backbone.modality == "audio":
+        return {
+            "ability": "transcribing synthetic sentences",
+            "unit": "word error rate",
+            "higher_is_better": False,
+            "before": round(_usual_error_rate(), 5),
+            "after": round(error_rate(backbone), 5),
+        }
+    data, probe, before = _usual_probe(backbone.name, *sorted(backbone.settings.items()))
+    rehearsed, asked = pooled_features(backbone, data.rehearsed), pooled_features(backbone, data.asked)
+    return {
+        "ability": f"a linear probe on {data.title}",
+        "unit": "accuracy",
+        "higher_is_better": True,
+        "before": round(before, 5),
+        "after": round(float(probe.score(asked, data.asked_labels)), 5),
+        "relearned": round(float(fit_probe(rehearsed, data.rehearsed_labels).score(asked, data.asked_labels)), 5),
+    }
+
+
+@lru_cache(maxsize=1)
+def _usual_probe(name: str, *settings: tuple[str, Any]) -> tuple[SourceData, Pipeline, float]:
+    """Source data, the pretrained backbone's probe on them and its accuracy."""
+    backbone = load_backbone(name, **dict(settings))
+    sizes = {"image_size": dict(settings)["image_size"]} if backbone.modality == "image" else {}
+    data = source_data(backbone.modality, **sizes)
+    probe = fit_probe(pooled_features(backbone, data.rehearsed), data.rehearsed_labels)
+    return data, probe, float(probe.score(pooled_features(backbone, data.asked), data.asked_labels))
+
+
+@lru_cache(maxsize=1)
+def _usual_error_rate() -> float:
+    return _transcription_error_rate(load_full_whisper())
+
+
+def error_rate(backbone: Backbone) -> float:
+    """Word error rate of the whole Whisper with this encoder in it.
+
+    Parameters
+    ----------
+    backbone
+        A plain `WhisperBackbone`, of any window: nothing that a method added inside.
+    """
+    whisper = load_full_whisper()
+    encoder = whisper.get_encoder()
+    for name, module in (
+        ("embed.convolution_1", encoder.conv1),
+        ("embed.convolution_2", encoder.conv2),
+        ("blocks", encoder.layers),
+        ("norm", encoder.layer_norm),
+    ):
+        module.load_state_dict(backbone.get_submodule(name).state_dict())
+    return _transcription_error_rate(whisper)
+
+
+def _transcription_error_rate(whisper: WhisperForConditionalGeneration) -> float:
+    from ftkit.backbones.transcription import transcribe
+
+    data = source_data("audio")
+    said = [sentence.split() for sentence in data.asked_labels]
+    heard = map(plain_words, transcribe(whisper, data.asked))
+    return sum(map(word_errors, said, heard)) / sum(map(len, said))
+
+
+def plain_words(text: str) -> list[str]:
+    """Split into words, lower case, without punctuation.
+
+    Examples
+    --------
+    >>> plain_words(" The child, sold it.")
+    ['the', 'child', 'sold', 'it']
+    """
+    return "".join(each if each.isalnum() or each.isspace() else " " for each in text.lower()).split()
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> int:
+    """Least number of words to insert, delete or replace (Levenshtein distance).
+
+    Examples
+    --------
+    >>> word_errors(["the", "old", "door"], ["the", "door", "now"])
+    2
+    """
+    row = np.arange(len(heard) + 1)
+    for number, word in enumerate(said, start=1):
+        before, row = row, np.empty_like(row)
+        row[0] = number
+        for place, other in enumerate(heard, start=1):
+            row[place] = min(before[place] + 1, row[place - 1] + 1, before[place - 1] + (word != other))
+    return int(row[-1])

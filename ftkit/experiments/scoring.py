@@ -1,0 +1,76 @@
+"""Test scores of an experiment's outcomes, from the answers that its record keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ftkit.errors import DataError
+from ftkit.evaluation import Score, find_metric, mean_score
+from ftkit.experiments.record import AnsweredItems, Outcome, Record, from_digits
+
+
+def test_of(record: Record, outcomes: Sequence[Outcome]) -> AnsweredItems:
+    """The test split that outcomes answered.
+
+    Raises
+    ------
+    DataError
+        If there is no outcome, or they are of several tasks.
+    """
+    tasks = sorted({outcome.condition.task for outcome in outcomes})
+    if len(tasks) != 1:
+        raise DataError(f"Outcomes of one task are needed; these are of {', '.join(tasks) or 'none'}.")
+    return record.tests[tasks[0]]
+
+
+def answer_tables(test: AnsweredItems, answers: Sequence[NDArray[np.int_]]) -> list[NDArray[np.float64]]:
+    """Write answered classes as probabilities: 1 for the answer and 0 for every other class.
+
+    Parameters
+    ----------
+    test
+        What was answered.
+    answers
+        Int arrays (n,), the class of every item.
+
+    Returns
+    -------
+    list of array
+        Floats (n, classes), one array for each of the answers.
+    """
+    classes = class_count(test)
+    return [np.eye(classes)[each] for each in answers]
+
+
+def class_count(test: AnsweredItems) -> int:
+    """Number of classes of a test split, every one of which it holds."""
+    return int(from_digits(test.labels).max()) + 1
+
+
+def mean_test_score(record: Record, outcomes: Sequence[Outcome]) -> Score:
+    """Mean score over outcomes (seeds) by the metric that selects on their task, with its 95 % interval.
+
+    Raises
+    ------
+    DataError
+        If there is no outcome, or they are of several tasks.
+    """
+    test = test_of(record, outcomes)
+    tables = answer_tables(test, [outcome.predicted() for outcome in outcomes])
+    return mean_score(test.metric, from_digits(test.labels), tables, test.groups)
+
+
+def guess_score(test: AnsweredItems) -> float:
+    """Score of answering the most frequent class every time, 0 to 1.
+
+    Examples
+    --------
+    >>> guess_score(AnsweredItems(labels="0111", groups=None, fingerprint="", metric="accuracy"))
+    0.75
+    """
+    labels = from_digits(test.labels)
+    (table,) = answer_tables(test, [np.full_like(labels, np.bincount(labels).argmax())])
+    return find_metric(test.metric).function(labels, table)

@@ -1,0 +1,137 @@
+"""Training too long on little data: the losses, and what each remedy gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ftkit.evaluation import Score
+from ftkit.experiments.record import Record
+from ftkit.experiments.scoring import mean_test_score
+from ftkit.figures.display import DescribedFigure, new_figure
+from ftkit.figures.records import Variant, heading, of_one_task, score_bars, score_label, task_title, variants
+from ftkit.figures.style import MethodStyle, style
+
+LOOKS = (("#D55E00", "D"), ("#117733", "s"), ("#AA4499", "P"), ("#332288", "v"), ("#999933", "h"), ("#661100", "X"))
+"""Colour and marker of variants of one method, which would look the same otherwise."""
+
+
+def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
+    """Draw the losses of every remedy against overfitting, its test score and the epoch whose weights were kept.
+
+    Parameters
+    ----------
+    record : Record
+        Of the experiment "regularizers": conditions differ by method and `options`.
+    task : str, optional
+        The task to draw; needed where the record is of several.
+
+    Returns
+    -------
+    DescribedFigure
+
+    Raises
+    ------
+    DataError
+        If there is no training, or it must be said which task is meant.
+    """
+    task, outcomes = of_one_task(record.outcomes, record, task, "training")
+    remedies = [
+        _Remedy(variant, look, mean_test_score(record, variant.outcomes))
+        for variant, look in _looks(variants(outcomes))
+    ]
+    title = f"Overfitting and its remedies: {task_title(task)}"
+    with style():
+        figure = new_figure(height=4.2 + 0.36 * len(remedies))
+        # The long names of the lower part would take their room from the upper one, were they one layout.
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 0.4 + 0.36 * len(remedies)))[:, 0]
+        train, validation = upper.subplots(1, 2)
+        scores = lower.subplots()
+        for row, remedy in enumerate(remedies):
+            _draw_losses(train, remedy, "train_loss")
+            _draw_losses(validation, remedy, "validation_loss")
+            _draw_score(scores, row, remedy)
+        train.set(title="Training loss", ylabel="Cross-entropy, nats")
+        validation.set_title("Validation loss")
+        for axes in (train, validation):
+            axes.set(xlabel="Epoch (colours as below)")
+            axes.set_ylim(bottom=0)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+            axes.grid(axis="y")
+        scores.set_yticks(range(len(remedies)), [remedy.variant.label for remedy in remedies], fontsize=10)
+        scores.set_ylim(len(remedies) - 0.4, -0.6)
+        scores.tick_params(axis="y", length=0)
+        scores.set_xlabel(f"{score_label(record, task)}, on the test set (95 % interval over seeds and test items)")
+        scores.grid(axis="x")
+        heading(figure, title)
+        figure.describe(title, *(remedy.told() for remedy in remedies))
+    return figure
+
+
+@dataclass(frozen=True)
+class _Remedy:
+    variant: Variant
+    look: MethodStyle
+    score: Score
+
+    def epochs(self) -> str:
+        """The epochs whose weights were kept, over seeds."""
+        kept = sorted(outcome.best_epoch for outcome in self.variant.outcomes)
+        middle = f"{np.median(kept):g}"
+        return middle if kept[0] == kept[-1] else f"{middle} ({kept[0]} to {kept[-1]})"
+
+    def losses(self, name: str) -> np.ndarray:
+        """Mean over seeds, up to the last epoch that all of them reached."""
+        curves = [getattr(outcome, name) for outcome in self.variant.outcomes]
+        shortest = min(map(len, curves))
+        return np.mean([curve[:shortest] for curve in curves], axis=0)
+
+    def told(self) -> str:
+        """The numbers in words."""
+        train, validation = self.losses("train_loss"), self.losses("validation_loss")
+        return (
+            f"{self.variant.label}: {self.score}, best epoch {self.epochs()}; after {len(validation)} epochs training "
+            f"loss {train[-1]:.2f}, validation loss {validation[-1]:.2f}, lowest {validation.min():.2f}."
+        )
+
+
+def _looks(found: list[Variant]) -> list[tuple[Variant, MethodStyle]]:
+    """Give each variant a look of its own: the method's where it is the only one of it."""
+    alone = [sum(other.look == each.look for other in found) == 1 for each in found]
+    spare = iter(LOOKS * len(found))
+    looks = []
+    for variant, single in zip(found, alone, strict=True):
+        colour, marker = (variant.look.colour, variant.look.marker) if single else next(spare)
+        looks.append((variant, replace(variant.look, colour=colour, marker=marker)))
+    return looks
+
+
+def _draw_losses(axes: Axes, remedy: _Remedy, name: str) -> None:
+    values = remedy.losses(name)
+    axes.plot(
+        range(1, len(values) + 1),
+        values,
+        color=remedy.look.colour,
+        marker=remedy.look.marker,
+        markersize=4,
+        linewidth=1.4,
+    )
+
+
+def _draw_score(axes: Axes, row: int, remedy: _Remedy) -> None:
+    score = remedy.score
+    axes.errorbar(
+        [100 * score.value],
+        [row],
+        xerr=score_bars(score),
+        fmt=remedy.look.marker,
+        color=remedy.look.colour,
+        markersize=8,
+        capsize=3,
+        elinewidth=1.6,
+    )
+    text = f"{100 * score.value:.1f}, best epoch {remedy.epochs()}"
+    axes.text(1.015, row, text, va="center", fontsize=9, transform=axes.get_yaxis_transform())

@@ -1,0 +1,178 @@
+"""How methods stand data that are worse than they should be: corrupted inputs, wrong labels."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ftkit.experiments.record import Outcome, Record
+from ftkit.experiments.scoring import mean_test_score
+from ftkit.figures.display import DescribedFigure, new_figure
+from ftkit.figures.records import (
+    RANGE,
+    Line,
+    Variant,
+    add_legend,
+    by_task,
+    draw_guess,
+    draw_line,
+    heading,
+    measure_of,
+    measured,
+    number_line,
+    of_one_task,
+    panels,
+    score_label,
+    score_line,
+    task_title,
+    variants,
+)
+from ftkit.figures.style import GREY, style
+
+SHARES = ("examples", "label_noise", "repaired", "epochs")
+
+
+def corruption(record: Record) -> DescribedFigure:
+    """Draw the score over the severity of a corruption of the test items, a line a method and a panel a task.
+
+    Parameters
+    ----------
+    record : Record
+        Of the experiment "shift", whose outcomes hold the measure "corruption".
+
+    Returns
+    -------
+    DescribedFigure
+
+    Raises
+    ------
+    DataError
+        If no outcome holds the measure.
+    """
+    tasks = by_task(measured(record, "corruption"), record, "measure of corruption")
+    title = "Test score over severity of corruption"
+    with style():
+        figure = new_figure(height=3.8)
+        drawn = panels(figure, len(tasks))
+        sentences = []
+        for axes, (task, outcomes) in zip(drawn, tasks.items(), strict=True):
+            told = measure_of(outcomes[0], "corruption")
+            lines = [
+                number_line(
+                    variant,
+                    told["severities"],
+                    [[100 * score for score in measure_of(each, "corruption")["scores"]] for each in variant.outcomes],
+                )
+                for variant in variants(outcomes)
+            ]
+            for line in lines:
+                draw_line(axes, line)
+            axes.margins(x=0.08, y=0.08)
+            guess = draw_guess(axes, record, task)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set(title=task_title(task), xlabel=f"Severity: {told['kind']}", ylabel=score_label(record, task))
+            axes.grid(axis="y")
+            sentences.append(f"{task_title(task)}, {told['kind']}. {' '.join(line.told() for line in lines)} {guess}")
+        heading(figure, title)
+        add_legend(figure, drawn, f"Means over seeds; bars: {RANGE}")
+        figure.describe(title, f"Means over seeds, {RANGE}, by severity (0: clean).", *sentences)
+    return figure
+
+
+def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
+    """Draw the score over the share of wrong labels, beside fewer examples with right labels, and repaired sets.
+
+    Parameters
+    ----------
+    record : Record
+        Of the experiment "label-noise": conditions with `label_noise`, with fewer `examples` and, where there are
+        some, `repaired`.
+    task : str, optional
+        The task to draw; needed where the record is of several.
+
+    Returns
+    -------
+    DescribedFigure
+
+    Raises
+    ------
+    DataError
+        If there is no training with wrong labels, or it must be said which task is meant.
+    """
+    noisy = [outcome for outcome in record.outcomes if outcome.condition.label_noise]
+    task, chosen = of_one_task(noisy, record, task, "training with wrong labels")
+    examples = chosen[0].condition.examples
+    outcomes = record.where(task=task)
+    whole = [each for each in outcomes if each.condition.examples == examples and not _repaired(each)]
+    repaired = [each for each in outcomes if each.condition.examples == examples and _repaired(each)]
+    fewer = [each for each in outcomes if each.condition.examples != examples and not each.condition.label_noise]
+    title = f"Test score over wrong labels: {task_title(task)}"
+    with style():
+        figure = new_figure(height=4.2)
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1) if fewer else (1, 0.001))
+        lines = [score_line(record, each, _wrong_percent) for each in variants(whole, SHARES)]
+        for line in lines:
+            draw_line(left, line)
+        sentences = ["By share of wrong labels in %.", *(line.told() for line in lines)]
+        sentences += [
+            _draw_repaired(left, score_line(record, each, _wrong_percent)) for each in variants(repaired, SHARES)
+        ]
+        left.set(xlabel="Wrong labels, % of the training set", ylabel=score_label(record, task))
+        left.set_xticks(sorted({place for line in lines for place in line.xs}))
+        left.margins(x=0.06)
+        sentences += _draw_fewer(right, record, variants(fewer, SHARES))
+        sentences.append(draw_guess(left, record, task))
+        for axes in (left, right):
+            axes.grid(axis="y")
+        if repaired:
+            left.plot([], [], "o", color=GREY, markerfacecolor="white", linestyle=":", label="labels repaired")
+        heading(figure, title)
+        add_legend(figure, [left])
+        figure.describe(title, "Means over seeds with 95 % intervals.", *sentences)
+    return figure
+
+
+def _repaired(outcome: Outcome) -> bool:
+    return bool(getattr(outcome.condition, "repaired", False))
+
+
+def _wrong_percent(outcome: Outcome) -> float:
+    return round(100 * outcome.condition.label_noise, 6)
+
+
+def _draw_repaired(axes: Axes, line: Line) -> str:
+    axes.plot(
+        line.xs,
+        line.values,
+        line.look.marker,
+        linestyle=":",
+        color=line.look.colour,
+        markerfacecolor="white",
+        markersize=7,
+        zorder=4,
+    )
+    return f"With labels repaired, {line.told()}"
+
+
+def _draw_fewer(axes: Axes, record: Record, fewer: list[Variant]) -> list[str]:
+    """Draw the scores of smaller sets without wrong labels, a column a size."""
+    if not fewer:
+        axes.set_axis_off()
+        return []
+    sizes = sorted({outcome.condition.examples or 0 for variant in fewer for outcome in variant.outcomes})
+    sentences = []
+    for index, variant in enumerate(fewer):
+        for column, size in enumerate(sizes):
+            found = [outcome for outcome in variant.outcomes if (outcome.condition.examples or 0) == size]
+            if not found:
+                continue
+            score = mean_test_score(record, found)
+            # Side by side, so that intervals do not hide each other.
+            place = column + 0.5 * (index - (len(fewer) - 1) / 2) / len(fewer)
+            values = [[100 * each] for each in (score.value, score.low, score.high)]
+            draw_line(axes, Line(variant.label, variant.look, "", [place], *values))
+            sentences.append(f"{variant.label} with {size} right labels: {score}.")
+    axes.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
+    axes.set_xlim(-0.6, len(sizes) - 0.4)
+    axes.set_xlabel("Examples, no label wrong")
+    return sentences

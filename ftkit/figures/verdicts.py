@@ -1,0 +1,132 @@
+"""The claims about fine-tuning with what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from ftkit.errors import DataError
+from ftkit.experiments.claims import COSTS, Judgement
+from ftkit.figures.display import DescribedFigure, new_figure
+from ftkit.figures.records import error_bars, heading
+from ftkit.figures.style import GREY, INK, RIGHT, WRONG, style
+
+LOOKS = {"holds": (RIGHT, "o"), "does not hold here": (WRONG, "X"), "undecided": (GREY, "s")}
+"""Colour and marker of each verdict."""
+ROW = 0.25
+"""Height of a claim in inches."""
+
+Row = str | Judgement
+"""A heading, or a claim."""
+
+
+def claims(judgements: Sequence[Judgement]) -> DescribedFigure:
+    """Draw the interval of each claim that was measured, by group, in the colour of its verdict.
+
+    A short upright line is where the rule draws its line. Differences of scores and other measures have one axis,
+    ratios of costs another.
+
+    Parameters
+    ----------
+    judgements : sequence of Judgement
+        As `judge_all` yields them.
+
+    Returns
+    -------
+    DescribedFigure
+
+    Raises
+    ------
+    DataError
+        If none of them was measured.
+    """
+    measured = [each for each in judgements if each.verdict in LOOKS]
+    if not measured:
+        raise DataError(f"None of {len(judgements)} claims was measured; make the experiments with `ftkit experiment`.")
+    scores = _rows([each for each in measured if each.claim.quantity not in COSTS])
+    costs = _rows([each for each in measured if each.claim.quantity in COSTS])
+    held = [rows for rows in (scores, costs) if rows]
+    missing = len(judgements) - len(measured)
+    title = "Claims about fine-tuning and what was measured"
+    with style():
+        figure = new_figure(height=1.5 + sum(0.7 + ROW * len(rows) for rows in held))
+        all_axes = figure.subplots(len(held), 1, squeeze=False, height_ratios=[len(rows) + 1 for rows in held])[:, 0]
+        for axes, rows in zip(all_axes, held, strict=True):
+            _draw(axes, rows, 100 if rows is scores else 1)
+            axes.set_xlabel(
+                "Difference of scores or other shares, points (95 % interval)"
+                if rows is scores
+                else "Cost, first over second, times (logarithmic; 95 % interval)"
+            )
+            if rows is costs:
+                axes.set_xscale("log")
+                axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axes.xaxis.set_minor_formatter(NullFormatter())
+        heading(figure, title)
+        _add_legend(figure, measured)
+        figure.describe(
+            title,
+            f"{len(measured)} claims measured, {missing} not.",
+            *(f"{each.claim.statement} ({each.claim.group}) {str(each).capitalize()}." for each in measured),
+        )
+    return figure
+
+
+def _rows(judgements: Sequence[Judgement]) -> list[Row]:
+    """Claims below the headings of their groups; groups in the order in which they come."""
+    order = list(dict.fromkeys(each.claim.group for each in judgements))
+    ranked = sorted(judgements, key=lambda each: order.index(each.claim.group))
+    rows: list[Row] = []
+    for group, members in groupby(ranked, key=lambda each: each.claim.group):
+        rows += [group.capitalize(), *members]
+    return rows
+
+
+def _draw(axes: Axes, rows: Sequence[Row], scale: float) -> None:
+    neutral = 0 if scale == 100 else 1
+    axes.axvline(neutral, color=GREY, linewidth=1, linestyle="--", zorder=1)
+    for row, each in enumerate(rows):
+        if isinstance(each, str):
+            continue
+        colour, marker = LOOKS[each.verdict]
+        axes.errorbar(
+            [scale * each.effect],
+            [row],
+            xerr=scale * error_bars([each.effect], [each.low], [each.high]),
+            fmt=marker,
+            color=colour,
+            markersize=6,
+            capsize=2,
+            elinewidth=1.5,
+            zorder=3,
+        )
+        for line in _rule_lines(each, neutral):
+            axes.plot([scale * line] * 2, [row - 0.35, row + 0.35], color=INK, linewidth=1.4, zorder=2)
+    names = [each if isinstance(each, str) else each.claim.name.replace("-", " ") for each in rows]
+    axes.set_yticks(range(len(rows)), names)
+    for label, each in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("bold" if isinstance(each, str) else "normal")
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+
+
+def _rule_lines(judgement: Judgement, neutral: float) -> list[float]:
+    margin = judgement.claim.margin
+    return [neutral - margin, neutral + margin] if judgement.claim.rule == "within" else [margin]
+
+
+def _add_legend(figure: DescribedFigure, judgements: Sequence[Judgement]) -> None:
+    handles = [
+        Line2D([], [], color=colour, marker=marker, label=f"{verdict}: {count}")
+        for verdict, (colour, marker) in LOOKS.items()
+        if (count := sum(each.verdict == verdict for each in judgements))
+    ]
+    handles.append(
+        Line2D([], [], color=INK, marker="|", linestyle="", markersize=10, label="where the rule draws its line")
+    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

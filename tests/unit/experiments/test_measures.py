@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ftkit import fine_tune
+from ftkit.experiments.experiment import Condition
+from ftkit.experiments.measures import MEASURES
+from ftkit.tasks import Task
+
+
+@pytest.mark.parametrize("modality", ["text", "image", "audio"])
+def test_layers_begin_alike_and_end_changed(modality: str, tiny_task: Callable[[str], Task]):
+    task = tiny_task(modality)
+    run = fine_tune(task, "full", epochs=1, lr=1e-3, progress=False)
+    found = MEASURES["layers"](run, task, Condition(task.name, "full"))
+    stages = len(run.model.classifier.backbone.blocks) + 1
+    assert {len(found[name]) for name in ("stages", "probe_before", "probe", "cka")} == {stages}
+    assert found["cka"][0] > 0.95  # one short epoch hardly moves the input
+    assert found["cka"][-1] < found["cka"][0]
+
+
+def test_lora_switched_off_has_forgotten_nothing(tiny_task: Callable[[str], Task]):
+    task = tiny_task("audio")
+    run = fine_tune(task, "lora", epochs=2, lr=1e-1, progress=False)
+    found = MEASURES["forgetting"](run, task, Condition(task.name, "lora"))
+    assert found["adapter_off"] == pytest.approx(found["before"], abs=0.01)
+    assert found["after"] > found["before"]  # a word error rate
+
+
+@pytest.mark.parametrize("modality", ["text", "image", "audio"])
+def test_undamaged_items_score_as_the_test_did(modality: str, tiny_task: Callable[[str], Task]):
+    task = tiny_task(modality)
+    run = fine_tune(task, "linear-probe", epochs=1, progress=False)
+    found = MEASURES["corruption"](run, task, Condition(task.name, "linear-probe"))
+    assert found["scores"][0] == pytest.approx(run.score.value, abs=1 / len(task.test) + 1e-6)
+    assert len(found["scores"]) == len(found["severities"]) == len(found["strengths"]) == 4
+
+
+def test_each_kind_of_cell_has_its_score(small_task: Callable[[str], Task]):
+    task = small_task("image")
+    run = fine_tune(task, "linear-probe", epochs=1, progress=False)
+    found = MEASURES["kinds"](run, task, Condition(task.name, "linear-probe"))
+    assert set(found) == {"mono", "poly"}
+    assert min(found.values()) <= run.score.value <= max(found.values()) or len(set(found.values())) == 1
+
+
+def test_wrong_labels_are_counted():
+    condition = Condition("movie-reviews", "linear-probe", examples=80, label_noise=0.25, repaired=True, epochs=1)
+    from ftkit.experiments.condition_data import load
+
+    task = load(condition)
+    run = fine_tune(task, "linear-probe", epochs=1, progress=False)
+    found = MEASURES["label errors"](run, task, condition)
+    assert found["wrong"] == 20
+    assert found["taken_out"] == 80 - len(task.train)
+    assert 0 < found["rightly"] <= min(found["wrong"], found["taken_out"])

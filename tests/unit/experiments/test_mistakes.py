@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ftkit.errors import DataError
+from ftkit.experiments.experiment import grid
+from ftkit.experiments.mistakes import jaccard, majority, mean_overlap, mistakes_of
+from ftkit.experiments.record import Record, as_digits, from_digits
+
+METHODS = ["full", "lora", "linear-probe"]
+
+
+@pytest.fixture
+def record(invented_record: Callable[..., Record]) -> Record:
+    skill = {"full": 0.8, "lora": 0.75, "linear-probe": 0.7}
+    conditions = grid(task="spoken-digits", method=METHODS, seed=[0, 1])
+    return invented_record("methods", conditions, lambda condition: skill[condition.method])
+
+
+def test_overlap_is_that_of_trainings_with_other_seeds(record: Record) -> None:
+    found = mistakes_of(record, "spoken-digits")
+    labels = from_digits(record.tests["spoken-digits"].labels)
+    wrong = [record.where(method="full", seed=seed)[0].predicted() != labels for seed in (0, 1)]
+    assert found.methods == tuple(METHODS)
+    assert found.overlap[0, 0] == pytest.approx(jaccard(*wrong))
+    assert found.overlap == pytest.approx(found.overlap.T)
+    assert (found.overlap >= 0).all()
+    assert (found.overlap <= 1).all()
+
+
+def test_the_best_method_is_chosen_on_validation(record: Record) -> None:
+    favoured = [
+        replace(each, validation_score=0.99 if each.condition.method == "linear-probe" else 0.5)
+        for each in record.outcomes
+    ]
+    found = mistakes_of(replace(record, outcomes=tuple(favoured)), "spoken-digits")
+    assert found.best == "linear-probe"
+    assert found.best_score.value == pytest.approx(0.7, abs=0.01)
+    assert found.gain.difference == pytest.approx(found.vote.value - found.best_score.value)
+
+
+def test_the_vote_is_right_where_most_methods_are(record: Record) -> None:
+    labels = from_digits(record.tests["spoken-digits"].labels)
+    outcomes = []
+    for each in record.outcomes:  # each method is wrong on a tenth of its own
+        wrong = np.arange(len(labels)) % 10 == METHODS.index(each.condition.method)
+        outcomes.append(replace(each, answers=as_digits(np.where(wrong, (labels + 1) % 10, labels))))
+    found = mistakes_of(replace(record, outcomes=tuple(outcomes)), "spoken-digits")
+    assert found.vote.value == 1
+    assert found.best_score.value == pytest.approx(0.9)
+    assert found.overlap == pytest.approx(np.eye(3))
+
+
+def test_a_tie_goes_to_the_first_voter() -> None:
+    answers = [np.array(each) for each in ([2, 0], [1, 1], [0, 1])]
+    assert majority(answers, classes=3).tolist() == [2, 1]
+    for first in (0, 1):  # two against two, where the first voter is alone in being first
+        votes = [np.array([each]) for each in (first, 1 - first, 1 - first, first)]
+        assert majority(votes, classes=2).tolist() == [first]
+
+
+def test_a_single_seed_overlaps_with_itself() -> None:
+    wrong = {0: np.array([True, False])}
+    assert mean_overlap(wrong, wrong) == 1
+
+
+def test_too_few_methods_or_no_common_seed_is_refused(record: Record) -> None:
+    alone = replace(record, outcomes=tuple(record.where(method="full")))
+    with pytest.raises(DataError, match="has 1 methods"):
+        mistakes_of(alone, "spoken-digits")
+    apart = (*record.where(method="full", seed=0), *record.where(method="lora", seed=1))
+    with pytest.raises(DataError, match="share no seed"):
+        mistakes_of(replace(record, outcomes=apart), "spoken-digits")

@@ -1,0 +1,239 @@
+"""Figures of experiments, drawn from records with invented answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import invented
+import numpy as np
+import pytest
+
+from ftkit import figures
+from ftkit.errors import DataError, FtkitError, UnknownNameError
+from ftkit.experiments.experiment import Condition
+from ftkit.experiments.record import Record
+from ftkit.experiments.scoring import guess_score, mean_test_score
+from ftkit.figures.records import variants
+from ftkit.figures.style import method_style
+
+PICTURES = {
+    "data_size": figures.data_size,
+    "learning_rates": figures.learning_rates,
+    "pareto": figures.pareto,
+    "depth": figures.depth,
+    "layers": figures.layers,
+    "regularizers": figures.regularizers,
+    "learn_forget": figures.learn_forget,
+    "corruption": figures.corruption,
+    "label_noise": figures.label_noise,
+    "sweeps": figures.sweeps,
+    "moved_weights": figures.moved_weights,
+    "mistakes": figures.mistakes,
+}
+
+
+@pytest.fixture(scope="module")
+def records(invented_record: Callable[..., Record]) -> dict[str, Record]:
+    return invented.records(invented_record)
+
+
+@pytest.fixture(scope="module")
+def drawn(records: dict[str, Record]) -> dict[str, figures.DescribedFigure]:
+    return {name: draw(records) for name, draw in invented.DRAWN.items()}
+
+
+@pytest.mark.parametrize("name", list(invented.DRAWN))
+def test_every_figure_is_readable_described_and_says_its_units(
+    name: str,
+    drawn: dict[str, figures.DescribedFigure],
+    assert_readable: Callable[[figures.DescribedFigure], None],
+) -> None:
+    figure = drawn[name]
+    assert_readable(figure)
+    assert figure.ftkit_alt.startswith(f"{figure.ftkit_title}.")
+    labels = " ".join(axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes)
+    assert "%" in labels
+    assert figure.get_suptitle() or figure.axes[0].get_title(loc="left")
+
+
+def mean_of(records: dict[str, Record], name: str, **wanted: object) -> str:
+    score = mean_test_score(records[name], records[name].where(**wanted))
+    return f"{100 * score.value:.1f} ({100 * score.low:.1f} to {100 * score.high:.1f})"
+
+
+@pytest.mark.parametrize(
+    ("name", "experiment", "wanted", "place"),
+    [
+        ("data_size", "data-size", {"task": "solar-cells", "method": "full", "examples": 128}, "128"),
+        ("learning_rates", "learning-rates", {"method": "prompt", "learning_rate": 0.03}, "0.03"),
+        ("depth", "depth", {"task": "spoken-digits", "method": "surgical", "settings.last": 2}, "2"),
+        ("depth", "depth", {"task": "spoken-digits", "method": "linear-probe"}, "0"),
+        ("label_noise", "label-noise", {"method": "lora", "label_noise": 0.1}, "10"),
+        ("sweeps", "sizes", {"settings.rank": 16}, "16"),
+    ],
+)
+def test_lines_are_told_with_the_means_of_the_record(
+    name: str,
+    experiment: str,
+    wanted: dict[str, object],
+    place: str,
+    drawn: dict[str, figures.DescribedFigure],
+    records: dict[str, Record],
+) -> None:
+    assert f"{place}: {mean_of(records, experiment, **wanted)}" in drawn[name].ftkit_alt
+
+
+def test_what_is_told_is_what_is_drawn(records: dict[str, Record]) -> None:
+    axes = figures.data_size(records["data-size"]).axes[0]
+    line = next(line for line in axes.lines if line.get_marker() == method_style("lora").marker)
+    expected = [
+        100 * mean_test_score(records["data-size"], records["data-size"].where(**wanted)).value
+        for wanted in ({"task": "movie-reviews", "method": "lora", "examples": size} for size in (32, 128, 512, 2048))
+    ]
+    assert list(line.get_xdata()) == [32, 128, 512, 2048]
+    assert list(line.get_ydata()) == pytest.approx(expected)
+    assert axes.get_xscale() == "log"
+
+
+def test_the_best_learning_rate_is_the_one_that_validation_chooses(
+    drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
+) -> None:
+    assert "Prompt tuning: best on validation at 0.001." in drawn["learning_rates"].ftkit_alt
+    best = max(records["learning-rates"].where(method="prompt"), key=lambda each: each.validation_score)
+    assert best.condition.learning_rate == 1e-3
+
+
+def test_pareto_names_all_methods_and_the_front_that_none_beats(
+    drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
+) -> None:
+    described = drawn["pareto seconds"].ftkit_alt
+    outcomes = variants(records["methods"].where(task="movie-reviews"))
+    costs = {each.label: np.mean([outcome.seconds for outcome in each.outcomes]) for each in outcomes}
+    scores = {each.label: mean_test_score(records["methods"], each.outcomes) for each in outcomes}
+    assert all(f"{label}: {costs[label]:.3g} s, {scores[label]}." in described for label in costs)
+    front = re.search(r"On the Pareto front: (.*)\.", described)
+    assert front is not None
+    beaten = {
+        label
+        for label in costs
+        if any(
+            costs[other] <= costs[label]
+            and scores[other].value >= scores[label].value
+            and (costs[other], scores[other].value) != (costs[label], scores[label].value)
+            for other in costs
+        )
+    }
+    assert set(front[1].split(", ")) == set(costs) - beaten
+
+
+def test_an_unknown_cost_is_named(records: dict[str, Record]) -> None:
+    with pytest.raises(UnknownNameError, match="Unknown cost 'euros'"):
+        figures.pareto(records["methods"], "euros", "movie-reviews")
+
+
+def test_what_was_lost_of_an_ability_is_told_with_the_adapter_on_and_off(
+    drawn: dict[str, figures.DescribedFigure],
+) -> None:
+    place = list(figures.METHOD_STYLES).index("lora")
+    lost = 0.2 + 0.4 * place
+    assert (
+        f"Movie reviews, LoRA: lost {lost + 0.05:.2f} nats ({lost:.2f} to {lost + 0.1:.2f})"
+        in drawn["learn_forget"].ftkit_alt
+    )
+    assert "lost with the added part off 0.00" in drawn["learn_forget"].ftkit_alt
+    assert "Full fine-tuning, rate 0.01:" in drawn["learn_forget"].ftkit_alt
+
+
+def test_measures_are_told_stage_by_stage_with_the_range_of_seeds(
+    drawn: dict[str, figures.DescribedFigure],
+) -> None:
+    assert "Spoken digits, probe in %, Before fine-tuning: input: 50.0 (50.0 to 50.0);" in drawn["layers"].ftkit_alt
+    assert "Spoken digits, CKA, LoRA: input: 1.00 (1.00 to 1.00);" in drawn["layers"].ftkit_alt
+    assert "layer 4: 0.80 (0.76 to 0.84)." in drawn["layers"].ftkit_alt
+    assert "last convolution: 4.10 (4.00 to 4.20)." in drawn["moved_weights"].ftkit_alt
+    assert "Movie reviews, typing errors." in drawn["corruption"].ftkit_alt
+
+
+def test_remedies_differ_by_their_options_and_in_their_looks(
+    drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
+) -> None:
+    described, axes = drawn["regularizers"].ftkit_alt, drawn["regularizers"].axes[-1]
+    plain = mean_test_score(records["regularizers"], records["regularizers"].where(method="full", options={}))
+    assert f"Full fine-tuning: {plain}, best epoch 5 (5 to 6)" in described
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[:3] == ["Full fine-tuning", "Full fine-tuning, patience 2", "Full fine-tuning, label smoothing 0.1"]
+    looks = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_marker() not in ("|", "None")}
+    assert len(looks) == len(names) == 7
+
+
+def test_fewer_right_labels_and_repaired_ones_stand_beside_wrong_ones(
+    drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
+) -> None:
+    fewer = mean_test_score(records["label-noise"], records["label-noise"].where(method="lora", examples=300))
+    assert f"LoRA with 300 right labels: {fewer}." in drawn["label_noise"].ftkit_alt
+    assert "With labels repaired, LoRA: 20:" in drawn["label_noise"].ftkit_alt
+
+
+def test_sweeps_tell_how_many_parameters_train(drawn: dict[str, figures.DescribedFigure]) -> None:
+    assert "Trained parameters by rank: 1: 370 k; 4: 924 k;" in drawn["sweeps"].ftkit_alt
+
+
+def test_claims_are_told_with_their_verdicts(
+    drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
+) -> None:
+    judged = invented.judgements(records)
+    held = [each for each in judged if each.verdict != "not measured"]
+    assert f"{len(held)} claims measured, {len(judged) - len(held)} not." in drawn["claims"].ftkit_alt
+    for each in held:
+        assert f"{each.claim.statement} ({each.claim.group}) {str(each).capitalize()}." in drawn["claims"].ftkit_alt
+    some = invented.judgements({"methods": records["methods"]})
+    measured = sum(each.verdict != "not measured" for each in some)
+    assert f"{measured} claims measured, {len(some) - measured} not." in figures.claims(some).ftkit_alt
+
+
+def test_guessing_is_told_and_drawn_where_scores_come_near_it(
+    drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
+) -> None:
+    assert guess_score(records["data-size"].tests["movie-reviews"]) == 0.5
+    assert drawn["data_size"].ftkit_alt.count("Most frequent class: 50.0 %.") == 2
+    assert drawn["data_size"].ftkit_alt.count("Most frequent class: 10.0 %.") == 1
+    guessed = [
+        any(line.get_label() == "Most frequent class" for line in axes.lines) for axes in drawn["data_size"].axes
+    ]
+    assert guessed == [True, True, False]
+
+
+@pytest.mark.parametrize("name", list(PICTURES))
+def test_a_record_without_what_is_needed_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match=r"record of 'empty' has no .* yet"):
+        PICTURES[name](Record("empty", {}))
+
+
+def test_no_claim_measured_is_refused() -> None:
+    judged = invented.judgements({})
+    with pytest.raises(DataError, match=f"None of {len(judged)} claims was measured"):
+        figures.claims(judged)
+
+
+@pytest.mark.parametrize("name", ["pareto", "mistakes"])
+def test_one_of_several_tasks_must_be_chosen(name: str, records: dict[str, Record]) -> None:
+    with pytest.raises(DataError, match=r"choose one with task="):
+        PICTURES[name](records["methods"])
+    with pytest.raises(FtkitError, match="has no training of 'chess'"):
+        PICTURES[name](records["methods"], task="chess")
+
+
+def test_variants_of_a_method_are_named_by_what_differs(records: dict[str, Record]) -> None:
+    outcome = records["methods"].where(task="movie-reviews", method="lora", seed=0)[0]
+    conditions = [
+        Condition("movie-reviews", "lora", {"rank": 4}, examples=8, seed=0),
+        Condition("movie-reviews", "lora", {"rank": 4}, examples=8, seed=1),
+        Condition("movie-reviews", "lora", {"rank": 8}, examples=8, learning_rate=1e-3),
+        Condition("movie-reviews", "full", examples=8, options={"class_weights": True}),
+    ]
+    found = variants([replace(outcome, condition=condition) for condition in conditions])
+    assert [each.label for each in found] == ["Full fine-tuning", "LoRA, rank 4", "LoRA, rank 8, rate 0.001"]
+    assert [len(each.outcomes) for each in found] == [1, 2, 1]
+    assert [each.dashes for each in found] == ["-", "-", "--"]

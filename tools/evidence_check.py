@@ -1,0 +1,135 @@
+"""Train some recorded trainings again, and see whether their scores are what the records say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import chain, zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from ftkit.evaluation import Score, find_metric, score
+from ftkit.experiments import running
+from ftkit.experiments.experiment import Condition
+from ftkit.experiments.record import AnsweredItems, Outcome, Record, from_digits
+from ftkit.experiments.scoring import answer_tables
+
+SAME_AT_LEAST = 0.9
+"""Share of the test items that must be answered as recorded: rounding differs between processors, a method's answers do
+not."""
+CHEAP = 0.25
+"""Share of an experiment's trainings, the cheapest ones, from which the sample is drawn first."""
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A recorded training and what it came to when it was made again.
+
+    Attributes
+    ----------
+    experiment, condition
+        Which training.
+    recorded
+        Score of the recorded answers, with its 95 % interval over test items, or over their groups.
+    again
+        The new score; NaN where the test items are not those of the record.
+    same
+        Share of the test items with the same answer.
+    """
+
+    experiment: str
+    condition: Condition
+    recorded: Score
+    again: float
+    same: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the new score lies within the recorded interval and nearly all answers are the recorded ones."""
+        return self.recorded.low <= self.again <= self.recorded.high and self.same >= SAME_AT_LEAST
+
+    def __str__(self) -> str:
+        verdict = "other test items" if np.isnan(self.again) else "agrees" if self.agrees else "DIFFERS"
+        return row(
+            self.experiment,
+            described(self.condition),
+            str(self.recorded),
+            f"{100 * self.again:.1f} %",
+            f"{self.same:.0%}",
+            verdict,
+        )
+
+
+def check(folder: Path, count: int, seed: int) -> bool:
+    """Repeat a sample of the trainings in a folder of records, print what came out, and say whether all agree."""
+    records = [Record.load(path) for path in sorted(folder.glob("*.json"))]
+    chosen = sample(records, count, seed)
+    if not chosen:
+        raise SystemExit(f"{folder} holds no recorded training; make some first with `make evidence`.")
+    print(row("experiment", "training", "recorded", "again", "same answers", ""))
+    agreed = []
+    for repetition in map(repeat, *zip(*chosen, strict=True)):
+        print(repetition, flush=True)
+        agreed.append(repetition.agrees)
+    print(f"{sum(agreed)} of {len(agreed)} agree with the records")
+    return all(agreed)
+
+
+def sample(records: Sequence[Record], count: int, seed: int) -> list[tuple[Record, Outcome]]:
+    """Draw trainings, the cheap ones of every experiment first and one experiment after the other.
+
+    They come in the order of their recorded seconds, so that a mistake shows early.
+    """
+    generator = np.random.default_rng(seed)
+    turns = zip_longest(*([(record, each) for each in _drawn(record, generator)] for record in records))
+    found = [pair for pair in chain.from_iterable(turns) if pair is not None]
+    return sorted(found[:count], key=lambda pair: pair[1].seconds)
+
+
+def repeat(record: Record, outcome: Outcome) -> Repetition:
+    """Train as a recorded training was trained, and compare."""
+    condition, test = outcome.condition, record.tests[outcome.condition.task]
+    labels = from_digits(test.labels)
+    (table,) = answer_tables(test, [outcome.predicted()])
+    recorded = score(test.metric, labels, table, test.groups)
+    task = running.load(condition)
+    if AnsweredItems.of(task) != test:
+        return Repetition(record.experiment, condition, recorded, np.nan, np.nan)
+    run = running.train(condition, task)
+    run.release()
+    predicted = np.asarray(run.predictions.predicted)
+    (table,) = answer_tables(test, [predicted])
+    again = find_metric(test.metric).function(labels, table)
+    return Repetition(record.experiment, condition, recorded, again, float(np.mean(predicted == outcome.predicted())))
+
+
+def row(experiment: str, training: str, recorded: str, again: str, same: str, verdict: str) -> str:
+    """Write a row of the table that the check prints."""
+    return f"{experiment:15} {training:70} {recorded:23} {again:>7} {same:>12}  {verdict}"
+
+
+def described(condition: Condition) -> str:
+    """Write a condition in one line: its task, its method and what else it sets.
+
+    Examples
+    --------
+    >>> described(Condition("movie-reviews", "lora", {"rank": 4}, examples=40))
+    'movie-reviews, lora, rank 4, examples 40, seed 0'
+    """
+    parts = [condition.task, condition.method]
+    for field in fields(condition)[2:]:
+        value = getattr(condition, field.name)
+        if isinstance(value, dict):
+            parts += [f"{name} {inner}" for name, inner in value.items()]
+        elif field.name == "seed" or value:
+            parts.append(f"{field.name.replace('_', ' ')} {value}")
+    return ", ".join(parts)
+
+
+def _drawn(record: Record, generator: np.random.Generator) -> Iterator[Outcome]:
+    """The outcomes of a record: the cheapest in the order of a draw, then the others as they get dearer."""
+    ranked = sorted(record.outcomes, key=lambda outcome: outcome.seconds)
+    cheap = int(np.ceil(CHEAP * len(ranked)))
+    yield from (ranked[index] for index in generator.permutation(cheap))
+    yield from ranked[cheap:]

@@ -1,0 +1,187 @@
+"""The page of the recorded experiments: every number and figure on it is computed from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from ftkit import figures
+from ftkit.errors import FtkitError
+from ftkit.experiments.claims import Judgement, judge_all, load_claims
+from ftkit.experiments.experiment import Experiment
+from ftkit.experiments.library import EXPERIMENTS
+from ftkit.experiments.record import Record
+from ftkit.figures import DescribedFigure
+from ftkit.paths import write_bytes, write_text
+
+PAGE = "README.md"
+FIGURES = "figures"
+Draw = Callable[[Record], DescribedFigure]
+INTRODUCTION = """# Evidence
+
+Written by `python tools/evidence.py page` from the files beside it. An experiment is a question and a declared set of
+trainings; its record in [experiments](experiments) holds every training with its answers, so that all scores, intervals
+and verdicts here are computed and none is typed. `make evidence` makes what is missing and writes this page again,
+`make evidence-check` trains a sample again and compares."""
+ELSEWHERE = """## Elsewhere
+
+- [bench](bench/README.md): time and memory, beside the scripts that people write today.
+- [tuning](tuning): the trials from which every method's usual learning rate comes.
+- [depth](depth): partial fine-tuning at every depth, for the freeze explorer."""
+
+
+def write_page(folder: Path) -> Path:
+    """Write the page and its figures into the folder of the evidence, and return the page's path."""
+    records = {
+        name: Record.load(path) for name in EXPERIMENTS if (path := folder / "experiments" / f"{name}.json").is_file()
+    }
+    judgements = list(judge_all(load_claims(), folder / "experiments"))
+    drawn: dict[str, DescribedFigure] = {}
+    sections = [INTRODUCTION, machines(list(records.values())), overview(records)]
+    for name, record in records.items():
+        made = dict(figures_of(record))
+        drawn |= made
+        sections.append(section(EXPERIMENTS[name], made))
+    if any(each.verdict != "not measured" for each in judgements):
+        drawn["claims"] = figures.claims(judgements)
+    sections += [claims(judgements, drawn), ELSEWHERE]
+    for stale in (folder / FIGURES).glob("*.png"):
+        if stale.stem not in drawn:
+            stale.unlink()
+    for name, figure in drawn.items():
+        write_bytes(folder / FIGURES / f"{name}.png", figures.as_png(figure))
+    write_text(folder / PAGE, "\n\n".join(filter(None, sections)) + "\n")
+    return folder / PAGE
+
+
+# --- the sections
+
+
+def machines(records: Sequence[Record]) -> str:
+    """Name the machines and the versions that records were made with."""
+    lines: list[str] = []
+    for record in records:
+        made = record.machine
+        versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+        line = (
+            f"{made['processor']}, {made['cores']} cores, {made['threads']} threads, "
+            f"{made['memory_bytes'] / 1e9:.0f} GB of memory, {made['system']}, Python {made['python']}; {versions}."
+        )
+        if line not in lines:
+            lines.append(line)
+    return "\n\n".join(["## Machine", *lines]) if lines else ""
+
+
+def overview(records: dict[str, Record]) -> str:
+    """One row an experiment, recorded or not: how many of its trainings are done, how long they took, and when."""
+    rows = [
+        [
+            f"[{name}](#{anchor(experiment)})" if name in records else name,
+            experiment.question,
+            *done(experiment, records.get(name)),
+        ]
+        for name, experiment in EXPERIMENTS.items()
+    ]
+    return "\n\n".join(["## Experiments", table(["experiment", "question", "trainings", "seconds", "made"], rows)])
+
+
+def done(experiment: Experiment, record: Record | None) -> list[str]:
+    """Trainings done of those declared, their seconds in all, and the days on which they were made."""
+    declared = len(experiment.conditions)
+    if record is None:
+        return [f"0 of {declared}", "", ""]
+    made = [outcome for outcome in record.outcomes if outcome.condition in experiment.conditions]
+    days = sorted({outcome.created for outcome in made if outcome.created})
+    when = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
+    return [f"{len(made)} of {declared}", f"{sum(outcome.seconds for outcome in made):,.0f}", when]
+
+
+def section(experiment: Experiment, drawn: dict[str, DescribedFigure]) -> str:
+    """An experiment with its question and its figures."""
+    shown = [picture(name, figure) for name, figure in drawn.items()]
+    return "\n\n".join(
+        [f"### {experiment.title}", experiment.question, *(shown or ["No figure can be drawn of it yet."])]
+    )
+
+
+def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -> str:
+    """The claims by group, each with the verdict that its interval gives."""
+    counts = {verdict: 0 for verdict in ("holds", "does not hold here", "undecided", "not measured")}
+    for judgement in judgements:
+        counts[judgement.verdict] += 1
+    parts = ["## Claims", f"{'; '.join(f'{verdict}: {count}' for verdict, count in counts.items())}."]
+    if "claims" in drawn:
+        parts.append(picture("claims", drawn["claims"]))
+    for group in dict.fromkeys(each.claim.group for each in judgements):
+        members = [each for each in judgements if each.claim.group == group]
+        rows = [
+            [each.claim.statement, each.claim.experiment, effect(each), each.verdict, each.claim.source]
+            for each in members
+        ]
+        head = ["claim", "experiment", "effect (95 % interval)", "verdict", "source"]
+        parts += [f"### {group.capitalize()}", table(head, rows)]
+    return "\n\n".join(parts)
+
+
+# --- the figures
+
+
+def figures_of(record: Record) -> Iterator[tuple[str, DescribedFigure]]:
+    """Draw what a record gives; a figure that it lacks something for is left out."""
+    named = dict(ONE.get(record.experiment, {}))
+    for name, draw in EACH_TASK.get(record.experiment, {}).items():
+        named |= {f"{name}-{task}": partial(draw, task=task) for task in record.tests}
+    for name, draw in named.items():
+        try:
+            yield name, draw(record)
+        except FtkitError as error:
+            print(f"{name} is not drawn: {error}")
+
+
+ONE: dict[str, dict[str, Draw]] = {
+    "data-size": {"data-size": figures.data_size},
+    "learning-rates": {"learning-rates": figures.learning_rates},
+    "depth": {"depth": figures.depth},
+    "layers": {"layers": figures.layers},
+    "moved-weights": {"moved-weights": figures.moved_weights},
+    "forgetting": {"forgetting": figures.learn_forget},
+    "shift": {"shift": figures.corruption},
+}
+"""Figures of whole records, by experiment and by the name of their file."""
+EACH_TASK: dict[str, dict[str, Callable[..., DescribedFigure]]] = {
+    "methods": {
+        "methods-trainable": partial(figures.pareto, cost="trainable"),
+        "methods-seconds": partial(figures.pareto, cost="seconds"),
+        "mistakes": figures.mistakes,
+    },
+    "regularizers": {"regularizers": figures.regularizers},
+    "label-noise": {"label-noise": figures.label_noise},
+    "sizes": {"sizes": figures.sweeps},
+}
+"""Figures of one task, drawn for every task of the record."""
+
+
+# --- how things are written
+
+
+def picture(name: str, figure: DescribedFigure) -> str:
+    """Show a figure with its description."""
+    return f"![{figure.ftkit_alt}]({FIGURES}/{name}.png)"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def effect(judgement: Judgement) -> str:
+    """Write what was measured, without the verdict."""
+    return str(judgement).partition(": ")[2]
+
+
+def anchor(experiment: Experiment) -> str:
+    """Where the heading of an experiment is linked to."""
+    kept = "".join(letter for letter in experiment.title.lower() if letter.isalnum() or letter in " -")
+    return kept.replace(" ", "-")
