@@ -121,7 +121,7 @@ def test_a_training_that_is_made_again_gives_the_recorded_score(
     assert tool("evidence_check").check(made, count=6, seed=0)
     printed = capsys.readouterr().out
     assert re.search(r"small +spoken-digits, linear-probe, epochs 1, seed 0 +\d.* % +100%  agrees", printed)
-    assert "1 of 1 within" in printed
+    assert "1 of 1 agree" in printed
 
 
 def test_a_record_that_says_otherwise_is_found_out(
