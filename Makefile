@@ -49,7 +49,14 @@ bench: $(READY)
 	$(BIN)/python tests/bench/run.py peers --peer fastai
 	$(BIN)/python tests/bench/run.py page
 
+# the sizes of the trials that are recorded, and how many learning rates were tried a method
+TUNE_movie-reviews := --limit 2000 --epochs 3 --trials 3
+TUNE_solar-cells := --limit 400 --epochs 3 --trials 3
+TUNE_spoken-digits := --trials 4
+
 evidence: $(READY)
+	$(foreach task,movie-reviews solar-cells spoken-digits,$(BIN)/python -m ftkit tune $(task) --methods all \
+	  $(TUNE_$(task)) --output data/evidence/tuning/$(task).json &&) true
 	for name in $$($(BIN)/python tools/evidence.py names); do \
 	  $(BIN)/python -m ftkit experiment $$name --output data/evidence/experiments/$$name.json || exit 1; \
 	done

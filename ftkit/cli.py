@@ -419,7 +419,9 @@ def cache(
 @command("Every finished trial is kept in the file, and the same command goes on where it stopped.")
 def tune(
     task: ReadyMade,
-    methods: Methods = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Names with commas between, or all; default: seven.", metavar="NAMES")
+    ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Learning rates a method.")] = 3,
     choices: Choices = 0,
     epochs: Epochs = None,
@@ -429,10 +431,13 @@ def tune(
     """Try learning rates and settings on the validation split and record them."""
     from ftkit.experiments.demo import check_names
     from ftkit.experiments.tuning import tune as try_rates
-    from ftkit.methods import USUAL_METHODS
+    from ftkit.methods import METHODS, USUAL_METHODS
+    from ftkit.tasks import TASKS
 
-    names = _names(methods, USUAL_METHODS)
-    check_names([task], names)
+    check_names([task], ())
+    applying = [name for name, method in METHODS.items() if TASKS[task].modality in method.modalities]
+    names = applying if methods == "all" else _names(methods, USUAL_METHODS)
+    check_names((), names)
     loaded = _load(task, limit)
     path = output or runs_folder() / task / "trials.json"
     found = try_rates(

@@ -18,6 +18,8 @@ from typer.testing import CliRunner, Result
 import ftkit
 from ftkit.cli import app
 from ftkit.experiments.run import RUN_FILE
+from ftkit.experiments.trials import Trials
+from ftkit.methods import METHODS
 from ftkit.tasks import load_task
 
 COMMANDS = (
@@ -351,6 +353,19 @@ def test_tune_records_trials_where_it_is_told(empty_folder: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "linear-probe at 0.01: validation " in result.stdout
     assert json.loads((empty_folder / "rates.json").read_text(encoding="utf-8"))["task"] == "spoken-digits"
+
+
+def test_tune_all_leaves_out_what_does_not_apply(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def tune(task: object, names: list[str], path: Path, **_: object) -> Trials:
+        asked.extend(names)
+        return Trials("solar-cells", "")
+
+    monkeypatch.setattr("ftkit.experiments.tuning.tune", tune)
+    assert invoke("tune", "solar-cells", "--methods", "all", "--limit", 40).exit_code == 0
+    assert asked == [name for name, method in METHODS.items() if "image" in method.modalities]
+    assert "prefix" not in asked
 
 
 def test_interrupt_keeps_the_finished_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
