@@ -319,11 +319,18 @@ class RehearsingTrainable(Trainable):
         self.inputs: list[Any] = []
         self.wanted: Tensor = torch.empty(0)
 
-    def penalty(self) -> Tensor | None:
-        """Distance of the features of a few source items, drawn at random, from what they were."""
-        self.model.eval()  # neither dropout nor the statistics of another batch belong to a rehearsal
+    def begin_step(self, progress: float) -> None:
+        """Prepare the source items before the first step."""
         if not self.inputs:
-            self._remember()
+            backbone = self.classifier.backbone
+            sizes = {"image_size": backbone.settings["image_size"]} if backbone.modality == "image" else {}
+            self.inputs = backbone.prepare(source_data(backbone.modality, **sizes).rehearsed)
+
+    def penalty(self) -> Tensor | None:
+        """Distance of the features of a few source items, drawn at random, from what they were at the first call."""
+        self.model.eval()  # neither dropout nor the statistics of another batch belong to a rehearsal
+        if not len(self.wanted):
+            self.wanted = self._features_now()
         chosen = torch.randperm(len(self.inputs))[: self.items]
         wanted = self.wanted[chosen]
         found = self._features([self.inputs[index] for index in chosen.tolist()])
@@ -331,12 +338,9 @@ class RehearsingTrainable(Trainable):
         return self.strength * (found - wanted).square().sum() / wanted.square().sum()
 
     @torch.no_grad()
-    def _remember(self) -> None:
-        backbone = self.classifier.backbone
-        sizes = {"image_size": backbone.settings["image_size"]} if backbone.modality == "image" else {}
-        self.inputs = backbone.prepare(source_data(backbone.modality, **sizes).rehearsed)
+    def _features_now(self) -> Tensor:
         parts = [self.inputs[start : start + 32] for start in range(0, len(self.inputs), 32)]
-        self.wanted = torch.cat([self._features(part) for part in parts])
+        return torch.cat([self._features(part) for part in parts])
 
     def _features(self, inputs: list[Any]) -> Tensor:
         device = next(self.model.parameters()).device

@@ -195,6 +195,7 @@ def test_a_negative_pull_is_refused():
 def test_before_the_first_step_a_rehearsal_finds_everything_as_it_was(applied: Applied, modality: str):
     trainable = applied(Replay(), modality)
     trainable.training_mode()
+    trainable.begin_step(0.0)
     penalty = trainable.penalty()
     assert penalty is not None
     assert penalty.item() == pytest.approx(0.0, abs=1e-4)
