@@ -17,7 +17,7 @@ TRIED_AGAIN = (
     "lp-ft-out-of-distribution",
     "bottom-for-another-sound",
     "a-high-rate-forgets-speech",
-    "lora-forgets-less-speech",
+    "lora-files-are-small-speech",
     "lora-trains-one-in-a-hundred-speech",
     "lp-ft-forgets-less-speech",
     "gradual-unfreezing-forgets-less-speech",
