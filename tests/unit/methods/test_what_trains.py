@@ -31,7 +31,7 @@ IDS = [f"{method}-{modality}" for method, modality in CELLS]
 HEAD = r"head\.(weight|bias)"
 HEAD_BESIDE = r".*head\.modules_to_save\.default\.(weight|bias)"  # peft keeps the untrained head beside it
 FIXED_POSITIONS = r"(?!.*position_embeddings$).*"  # Whisper's sinusoids are no weights
-WHOLE = ("full", "gradual", "discriminative", "lp-ft", "l2-sp")
+WHOLE = ("full", "gradual", "discriminative", "lp-ft", "l2-sp", "replay")
 CHANGES = {
     ("scratch", "text"): ".*",
     ("scratch", "image"): ".*",
@@ -313,7 +313,7 @@ def test_dropout_acts_only_where_weights_train(
     backbone = trainable.classifier.backbone
     batch = backbone.collate(backbone.prepare(tiny_task("text").train.items[:4]))
     first, second = trainable.model(batch), trainable.model(batch)
-    acts = method in ("scratch", "partial", "surgical", "full", "discriminative", "lp-ft", "l2-sp")
+    acts = method in ("scratch", "partial", "surgical", "full", "discriminative", "lp-ft", "l2-sp", "replay")
     assert bool((first == second).all()) is not acts
 
 
