@@ -10,11 +10,11 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
+from ftkit.backbones.speech import SAMPLE_RATE
 from ftkit.fetch import fetch
 
 CLIPS_AT_ONCE = 8
-_START, _NO_TIMESTAMPS, _END = 50257, 50362, 50256
-_SAMPLE_RATE = 16_000
+_NO_TIMESTAMPS = 50362
 
 
 def transcribe(
@@ -42,16 +42,16 @@ def transcribe(
     extract = WhisperFeatureExtractor(feature_size=80)
     greedy = GenerationConfig(
         max_length=longest,
-        eos_token_id=_END,
-        pad_token_id=_END,
+        eos_token_id=model.config.eos_token_id,
+        pad_token_id=model.config.pad_token_id,
         suppress_tokens=published["suppress_ids"],
         begin_suppress_tokens=published["suppress_ids_begin"],
     )
     model.eval()
     for start in range(0, len(clips), CLIPS_AT_ONCE):
         some = [np.asarray(clip, dtype=np.float32) for clip in clips[start : start + CLIPS_AT_ONCE]]
-        mel = extract(some, sampling_rate=_SAMPLE_RATE, return_tensors="pt")["input_features"]
-        begun = torch.tensor([[_START, _NO_TIMESTAMPS]]).repeat(len(some), 1)
+        mel = extract(some, sampling_rate=SAMPLE_RATE, return_tensors="pt")["input_features"]
+        begun = torch.tensor([[model.config.decoder_start_token_id, _NO_TIMESTAMPS]]).repeat(len(some), 1)
         with torch.no_grad():
             tokens = model.generate(
                 mel,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ftkit.backbones import load_backbone, load_full_whisper
 from ftkit.experiments.features import fit_probe, pooled_features
-from ftkit.tasks.source_data import SourceData, source_data
+from ftkit.tasks.source_data import SourceData, source_data, spoken_sentences
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -62,8 +62,7 @@ def source_ability(backbone: Backbone) -> dict[str, Any]:
 def _usual_probe(name: str, *settings: tuple[str, Any]) -> tuple[SourceData, Pipeline, float]:
     """Source data, the pretrained backbone's probe on them and its accuracy."""
     backbone = load_backbone(name, **dict(settings))
-    sizes = {"image_size": dict(settings)["image_size"]} if backbone.modality == "image" else {}
-    data = source_data(backbone.modality, **sizes)
+    data = source_data(backbone)
     probe = fit_probe(pooled_features(backbone, data.rehearsed), data.rehearsed_labels)
     return data, probe, float(probe.score(pooled_features(backbone, data.asked), data.asked_labels))
 
@@ -80,6 +79,11 @@ def error_rate(backbone: Backbone) -> float:
     ----------
     backbone
         A plain `WhisperBackbone`, of any window: nothing that a method added inside.
+
+    Returns
+    -------
+    float
+        Wrong words over words said; above 1 where many are made up.
     """
     whisper = load_full_whisper()
     encoder = whisper.get_encoder()
@@ -96,7 +100,7 @@ def error_rate(backbone: Backbone) -> float:
 def _transcription_error_rate(whisper: WhisperForConditionalGeneration) -> float:
     from ftkit.backbones.transcription import transcribe
 
-    data = source_data("audio")
+    data = spoken_sentences()
     said = [sentence.split() for sentence in data.asked_labels]
     heard = map(plain_words, transcribe(whisper, data.asked))
     return sum(map(word_errors, said, heard)) / sum(map(len, said))

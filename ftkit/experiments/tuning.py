@@ -101,10 +101,10 @@ def tune(
     known = read_trials(path, task)
     for method in (as_method(name) for name in methods):
         done = {trial.learning_rate for trial in known.of(method)}
-        rates = [rate for rate in rate_grid(method, trials) if rate not in done]
+        grid = rate_grid(method, trials)
+        rates = [rate for rate in grid if rate not in done]
         for trial in _trials(task, method, rates, epochs=epochs, seed=seed):
             known = _kept(known, trial, path, on_trial)
-        grid = rate_grid(method, trials)
         of_grid = tuple(trial for trial in known.of(method) if trial.learning_rate in grid)
         best = Trials(known.task, known.fingerprint, of_grid).best(method)
         assert best is not None  # at least one rate was tried

@@ -103,8 +103,8 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
     task, chosen = of_one_task(noisy, record, task, "training with wrong labels")
     examples = chosen[0].condition.examples
     outcomes = record.where(task=task)
-    whole = [each for each in outcomes if each.condition.examples == examples and not _repaired(each)]
-    repaired = [each for each in outcomes if each.condition.examples == examples and _repaired(each)]
+    whole = [each for each in outcomes if each.condition.examples == examples and not each.condition.repaired]
+    repaired = [each for each in outcomes if each.condition.examples == examples and each.condition.repaired]
     fewer = [each for each in outcomes if each.condition.examples != examples and not each.condition.label_noise]
     title = f"Test score over wrong labels: {task_title(task)}"
     with style():
@@ -130,10 +130,6 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
         add_legend(figure, [left])
         figure.describe(title, "Means over seeds with 95 % intervals.", *sentences)
     return figure
-
-
-def _repaired(outcome: Outcome) -> bool:
-    return bool(getattr(outcome.condition, "repaired", False))
 
 
 def _wrong_percent(outcome: Outcome) -> float:

@@ -323,8 +323,7 @@ class RehearsingTrainable(Trainable):
         """Prepare the source items before the first step."""
         if not self.inputs:
             backbone = self.classifier.backbone
-            sizes = {"image_size": backbone.settings["image_size"]} if backbone.modality == "image" else {}
-            self.inputs = backbone.prepare(source_data(backbone.modality, **sizes).rehearsed)
+            self.inputs = backbone.prepare(source_data(backbone).rehearsed)
 
     def penalty(self) -> Tensor | None:
         """Distance of the features of a few source items, drawn at random, from what they were at the first call."""

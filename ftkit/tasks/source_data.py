@@ -7,7 +7,7 @@ import gzip
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from ftkit.fetch import fetch
 from ftkit.tasks.base import SAMPLE_RATE, grey_to_rgb
 from ftkit.tasks.sound import resample
 from ftkit.tasks.splitting import stratified_draw
+
+if TYPE_CHECKING:
+    from ftkit.backbones.base import Backbone
 
 EXAMPLES = 240
 """Items in each half of the source data of texts and pictures."""
@@ -51,31 +54,29 @@ class SourceData:
     asked_labels: Any
 
 
-def source_data(modality: str, *, image_size: int = 160) -> SourceData:
-    """Load source data of a modality, fetching them where they are not in the cache.
+def source_data(backbone: Backbone) -> SourceData:
+    """Load source data for a backbone, fetching them where they are not in the cache.
 
     Parameters
     ----------
-    modality
-        ``"text"``: Reuters news by topic (R8); ``"image"``: handwritten digits (MNIST); ``"audio"``: sentences
-        spoken by eSpeak NG.
-    image_size
-        Height and width to which pictures are scaled, in pixels, default 160.
+    backbone
+        Its modality decides: Reuters news by topic (R8) for text, handwritten digits (MNIST) at its own size for
+        images, sentences spoken by eSpeak NG for audio.
 
     Raises
     ------
     UnknownNameError
-        If there is no such modality.
+        If there are none for its modality.
     AssetError
         If the data can't be had.
     """
-    if modality == "text":
+    if backbone.modality == "text":
         return _news()
-    if modality == "image":
-        return _handwritten_digits(image_size)
-    if modality == "audio":
-        return _spoken_sentences()
-    raise UnknownNameError("modality", modality, ("text", "image", "audio"))
+    if backbone.modality == "image":
+        return _handwritten_digits(backbone.settings["image_size"])
+    if backbone.modality == "audio":
+        return spoken_sentences()
+    raise UnknownNameError("modality", backbone.modality, ("text", "image", "audio"))
 
 
 @lru_cache(maxsize=1)
@@ -114,7 +115,8 @@ def _handwritten_digits(size: int) -> SourceData:
 
 
 @lru_cache(maxsize=1)
-def _spoken_sentences() -> SourceData:
+def spoken_sentences() -> SourceData:
+    """Sentences as eSpeak NG speaks them, mono at 16 kHz, with their words."""
     from ftkit.tasks.synthesis import SYNTHESIS_RATE, Utterance, synthesise
 
     sentences = _sentences(48)

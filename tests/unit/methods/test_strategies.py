@@ -214,7 +214,7 @@ def test_what_is_rehearsed_moves_less(train: Callable[..., Training]):
         training = train(method, "audio", epochs=4)
         rehearsing = RehearsingTrainable(training.trainable.classifier, 1.0, 24)
         fresh = load_backbone("whisper-tiny-en")
-        rehearsing.inputs = fresh.prepare(source_data("audio").rehearsed)
+        rehearsing.inputs = fresh.prepare(source_data(fresh).rehearsed)
         with torch.no_grad():
             rehearsing.wanted = Classifier(fresh.eval(), 10).pooled(fresh.collate(rehearsing.inputs))
             penalty = rehearsing.penalty()
