@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -57,23 +57,17 @@ def data_size(record: Record) -> DescribedFigure:
     """
     chosen = [outcome for outcome in record.outcomes if outcome.condition.examples is not None]
     tasks = by_task(chosen, record, "training with a number of examples")
-    title = "Test score over training examples"
-    with style():
-        figure = new_figure(height=3.7)
-        drawn = panels(figure, len(tasks))
-        sentences = []
-        for axes, (task, outcomes) in zip(drawn, tasks.items(), strict=True):
-            of_task = variants(outcomes, apart_from=("examples", "epochs"))
-            lines = [score_line(record, each, lambda outcome: outcome.condition.examples or 0) for each in of_task]
-            sizes = sorted({place for line in lines for place in line.xs})
-            sentences.append(_draw_scores(axes, record, task, lines))
-            axes.set_xscale("log")
-            _ticks(axes, sizes)
-            axes.set(title=task_title(task), xlabel="Training examples")
-        heading(figure, title)
-        add_legend(figure, drawn)
-        figure.describe(title, "Mean over seeds by number of examples.", INTERVALS, *sentences)
-    return figure
+
+    def draw(axes: Axes, task: str) -> list[str]:
+        of_task = variants(tasks[task], apart_from=("examples", "epochs"))
+        lines = [score_line(record, each, lambda outcome: outcome.condition.examples or 0) for each in of_task]
+        told = _draw_scores(axes, record, task, lines)
+        axes.set_xscale("log")
+        _ticks(axes, sorted({place for line in lines for place in line.xs}))
+        axes.set_xlabel("Training examples")
+        return [told]
+
+    return _score_panels("Test score over training examples", "Mean over seeds by number of examples.", tasks, draw)
 
 
 def learning_rates(record: Record) -> DescribedFigure:
@@ -97,27 +91,22 @@ def learning_rates(record: Record) -> DescribedFigure:
     """
     chosen = [outcome for outcome in record.outcomes if outcome.condition.learning_rate is not None]
     tasks = by_task(chosen, record, "training at a chosen learning rate")
-    title = "Test score over learning rate"
-    with style():
-        figure = new_figure(height=4.2)
-        drawn = panels(figure, len(tasks))
-        sentences = []
-        for axes, (task, outcomes) in zip(drawn, tasks.items(), strict=True):
-            of_task = variants(outcomes, apart_from=("learning_rate",))
-            lines = [score_line(record, each, lambda outcome: outcome.learning_rate) for each in of_task]
-            sentences.append(_draw_scores(axes, record, task, lines))
-            for variant, line in zip(of_task, lines, strict=True):
-                best = _best_rate(variant)
-                _ring(axes, best, line.values[line.xs.index(best)], line.look.colour)
-                sentences.append(f"{line.label}: best on validation at {best:g}.")
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.set(title=task_title(task), xlabel="Learning rate (logarithmic)")
-        drawn[0].scatter([], [], s=150, facecolors="none", edgecolors=INK, linewidths=1.2, label="best on validation")
-        heading(figure, title)
-        add_legend(figure, drawn)
-        figure.describe(title, "Mean over seeds by learning rate.", INTERVALS, *sentences)
-    return figure
+
+    def draw(axes: Axes, task: str) -> list[str]:
+        of_task = variants(tasks[task], apart_from=("learning_rate",))
+        lines = [score_line(record, each, lambda outcome: outcome.learning_rate) for each in of_task]
+        told = [_draw_scores(axes, record, task, lines)]
+        for variant, line in zip(of_task, lines, strict=True):
+            best = _best_rate(variant)
+            _ring(axes, best, line.values[line.xs.index(best)], line.look.colour)
+            told.append(f"{line.label}: best on validation at {best:g}.")
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel("Learning rate (logarithmic)")
+        axes.scatter([], [], s=150, facecolors="none", edgecolors=INK, linewidths=1.2, label="best on validation")
+        return told
+
+    return _score_panels("Test score over learning rate", "Mean over seeds by learning rate.", tasks, draw, height=4.2)
 
 
 def depth(record: Record) -> DescribedFigure:
@@ -140,28 +129,24 @@ def depth(record: Record) -> DescribedFigure:
     """
     chosen = [outcome for outcome in record.outcomes if _from_output(outcome) or _from_input(outcome)]
     tasks = by_task(chosen, record, "training of a number of blocks")
-    title = "Test score over trained blocks"
-    with style():
-        figure = new_figure(height=3.7)
-        drawn = panels(figure, len(tasks))
-        sentences = []
-        for axes, (task, outcomes) in zip(drawn, tasks.items(), strict=True):
-            none = record.where(task=task, method="linear-probe")
-            lines = [
-                score_line(record, Variant(label, "", method_style(method), dashes, (*none, *found)), _blocks)
-                for label, method, dashes, found in (
-                    ("From the output (partial)", "partial", "-", list(filter(_from_output, outcomes))),
-                    ("From the input (surgical)", "surgical", "--", list(filter(_from_input, outcomes))),
-                )
-                if found
-            ]
-            sentences.append(_draw_scores(axes, record, task, lines))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-            axes.set(title=task_title(task), xlabel="Trained blocks")
-        heading(figure, title)
-        add_legend(figure, drawn)
-        figure.describe(title, "Mean over seeds by number of blocks; 0 is the linear probe.", INTERVALS, *sentences)
-    return figure
+
+    def draw(axes: Axes, task: str) -> list[str]:
+        none = record.where(task=task, method="linear-probe")
+        lines = [
+            score_line(record, Variant(label, "", method_style(method), dashes, (*none, *found)), _blocks)
+            for label, method, dashes, found in (
+                ("From the output (partial)", "partial", "-", list(filter(_from_output, tasks[task]))),
+                ("From the input (surgical)", "surgical", "--", list(filter(_from_input, tasks[task]))),
+            )
+            if found
+        ]
+        told = _draw_scores(axes, record, task, lines)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.set_xlabel("Trained blocks")
+        return [told]
+
+    told = "Mean over seeds by number of blocks; 0 is the linear probe."
+    return _score_panels("Test score over trained blocks", told, tasks, draw)
 
 
 def sweeps(record: Record, task: str | None = None) -> DescribedFigure:
@@ -217,6 +202,24 @@ def sweeps(record: Record, task: str | None = None) -> DescribedFigure:
         heading(figure, title)
         add_legend(figure, list(upper))
         figure.describe(title, INTERVALS, *sentences)
+    return figure
+
+
+def _score_panels(
+    title: str, told: str, tasks: Iterable[str], draw: Callable[[Axes, str], list[str]], height: float = 3.7
+) -> DescribedFigure:
+    """A panel a task, each drawn and told by a function, below one title and above one legend."""
+    names = list(tasks)
+    with style():
+        figure = new_figure(height=height)
+        drawn = panels(figure, len(names))
+        sentences = []
+        for axes, task in zip(drawn, names, strict=True):
+            sentences += draw(axes, task)
+            axes.set_title(task_title(task))
+        heading(figure, title)
+        add_legend(figure, drawn)
+        figure.describe(title, told, INTERVALS, *sentences)
     return figure
 
 
