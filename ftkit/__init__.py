@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ftkit.errors import FtkitError
     from ftkit.experiments.comparison import Comparison, compare
     from ftkit.experiments.fine_tuning import fine_tune
+    from ftkit.experiments.record import load_record
     from ftkit.experiments.run import Run, load_run
     from ftkit.fetch import fetch
     from ftkit.methods import (
@@ -47,6 +48,7 @@ _HOMES = {
     "ftkit.errors": ("FtkitError",),
     "ftkit.experiments.comparison": ("Comparison", "compare"),
     "ftkit.experiments.fine_tuning": ("fine_tune",),
+    "ftkit.experiments.record": ("load_record",),
     "ftkit.experiments.run": ("Run", "load_run"),
     "ftkit.fetch": ("fetch",),
     "ftkit.methods": (
@@ -104,6 +106,7 @@ __all__ = [
     "fetch",
     "fine_tune",
     "load_backbone",
+    "load_record",
     "load_run",
     "load_task",
     "own_task",

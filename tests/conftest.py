@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -218,10 +218,12 @@ def invented_record(
                 saved_bytes=4 * size,
                 measures=measures(condition),
                 created=f"2026-11-{10 + condition.seed}",
+                commit="83bc2a4d0f1e" if condition.seed else "",
+                total_seconds=20.0 if condition.seed else 0.0,
             )
         )
     machine = Machine("processor", 2, 2, 8 * 10**9, "Linux x86_64", "3.11.7", {"ftkit": "0"})
-    return Record(name, asdict(machine), tests, tuple(outcomes))
+    return Record(name, (machine,), tests, tuple(outcomes))
 
 
 @pytest.fixture(scope="session", name="invented_record")

@@ -14,17 +14,20 @@ from __future__ import annotations
 
 from ftkit.evaluation.by_group import score_by_group
 from ftkit.evaluation.intervals import Score, bootstrap, mean_score, score, wilson
+from ftkit.evaluation.item_variation import ItemVariation, item_variation
 from ftkit.evaluation.metrics import METRICS, Metric, find_metric
 from ftkit.evaluation.paired import PairedTest, holm, mcnemar, paired_bootstrap, paired_runs
 
 __all__ = [
     "METRICS",
+    "ItemVariation",
     "Metric",
     "PairedTest",
     "Score",
     "bootstrap",
     "find_metric",
     "holm",
+    "item_variation",
     "mcnemar",
     "mean_score",
     "paired_bootstrap",

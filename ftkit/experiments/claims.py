@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.stats import t as student
 
 from ftkit.errors import FtkitError
-from ftkit.evaluation import PairedTest, paired_runs
+from ftkit.evaluation import ItemVariation, PairedTest, paired_runs
+from ftkit.experiments.measured_items import variation_of_difference
 from ftkit.experiments.record import Outcome, Record, from_digits, record_path
 from ftkit.experiments.scoring import answer_tables
 from ftkit.paths import data_folder
+
+if TYPE_CHECKING:
+    import pandas
 
 Verdict = Literal["holds", "does not hold here", "undecided", "not measured"]
 SCORE = "score"
 VALIDATION_SCORE = "validation_score"
 COSTS = ("trainable", "seconds", "peak_memory_bytes", "saved_bytes")
+OF_ONE_MACHINE = ("seconds", "peak_memory_bytes")
+"""Costs that are compared only where both sides were trained on the same machine, with as many threads."""
 RULES = ("above", "below", "within")
+FEWEST_SEEDS = 5
+"""Trainings that either side needs: with fewer, an interval says too little of what another seed would give."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ class Judgement:
     verdict
         Computed from the interval, never written.
     effect, low, high
-        The quantity and its 95 % interval; NaN where nothing was measured.
+        The quantity and its 95 % interval; NaN where a side has no outcome.
     seeds
         Outcomes on the first and the second side.
     """
@@ -97,12 +105,17 @@ class Judgement:
     high: float
     seeds: tuple[int, int]
 
-    def __str__(self) -> str:
+    @property
+    def effect_in_words(self) -> str:
+        """The effect with its interval and unit; empty where nothing was measured."""
         if self.verdict == "not measured":
-            return self.verdict
+            return ""
         if self.claim.quantity in COSTS:
-            return f"{self.verdict}: {self.effect:.2f} times ({self.low:.2f} to {self.high:.2f})"
-        return f"{self.verdict}: {100 * self.effect:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+            return f"{self.effect:.2g} times ({self.low:.2g} to {self.high:.2g})"
+        return f"{100 * self.effect:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, [self.verdict, self.effect_in_words]))
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:
@@ -129,15 +142,17 @@ def load_claims(path: Path | None = None) -> list[Claim]:
 def judge(claim: Claim, record: Record | None) -> Judgement:
     """Compare the two sides of a claim in a record.
 
-    The interval of a score holds the variation of seeds and of test items, paired by item; that of a cost or a measure,
-    of which the record keeps no items, the variation of runs, paired by seed.
+    The interval of a score holds the variation of seeds and of test items, paired by item (hierarchical bootstrap);
+    that of a measure the variation of runs, paired by seed, and of items where the record tells what each gave
+    (Student's, the two variances added); that of a cost the variation of runs.
 
     Parameters
     ----------
     claim
         What to judge.
     record
-        Of its experiment; None where there is none yet.
+        Of its experiment; None where there is none yet. With fewer than `FEWEST_SEEDS` outcomes on a side the verdict
+        is "not measured", whatever the effect; so it is for time and memory of several machines (`OF_ONE_MACHINE`).
 
     Raises
     ------
@@ -156,8 +171,11 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
         effect, low, high = _cost_ratio(claim.quantity, *sides)
         neutral = 1.0
     else:
-        effect, low, high = _measure_difference(claim, *sides)
-    return Judgement(claim, verdict(claim.rule, claim.margin, low, high, neutral), effect, low, high, seeds)
+        effect, low, high = _measure_difference(claim, record, *sides)
+    machines = {outcome.machine for side in sides for outcome in side}
+    enough = min(seeds) >= FEWEST_SEEDS and (claim.quantity not in OF_ONE_MACHINE or len(machines) == 1)
+    found = verdict(claim.rule, claim.margin, low, high, neutral) if enough else "not measured"
+    return Judgement(claim, found, effect, low, high, seeds)
 
 
 def verdict(rule: str, margin: float, low: float, high: float, neutral: float = 0.0) -> Verdict:
@@ -201,6 +219,21 @@ def judge_all(claims: Sequence[Claim], folder: Path | None = None) -> Iterator[J
         yield judge(claim, records[claim.experiment])
 
 
+def claim_table(judgements: Iterable[Judgement]) -> pandas.DataFrame:
+    """One row a claim: its group, its statement, its verdict, and the effect with its 95 % interval.
+
+    Examples
+    --------
+    >>> table = claim_table(judge_all(load_claims()))
+    >>> list(table.columns)
+    ['group', 'claim', 'verdict', 'effect (95 % interval)']
+    """
+    import pandas
+
+    rows = [(each.claim.group, each.claim.statement, each.verdict, each.effect_in_words) for each in judgements]
+    return pandas.DataFrame(rows, columns=["group", "claim", "verdict", "effect (95 % interval)"])
+
+
 def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence[Outcome]) -> PairedTest:
     """Paired difference by the metric that selects on the task."""
     tasks = {outcome.condition.task for outcome in (*first, *second)}
@@ -213,30 +246,36 @@ def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence
 
 def _cost_ratio(quantity: str, first: Sequence[Outcome], second: Sequence[Outcome]) -> tuple[float, float, float]:
     """Ratio of the geometric means, with its 95 % interval over runs."""
-    sides = [{each.condition.seed: math.log(getattr(each, quantity)) for each in side} for side in (first, second)]
-    effect, low, high = mean_difference(*sides)
+    one, other = ({each.condition.seed: math.log(getattr(each, quantity)) for each in side} for side in (first, second))
+    effect, low, high = mean_difference(one, other)
     return math.exp(effect), math.exp(low), math.exp(high)
 
 
 def _measure_difference(
-    claim: Claim, first: Sequence[Outcome], second: Sequence[Outcome]
+    claim: Claim, record: Record, first: Sequence[Outcome], second: Sequence[Outcome]
 ) -> tuple[float, float, float]:
-    """Difference of the means, with its 95 % interval over runs."""
+    """Difference of the means, with its 95 % interval over runs and items."""
     quantities = (claim.quantity, claim.second_quantity or claim.quantity)
-    sides = [
+    one, other = (
         {each.condition.seed: _measured(claim, quantity, each) for each in side}
         for quantity, side in zip(quantities, (first, second), strict=True)
-    ]
-    return mean_difference(*sides)
+    )
+    items = variation_of_difference(record, (quantities[0], first), (quantities[1], second))
+    return mean_difference(one, other, items)
 
 
-def mean_difference(first: dict[int, float], second: dict[int, float]) -> tuple[float, float, float]:
+def mean_difference(
+    first: dict[int, float], second: dict[int, float], items: Sequence[ItemVariation] = ()
+) -> tuple[float, float, float]:
     """Difference of two means over runs with its 95 % interval: Student's where the seeds are the same, else Welch's.
 
     Parameters
     ----------
     first, second
         Seed to value.
+    items
+        Variation of the difference over the items that were asked, default none; it is added to that of the runs, the
+        degrees of freedom by Satterthwaite's rule.
 
     Returns
     -------
@@ -250,17 +289,16 @@ def mean_difference(first: dict[int, float], second: dict[int, float]) -> tuple[
     """
     one, other = np.array(list(first.values())), np.array(list(second.values()))
     effect = float(one.mean() - other.mean())
-    if first.keys() == second.keys():
-        parts, counts = [np.array([first[seed] - second[seed] for seed in first])], [len(first)]
-    else:
-        parts, counts = [one, other], [len(one), len(other)]
-    if min(counts) < 2:
+    paired = first.keys() == second.keys()
+    runs = [np.array([first[seed] - second[seed] for seed in first])] if paired else [one, other]
+    if min(len(part) for part in runs) < 2:
         return effect, -math.inf, math.inf
-    errors = [float(part.var(ddof=1)) / len(part) for part in parts]
-    total = sum(errors)
+    parts = [(float(part.var(ddof=1)) / len(part), len(part) - 1) for part in runs]
+    parts += [(each.variance, each.freedom) for each in items]
+    total = sum(variance for variance, _ in parts)
     if not total:
         return effect, effect, effect
-    freedom = total**2 / sum(error**2 / (count - 1) for error, count in zip(errors, counts, strict=True))
+    freedom = total**2 / sum(variance**2 / own for variance, own in parts)
     half = float(student.ppf(0.975, freedom)) * math.sqrt(total)
     return effect, effect - half, effect + half
 

@@ -56,17 +56,12 @@ def of_kind(task: Task, kind: str) -> Task:
     FtkitError
         If no item is of that kind.
     """
-    chosen = {name: np.flatnonzero(kinds_of(task.splits[name]) == kind) for name in ("train", "validation")}
+    chosen = {name: np.flatnonzero(task.splits[name].kinds == kind) for name in ("train", "validation")}
     if not all(len(positions) for positions in chosen.values()):
-        known = ", ".join(sorted(set(kinds_of(task.train)) - {""})) or "none"
+        known = ", ".join(sorted(set(task.train.kinds) - {""})) or "none"
         raise FtkitError(f"{task.name} has no items of kind {kind!r}. It has: {known}.")
     train, validation = (task.splits[name].take(positions) for name, positions in chosen.items())
     return replace(task, train=train, validation=validation)
-
-
-def kinds_of(split: Split) -> np.ndarray:
-    """Kind of every item: what its identifier begins with, up to the first slash; empty where there is none."""
-    return np.array([str(identifier).rpartition("/")[0].partition("/")[0] for identifier in split.identifiers])
 
 
 def with_label_noise(split: Split, share: float, classes: int, seed: int) -> Split:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ftkit.errors import FtkitError
 from ftkit.evaluation import METRICS
-from ftkit.methods import METHODS, as_method
+from ftkit.methods import METHODS, Method, as_method
+from ftkit.tasks import TASKS
 
 if TYPE_CHECKING:
     import pandas
 
+    from ftkit.experiments.record import Outcome, Record
     from ftkit.experiments.run import Run
     from ftkit.experiments.trials import Trials
 
@@ -138,22 +141,72 @@ class Fairness:
 
 
 def method_facts(name: str, runs: Sequence[Run], trials: Trials | None) -> MethodFacts:
-    """Collect what one method was given."""
+    """Collect what one method of a comparison was given."""
     first = runs[0]
-    method = as_method(name, **first.spec.settings)
-    tried = [] if trials is None else trials.named(name)
-    return MethodFacts(
-        method=name,
-        rates=tuple(trial.learning_rate for trial in tried),
-        settings_tried=len({repr(trial.settings) for trial in tried}),
+    return _with_trials(
+        as_method(name, **first.spec.settings),
+        trials,
         learning_rate=first.spec.learning_rate,
-        tried_on=tuple(sorted({trial.train_examples for trial in tried})),
-        at_edge=trials is not None and trials.best_at_edge(method),
         seeds=len(runs),
         epochs=first.spec.epochs,
         train_examples=first.spec.train_examples,
         trainable=first.cost.trainable,
         head=first.cost.head,
+    )
+
+
+def record_fairness(record: Record, task: str, trials: Trials | None) -> Fairness:
+    """Collect what each method was given in an experiment that has one set of trainings a method on a task.
+
+    Parameters
+    ----------
+    record
+        The experiment's outcomes; what a linear probe trains in it is the head.
+    task
+        Name of the task.
+    trials
+        From which the trainings took their learning rates; None where they took none.
+
+    Raises
+    ------
+    FtkitError
+        If the record has no linear probe on the task, or a method was trained there in several settings or at several
+        learning rates.
+    """
+    by_method: dict[str, list[Outcome]] = {name: record.where(task=task, method=name) for name in METHODS}
+    if not by_method["linear-probe"]:
+        raise FtkitError(f"{record.experiment} has no linear probe on {task}, so that the head's size is not known.")
+    for name, outcomes in by_method.items():
+        if len({(str(each.condition.settings), each.learning_rate, each.epochs) for each in outcomes}) > 1:
+            raise FtkitError(f"{record.experiment} trains {name} on {task} in several ways; one line can't tell them.")
+    head = by_method["linear-probe"][0].trainable
+    facts = [
+        _with_trials(
+            as_method(name, **outcomes[0].condition.settings),
+            trials,
+            learning_rate=outcomes[0].learning_rate,
+            seeds=len({outcome.condition.seed for outcome in outcomes}),
+            epochs=outcomes[0].epochs,
+            train_examples=outcomes[0].condition.examples or TASKS[task].default_train,
+            trainable=outcomes[0].trainable,
+            head=head,
+        )
+        for name, outcomes in by_method.items()
+        if outcomes
+    ]
+    return Fairness(record.tests[task].metric, facts)
+
+
+def _with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodFacts:
+    """Put what was tried for a method beside what it was given."""
+    tried = [] if trials is None else trials.named(method.name)
+    return MethodFacts(
+        method=method.name,
+        rates=tuple(trial.learning_rate for trial in tried),
+        settings_tried=len({repr(trial.settings) for trial in tried}),
+        tried_on=tuple(sorted({trial.train_examples for trial in tried})),
+        at_edge=trials is not None and trials.best_at_edge(method),
+        **given,
     )
 
 

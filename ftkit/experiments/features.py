@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ftkit.backbones.base import Backbone
 
 BATCH_SIZE = 32
+HARDLY_VARIES = 0.1
+"""Share of the median standard deviation below which a dimension is taken as constant."""
 
 
 @torch.no_grad()
@@ -82,6 +84,30 @@ def fit_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:
     Alain and Bengio 2016, arXiv:1610.01644.
     """
     return new_probe().fit(features, labels)
+
+
+def fit_transferable_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """Fit a probe that will be asked about another model's features, as `fit_probe` does.
+
+    Dimensions that hardly vary are left out. Some of a pretrained model's are all but constant; standardised, a change
+    of a millionth in them would look as large as any, and a probe that leans on them would fail on a model that is the
+    same for every purpose.
+
+    Parameters
+    ----------
+    features, labels
+        As for `fit_probe`.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        Fitted; it takes features of the same width.
+    """
+    from sklearn.feature_selection import VarianceThreshold
+    from sklearn.pipeline import make_pipeline
+
+    least = HARDLY_VARIES * float(np.median(features.std(axis=0)))
+    return make_pipeline(VarianceThreshold(least**2), new_probe()).fit(features, labels)
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> float:

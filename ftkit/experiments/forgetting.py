@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftkit.backbones import load_backbone, load_full_whisper
-from ftkit.experiments.features import fit_probe, pooled_features
+from ftkit.experiments.features import fit_transferable_probe, pooled_features
 from ftkit.tasks.source_data import SourceData, source_data, spoken_sentences
 
 if TYPE_CHECKING:
@@ -36,44 +36,57 @@ def source_ability(backbone: Backbone) -> dict[str, Any]:
     -------
     dict
         ``"ability"``, ``"unit"``, ``"higher_is_better"``, ``"before"``, ``"after"``, and ``"relearned"`` where there
-        is a probe.
+        is a probe; ``"by_item"``: for each of these values what every item gives to it, 1 for a right answer or the
+        number of wrong words; ``"sizes"``: of how many, 1 or the number of words said.
     """
-    if backbone.modality == "audio":
-        return {
-            "ability": "transcribing synthetic sentences",
-            "unit": "word error rate",
-            "higher_is_better": False,
-            "before": round(_usual_error_rate(), 5),
-            "after": round(error_rate(backbone), 5),
-        }
+    return _speech_ability(backbone) if backbone.modality == "audio" else _probe_ability(backbone)
+
+
+def _speech_ability(backbone: Backbone) -> dict[str, Any]:
+    told = {"ability": "transcribing synthetic sentences", "unit": "word error rate", "higher_is_better": False}
+    sizes = [len(sentence.split()) for sentence in spoken_sentences().asked_labels]
+    return told | _by_item(sizes, before=_usual_word_errors(), after=wrong_words(backbone))
+
+
+def _probe_ability(backbone: Backbone) -> dict[str, Any]:
     data, probe, before = _usual_probe(backbone.name, *sorted(backbone.settings.items()))
     rehearsed, asked = pooled_features(backbone, data.rehearsed), pooled_features(backbone, data.asked)
-    return {
-        "ability": f"a linear probe on {data.title}",
-        "unit": "accuracy",
-        "higher_is_better": True,
-        "before": round(before, 5),
-        "after": round(float(probe.score(asked, data.asked_labels)), 5),
-        "relearned": round(float(fit_probe(rehearsed, data.rehearsed_labels).score(asked, data.asked_labels)), 5),
-    }
+    told = {"ability": f"a linear probe on {data.title}", "unit": "accuracy", "higher_is_better": True}
+    return told | _by_item(
+        [1] * len(before),
+        before=before,
+        after=_right(probe, asked, data),
+        relearned=_right(fit_transferable_probe(rehearsed, data.rehearsed_labels), asked, data),
+    )
+
+
+def _by_item(sizes: list[int], **parts: list[int]) -> dict[str, Any]:
+    """Each value over all items, and what it is made of."""
+    values = {name: round(sum(each) / sum(sizes), 5) for name, each in parts.items()}
+    return {**values, "by_item": parts, "sizes": sizes}
+
+
+def _right(probe: Pipeline, features: np.ndarray, data: SourceData) -> list[int]:
+    """1 for every item asked about that the probe gets right, else 0."""
+    return [int(right) for right in probe.predict(features) == data.asked_labels]
 
 
 @lru_cache(maxsize=1)
-def _usual_probe(name: str, *settings: tuple[str, Any]) -> tuple[SourceData, Pipeline, float]:
-    """Source data, the pretrained backbone's probe on them and its accuracy."""
+def _usual_probe(name: str, *settings: tuple[str, Any]) -> tuple[SourceData, Pipeline, list[int]]:
+    """Source data, the pretrained backbone's probe on them, and which items it gets right."""
     backbone = load_backbone(name, **dict(settings))
     data = source_data(backbone)
-    probe = fit_probe(pooled_features(backbone, data.rehearsed), data.rehearsed_labels)
-    return data, probe, float(probe.score(pooled_features(backbone, data.asked), data.asked_labels))
+    probe = fit_transferable_probe(pooled_features(backbone, data.rehearsed), data.rehearsed_labels)
+    return data, probe, _right(probe, pooled_features(backbone, data.asked), data)
 
 
 @lru_cache(maxsize=1)
-def _usual_error_rate() -> float:
-    return _transcription_error_rate(load_full_whisper())
+def _usual_word_errors() -> list[int]:
+    return _wrong_words(load_full_whisper())
 
 
-def error_rate(backbone: Backbone) -> float:
-    """Word error rate of the whole Whisper with this encoder in it.
+def wrong_words(backbone: Backbone) -> list[int]:
+    """Count the words that the whole Whisper gets wrong with this encoder in it, sentence by sentence.
 
     Parameters
     ----------
@@ -82,8 +95,8 @@ def error_rate(backbone: Backbone) -> float:
 
     Returns
     -------
-    float
-        Wrong words over words said; above 1 where many are made up.
+    list of int
+        One a sentence of `spoken_sentences`; more than it has words where many are made up.
     """
     whisper = load_full_whisper()
     encoder = whisper.get_encoder()
@@ -94,16 +107,16 @@ def error_rate(backbone: Backbone) -> float:
         ("norm", encoder.layer_norm),
     ):
         module.load_state_dict(backbone.get_submodule(name).state_dict())
-    return _transcription_error_rate(whisper)
+    return _wrong_words(whisper)
 
 
-def _transcription_error_rate(whisper: WhisperForConditionalGeneration) -> float:
+def _wrong_words(whisper: WhisperForConditionalGeneration) -> list[int]:
     from ftkit.backbones.transcription import transcribe
 
     data = spoken_sentences()
     said = [sentence.split() for sentence in data.asked_labels]
     heard = map(plain_words, transcribe(whisper, data.asked))
-    return sum(map(word_errors, said, heard)) / sum(map(len, said))
+    return list(map(word_errors, said, heard))
 
 
 def plain_words(text: str) -> list[str]:

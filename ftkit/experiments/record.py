@@ -12,6 +12,8 @@ import numpy as np
 
 from ftkit.errors import FtkitError
 from ftkit.experiments.experiment import Condition
+from ftkit.experiments.machine import Machine
+from ftkit.experiments.revision import revision
 from ftkit.paths import data_folder, write_text
 
 if TYPE_CHECKING:
@@ -64,8 +66,12 @@ class Outcome:
         See `Cost`.
     measures
         What was measured of the trained model, by name.
-    created
-        Day of the training, as in 2026-11-25; empty where it was not kept.
+    created, commit
+        Day of the training, as in 2026-11-25, and the kit's commit (see `revision`); empty where it was not kept.
+    machine
+        Index into the record's machines.
+    total_seconds
+        Wall time of everything: data, training, evaluation and measures; 0 where it was not kept.
     """
 
     condition: Condition
@@ -84,9 +90,12 @@ class Outcome:
     saved_bytes: int
     measures: dict[str, Any]
     created: str = ""
+    commit: str = ""
+    machine: int = 0
+    total_seconds: float = 0.0
 
     @classmethod
-    def of(cls, condition: Condition, run: Run, measures: dict[str, Any]) -> Outcome:
+    def of(cls, condition: Condition, run: Run, measures: dict[str, Any], total_seconds: float) -> Outcome:
         """Keep what an experiment needs of a run."""
         cost = run.cost
         return cls(
@@ -106,6 +115,8 @@ class Outcome:
             saved_bytes=cost.saved_bytes,
             measures=measures,
             created=run.created[:10],
+            commit=revision(),
+            total_seconds=round(total_seconds, 1),
         )
 
     def predicted(self) -> np.ndarray:
@@ -127,18 +138,23 @@ class AnsweredItems:
         SHA-256 of the items.
     metric
         The metric that selects on the task.
+    kinds
+        Kind of every item (`Split.kinds`), or None where items have none.
     """
 
     labels: str
     groups: list[int] | None
     fingerprint: str
     metric: str
+    kinds: list[str] | None = None
 
     @classmethod
     def of(cls, task: Task) -> AnsweredItems:
         """Keep what a task's test split says."""
-        groups = None if task.test.groups is None else np.unique(task.test.groups, return_inverse=True)[1].tolist()
-        return cls(as_digits(task.test.labels), groups, task.test.fingerprint, task.metric)
+        test = task.test
+        groups = None if test.groups is None else np.unique(test.groups, return_inverse=True)[1].tolist()
+        kinds = test.kinds.tolist()
+        return cls(as_digits(test.labels), groups, test.fingerprint, task.metric, kinds if any(kinds) else None)
 
 
 @dataclass(frozen=True)
@@ -149,8 +165,8 @@ class Record:
     ----------
     experiment
         Its name.
-    machine
-        Where it was made.
+    machines
+        Where it was made; an outcome's ``machine`` counts in it.
     tests
         Task name to its test split.
     outcomes
@@ -158,7 +174,7 @@ class Record:
     """
 
     experiment: str
-    machine: dict[str, Any]
+    machines: tuple[Machine, ...] = ()
     tests: dict[str, AnsweredItems] = field(default_factory=dict)
     outcomes: tuple[Outcome, ...] = ()
 
@@ -170,8 +186,8 @@ class Record:
         """Outcomes whose condition matches, see `Condition.matches`."""
         return [outcome for outcome in self.outcomes if outcome.condition.matches(wanted)]
 
-    def adding(self, outcome: Outcome, task: Task) -> Record:
-        """Return the record with one more outcome.
+    def adding(self, outcome: Outcome, task: Task, machine: Machine) -> Record:
+        """Return the record with one more outcome, made on a task by a machine.
 
         Raises
         ------
@@ -184,14 +200,16 @@ class Record:
                 f"The test split of {task.name} is not the one that {self.experiment} began with. Move its file away "
                 "and begin anew."
             )
-        return replace(self, tests={**self.tests, task.name: test}, outcomes=(*self.outcomes, outcome))
+        machines = self.machines if machine in self.machines else (*self.machines, machine)
+        made = replace(outcome, machine=machines.index(machine))
+        return replace(self, machines=machines, tests={**self.tests, task.name: test}, outcomes=(*self.outcomes, made))
 
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all, one line an outcome."""
         lines = ",\n".join(json.dumps(asdict(outcome)) for outcome in self.outcomes)
         head = {
             "experiment": self.experiment,
-            "machine": self.machine,
+            "machines": [asdict(machine) for machine in self.machines],
             "tests": {name: asdict(test) for name, test in self.tests.items()},
         }
         write_text(path, json.dumps(head, indent=1)[:-2] + f',\n "outcomes": [\n{lines}\n]\n}}\n')
@@ -202,7 +220,7 @@ class Record:
         values = json.loads(path.read_text(encoding="utf-8"))
         return cls(
             experiment=values["experiment"],
-            machine=values["machine"],
+            machines=tuple(Machine(**machine) for machine in values["machines"]),
             tests={name: AnsweredItems(**test) for name, test in values["tests"].items()},
             outcomes=tuple(
                 Outcome(**{**outcome, "condition": Condition(**outcome["condition"])}) for outcome in values["outcomes"]
@@ -213,3 +231,30 @@ class Record:
 def record_path(name: str) -> Path:
     """File of an experiment's record that comes with the kit."""
     return data_folder() / "evidence" / "experiments" / f"{name}.json"
+
+
+def load_record(name: str) -> Record:
+    """Load an experiment's record that comes with the kit.
+
+    Parameters
+    ----------
+    name
+        Of the experiment, as ``ftkit experiment`` lists them.
+
+    Raises
+    ------
+    FtkitError
+        If none comes with the kit.
+
+    Examples
+    --------
+    >>> load_record("methods").experiment
+    'methods'
+    """
+    path = record_path(name)
+    if not path.is_file():
+        made = ", ".join(sorted(each.stem for each in path.parent.glob("*.json"))) or "none"
+        raise FtkitError(
+            f"No record of {name!r} comes with the kit; there are: {made}. `ftkit experiment {name}` makes one."
+        )
+    return Record.load(path)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from ftkit.experiments.condition_data import load
 from ftkit.experiments.experiment import Condition, Experiment
 from ftkit.experiments.fine_tuning import fine_tune
-from ftkit.experiments.machine import Machine
 from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import Outcome, Record
 from ftkit.experiments.run import Run
@@ -38,16 +37,18 @@ def run_experiment(
     KeyboardInterrupt
         After Ctrl-C; what was done is kept.
     """
-    record = Record.load(path) if path.is_file() else Record(experiment.name, asdict(Machine.this()))
+    record = Record.load(path) if path.is_file() else Record(experiment.name)
     missing = [condition for condition in experiment.conditions if not record.done(condition)]
+    began = time.perf_counter()
     for left, (condition, task) in zip(reversed(range(len(missing))), _with_tasks(missing), strict=True):
         run = train(condition, task)
         if run.history.interrupted:
             raise KeyboardInterrupt
         measures = {name: MEASURES[name](run, task, condition) for name in experiment.measures}
-        outcome = Outcome.of(condition, run, measures)
         run.release()
-        record = record.adding(outcome, task)
+        outcome = Outcome.of(condition, run, measures, time.perf_counter() - began)
+        began = time.perf_counter()
+        record = record.adding(outcome, task, run.machine)
         record.save(path)
         if on_outcome is not None:
             on_outcome(outcome, left)

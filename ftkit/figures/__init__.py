@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ftkit.figures.papers import paper_cards
     from ftkit.figures.planes import learn_forget, pareto
     from ftkit.figures.robustness import corruption, label_noise
-    from ftkit.figures.stages import layers, moved_weights
+    from ftkit.figures.stages import layers, moved_weights, spectrum
     from ftkit.figures.style import METHOD_STYLES, MethodStyle, method_style, style
     from ftkit.figures.verdicts import claims
 
@@ -54,9 +54,12 @@ _MODULES = {
     "pareto": "planes",
     "layers": "stages",
     "moved_weights": "stages",
+    "spectrum": "stages",
     "regularizers": "overfitting",
     "corruption": "robustness",
     "label_noise": "robustness",
+    "other_kind": "unmet",
+    "unseen_groups": "unmet",
     "mistakes": "overlap",
     "claims": "verdicts",
 }
@@ -87,14 +90,17 @@ __all__ = [
     "method_style",
     "mistakes",
     "moved_weights",
+    "other_kind",
     "paper_cards",
     "pareto",
     "regularizers",
     "scores",
     "show",
+    "spectrum",
     "style",
     "sweeps",
     "trade_off",
+    "unseen_groups",
 ]
 
 

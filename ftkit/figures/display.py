@@ -82,15 +82,21 @@ def new_figure(height: float, width: float = WIDTH) -> DescribedFigure:
 def as_png(figure: Figure) -> bytes:
     """Return the figure as a PNG picture; the same figure gives the same bytes.
 
+    It has 256 colours, which our figures hardly exceed: a third of the size, so that notebooks stay small.
+
     Parameters
     ----------
     figure : matplotlib.figure.Figure
         Any figure.
     """
-    buffer = io.BytesIO()
+    from PIL import Image
+
+    drawn, small = io.BytesIO(), io.BytesIO()
     with style():
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+        figure.savefig(drawn, format="png", metadata={"Software": None})
+    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture.save(small, format="PNG", optimize=True)
+    return small.getvalue()
 
 
 def as_html(figure: Figure, caption: str | None = None) -> str:

@@ -17,18 +17,22 @@ from ftkit.figures.display import DescribedFigure
 from ftkit.figures.style import GREY
 
 COVERING = 10
-"""How many times dearer it is to cover something than to lead a pointer past a label."""
+"""How many times dearer it is to cover something than to have a label between a pointer's ends."""
+CROSSING = 2_000
+"""What it costs that a pointer runs through a text, in square pixels of pointers' surroundings."""
 
 
 @dataclass(frozen=True)
 class LabelledPoint:
-    """A point with a vertical interval and a text to write beside it, in the units of the axes."""
+    """A point with its intervals, sideways and upright, and a text to write beside it, in the units of the axes."""
 
     x: float
     y: float
     low: float
     high: float
     text: str
+    left: float
+    right: float
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,14 @@ def label_points(
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     frame = axes.get_window_extent(renderer)
     taken = [box for point in points for box in _boxes_of_point(axes, point)] + _boxes_of_steps(axes, steps)
-    written: list[Bbox] = []
+    written: list[Annotation] = []
 
     def price(annotation: Annotation) -> float:
-        """What a place costs: square pixels that the text covers, and, less dear, where its pointer passes labels."""
+        """What a place costs: square pixels that the text covers, texts that pointers cross, labels that they pass."""
         box, whole = _box(annotation, renderer), annotation.get_window_extent(renderer)
-        return COVERING * (_covered(box, taken) + _outside(box, frame)) + _covered(whole, written)
+        crossings = sum(_cross(annotation, other, renderer) for other in written)
+        passed = _covered(whole, [other.get_window_extent(renderer) for other in written])
+        return COVERING * (_covered(box, taken) + _outside(box, frame)) + CROSSING * crossings + passed
 
     def beside(point: LabelledPoint) -> float:
         """The lower price of the two places right and left of a point."""
@@ -88,13 +94,21 @@ def label_points(
                 break
         assert best is not None  # there are places around every point
         taken.append(_box(best[1], renderer))
-        written.append(best[1].get_window_extent(renderer))
+        written.append(best[1])
 
 
 def _box(annotation: Annotation, renderer: Any) -> Bbox:
     """Extent of the text alone: an annotation's own would include its pointer."""
     annotation.update_positions(renderer)
     return Text.get_window_extent(annotation, renderer).padded(2)
+
+
+def _cross(one: Annotation, other: Annotation, renderer: Any) -> bool:
+    """Whether the pointer of either runs through the text of the other."""
+    return any(
+        pointed.arrow_patch is not None and pointed.arrow_patch.get_path().intersects_bbox(_box(read, renderer))
+        for pointed, read in ((one, other), (other, one))
+    )
 
 
 def _places(axes: Axes, point: LabelledPoint, dpi: float) -> Iterator[_Place]:
@@ -133,10 +147,11 @@ def _annotated(axes: Axes, point: LabelledPoint, place: _Place) -> Annotation:
 
 
 def _boxes_of_point(axes: Axes, point: LabelledPoint) -> list[Bbox]:
-    ends = axes.transData.transform([(point.x, point.low), (point.x, point.y), (point.x, point.high)])
-    (x, low), (_, middle), (_, high) = ends
+    corners = axes.transData.transform([(point.left, point.low), (point.x, point.y), (point.right, point.high)])
+    (left, low), (x, middle), (right, high) = corners
     return [
         Bbox.from_extents(x - 3, low, x + 3, high),
+        Bbox.from_extents(left, middle - 3, right, middle + 3),
         Bbox.from_extents(x - 7, middle - 7, x + 7, middle + 7),
     ]
 

@@ -235,7 +235,7 @@ def _draw_scores(axes: Axes, record: Record, task: str, lines: list[Line]) -> st
 
 
 def _ticks(axes: Axes, sizes: list[float]) -> None:
-    axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+    axes.set_xticks(sizes, [f"{size / 1000:.2g}k" if size >= 1000 else f"{size:.0f}" for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
 
 

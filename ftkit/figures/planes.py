@@ -317,7 +317,7 @@ def _draw_loss(axes: Axes, record: Record, variant: Variant) -> tuple[LabelledPo
     measure = measure_of(variant.outcomes[0], "forgetting")
     unit = f" {measure['unit']}" if measure["unit"] else ""
     told = f"{variant.label}: lost {mean:.2f}{unit} ({least:.2f} to {most:.2f}), score {score}{off}."
-    return _labelled(mean, score, variant.label), told
+    return _labelled(mean, score, variant.label, least, most), told
 
 
 def _draw_adapter_off(axes: Axes, variant: Variant, mean: float, score: Score) -> str:
@@ -331,5 +331,9 @@ def _draw_adapter_off(axes: Axes, variant: Variant, mean: float, score: Score) -
     return f", lost with the added part off {off:.2f}"
 
 
-def _labelled(x: float, score: Score, text: str) -> LabelledPoint:
-    return LabelledPoint(x, 100 * score.value, 100 * score.low, 100 * score.high, text)
+def _labelled(
+    x: float, score: Score, text: str, least: float | None = None, most: float | None = None
+) -> LabelledPoint:
+    """A point with its score's interval; what it lost or cost has one where ends are given."""
+    ends = (x if least is None else least, x if most is None else most)
+    return LabelledPoint(x, 100 * score.value, 100 * score.low, 100 * score.high, text, *ends)

@@ -18,6 +18,7 @@ from ftkit.figures.records import (
     measure_of,
     measured,
     number_line,
+    panels,
     task_title,
     variants,
 )
@@ -82,6 +83,51 @@ def moved_weights(record: Record) -> DescribedFigure:
         ),
     )
     return _draw_stages_of(record, name, "What fine-tuning moves, stage by stage", rows)
+
+
+def spectrum(record: Record) -> DescribedFigure:
+    """Draw how much of a matrix' change lies in its strongest directions, a line a method and a panel a task.
+
+    Parameters
+    ----------
+    record : Record
+        Of the experiment "moved-weights", whose outcomes hold the measure "moved weights".
+
+    Returns
+    -------
+    DescribedFigure
+
+    Raises
+    ------
+    DataError
+        If no outcome holds the measure.
+    """
+    name = "moved weights"
+    tasks = by_task(measured(record, name), record, f"measure of {name}")
+    title = "In how many directions fine-tuning moves"
+    with style():
+        figure = new_figure(height=3.8)
+        drawn = panels(figure, len(tasks))
+        sentences = []
+        for axes, (task, outcomes) in zip(drawn, tasks.items(), strict=True):
+            directions = measure_of(outcomes[0], name)["directions"]
+            for variant in variants(outcomes):
+                line = number_line(variant, directions, [_percent(each, "spectrum", name) for each in variant.outcomes])
+                draw_line(axes, line)
+                sentences.append(f"{task_title(task)}, {line.told()}")
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(directions[::2], [f"{count}" for count in directions[::2]])
+            axes.set(title=task_title(task), xlabel="Strongest directions", ylim=(0, 105))
+            axes.set_ylabel("Squared change held, %" if axes is drawn[0] else "")
+            axes.grid(axis="y")
+        heading(figure, title)
+        add_legend(figure, drawn, f"Means over matrices and seeds; bars: {RANGE}")
+        figure.describe(
+            title,
+            f"Share in % of the squared change of a matrix in its strongest directions, by their number. {MEANS}",
+            *sentences,
+        )
+    return figure
 
 
 def _draw_stages_of(record: Record, name: str, title: str, rows: tuple[Row, ...]) -> DescribedFigure:

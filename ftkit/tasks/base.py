@@ -86,7 +86,8 @@ class Split:
         What each item belongs to (a film, a speaker), shape (n,), text; None when there is no such thing.
         No group is in two splits of a task.
     identifiers
-        A name for each item, shape (n,), text, such as a file name; unique within a task.
+        A name for each item, shape (n,), text, such as a file name; unique within a task. What stands before a slash
+        is the item's kind (`kinds`).
 
     Examples
     --------
@@ -118,6 +119,11 @@ class Split:
         digest = hashlib.sha256()
         _update_with_items(digest, self.items)
         return digest.hexdigest()
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """Kind of every item: what its identifier begins with, up to the first slash; empty where there is none."""
+        return np.array([str(identifier).rpartition("/")[0].partition("/")[0] for identifier in self.identifiers])
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Split:
         """Return the items at the given positions, in that order, as a split of its own.

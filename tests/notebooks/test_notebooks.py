@@ -52,8 +52,8 @@ def has_figure(cell: Any) -> bool:
     return cell.cell_type == "code" and "<img" in html_of(cell)
 
 
-def test_the_first_four_lessons_are_there() -> None:
-    assert [path.stem for path in LESSONS][:4] == ["00_start", "01_text", "02_vision", "03_speech"]
+def test_the_first_five_lessons_are_there() -> None:
+    assert [path.stem for path in LESSONS][:5] == ["00_start", "01_text", "02_vision", "03_speech", "04_evidence"]
 
 
 def test_saved_outputs_came_from_the_code_that_is_there(notebook: Any) -> None:

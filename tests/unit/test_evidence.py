@@ -7,10 +7,11 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ from ftkit.experiments.experiment import Condition, Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import Record, as_digits
 from ftkit.experiments.running import run_experiment
-from ftkit.tasks import Task
+from ftkit.experiments.trials import Trials, evidence_path
+from ftkit.tasks import TASKS, Task
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -54,14 +56,47 @@ def evidence(
     return folder
 
 
+def test_the_page_says_what_methods_were_given_or_why_it_cannot(
+    invented_record: Callable[..., Record], tool: Callable[[str], ModuleType], tmp_path: Path
+):
+    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], epochs=3, seed=[0, 1])
+    kit = Trials.load(evidence_path("movie-reviews"))
+    kit.save(tmp_path / "tuning" / "movie-reviews.json")
+    path = tmp_path / "experiments" / "methods.json"
+    invented_record("methods", conditions, lambda each: 0.7).save(path)
+    text = tool("evidence_page").write_page(tmp_path).read_text(encoding="utf-8")
+    rates = ", ".join(f"{rate:g}" for rate in sorted({each.learning_rate for each in kit.named("full")}))
+    assert "What each method was given: movie reviews" in text
+    full = next(line for line in text.splitlines() if line.startswith("| Full fine-tuning | 70.0 % ("))
+    seconds = [outcome.seconds for outcome in Record.load(path).where(method="full")]
+    assert f"| {np.mean(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f}) |" in full
+    assert f"| Full fine-tuning | {rates} | 1 | 0.001 |" in text
+    assert "the test split was read once" in text
+    invented_record("methods", conditions[2:], lambda each: 0.7).save(path)
+    text = tool("evidence_page").write_page(tmp_path).read_text(encoding="utf-8")
+    assert "What each method was given on movie-reviews can't be told: methods has no linear probe" in text
+
+
 def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions(
     evidence: Path, tool: Callable[[str], ModuleType]
 ):
     text = (evidence / "README.md").read_text(encoding="utf-8")
-    assert "processor, 2 cores, 2 threads, 8 GB of memory, Linux x86_64, Python 3.11.7; ftkit 0." in text
-    seconds = sum(outcome.seconds for outcome in Record.load(evidence / "experiments/learning-rates.json").outcomes)
+    assert "processor, cores: 2, threads: 2, 8 GB of memory, Linux x86_64, Python 3.11.7; ftkit 0." in text
+    made = Record.load(evidence / "experiments/learning-rates.json").outcomes
+    assert f"Trainings: learning-rates {len(made)}, regularizers " in text
+    seconds, days = sum(outcome.seconds for outcome in made), sorted(outcome.created for outcome in made)
     count = len(EXPERIMENTS["learning-rates"].conditions)
-    assert f"| {count} of {count} | {seconds:,.0f} | 2026-11-10 to 2026-11-12 |" in text
+    timed = [outcome.total_seconds for outcome in made if outcome.total_seconds]
+    everything = f"{sum(timed):,.0f} (of {len(timed)})"
+    assert (
+        f"| {count} of {count} | {seconds:,.0f} | {everything} | {days[0]} to {days[-1]} | not kept, 83bc2a4d0f1e |"
+        in text
+    )
+    assert days[0] < days[-1]
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    assert len(tables) > 1
+    for found in tables:
+        assert len({line.count(" | ") for line in found.splitlines()}) == 1, found
     declared = len(EXPERIMENTS["regularizers"].conditions)
     assert f"| {round(declared / 2)} of {declared} |" in text
     for name, experiment in EXPERIMENTS.items():
@@ -74,6 +109,7 @@ def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions
     }
     assert all((evidence / path).is_file() for path in pictures.values())
     assert any("Prompt tuning: best on validation at" in description for description in pictures)
+    assert "What each method was given" not in text  # their rates are part of the question
     for linked in re.findall(r"\]\(#([^)]+)\)", text):
         assert linked in {tool("evidence_page").anchor(experiment) for experiment in EXPERIMENTS.values()}
 
@@ -98,9 +134,73 @@ def test_without_a_record_the_page_says_so(tmp_path: Path, tool: Callable[[str],
     assert f"holds: 0; does not hold here: 0; undecided: 0; not measured: {len(load_claims())}." in text
 
 
-def test_the_names_are_those_of_the_library():
-    found = subprocess.run([sys.executable, TOOLS / "evidence.py", "names"], capture_output=True, text=True, check=True)
-    assert found.stdout.split() == list(EXPERIMENTS)
+# ------------------------------------------------------------------------------------------------ make
+
+WAITS = """
+import pathlib, sys, time
+folder, mine, other = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+(folder / mine).touch()
+until = time.monotonic() + 30
+while not (folder / other).exists():
+    assert time.monotonic() < until, "the other one was not begun meanwhile"
+    time.sleep(0.01)
+"""
+
+
+def job(tool: Callable[[str], ModuleType], name: str, code: str, *words: object) -> Any:
+    return tool("evidence_make").Job(name, (sys.executable, "-c", code, *map(str, words)))
+
+
+def test_commands_run_side_by_side_with_the_processors_shared(
+    tool: Callable[[str], ModuleType],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr(tool("evidence_make"), "usable_cores", lambda: 6)
+    tells = WAITS + "import os\nfor _ in range(500): print(os.environ['OMP_NUM_THREADS'])"
+    jobs = [job(tool, "one", tells, tmp_path, "one", "two"), job(tool, "two", tells, tmp_path, "two", "one")]
+    assert tool("evidence_make").run_all(jobs, workers=2) == []
+    assert sorted(capfd.readouterr().out.splitlines()) == ["one: 3"] * 500 + ["two: 3"] * 500
+
+
+def test_a_command_that_fails_is_named_and_the_others_go_on(
+    tool: Callable[[str], ModuleType], capfd: pytest.CaptureFixture[str]
+):
+    jobs = [job(tool, "bad", "raise SystemExit('no such file')"), job(tool, "good", "print('done')")]
+    assert tool("evidence_make").run_all(jobs, workers=1) == ["bad"]
+    assert capfd.readouterr().out.splitlines() == ["bad: no such file", "good: done"]
+
+
+def test_trials_come_before_experiments_which_need_them(
+    tool: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    module = tool("evidence_make")
+    begun: list[list[str]] = []
+    outcomes = iter([[], [], ["tune solar-cells"], []])
+
+    def run_all(jobs: Sequence[Any], workers: int) -> list[str]:
+        begun.append([each.name for each in jobs])
+        return next(outcomes)
+
+    monkeypatch.setattr(module, "run_all", run_all)
+    assert module.make(tmp_path, list(EXPERIMENTS)) == []
+    assert begun[0] == [f"tune {task}" for task in TASKS if task in module.TRIALS]
+    assert sorted(begun[1]) == sorted(EXPERIMENTS)
+    sizes = [len(EXPERIMENTS[name].conditions) for name in begun[1]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert module.make(tmp_path, list(EXPERIMENTS)) == ["tune solar-cells"]
+    assert len(begun) == 3
+    assert module.make(tmp_path, ["sizes"]) == []
+    assert begun[3] == ["sizes"]
+
+
+def test_an_unknown_experiment_is_named_with_those_that_there_are():
+    found = subprocess.run(
+        [sys.executable, TOOLS / "evidence.py", "make", "sizez"], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 2
+    assert f"no experiment 'sizez'; there are {', '.join(EXPERIMENTS)}" in " ".join(found.stderr.split())
 
 
 # ------------------------------------------------------------------------------------------------ check

@@ -12,6 +12,7 @@ from ftkit.experiments.library import (
     learning_rates,
     methods,
     moved_weights,
+    other_kind,
     regularizers,
     shift,
     sizes,
@@ -31,6 +32,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         label_noise,
         forgetting,
         shift,
+        other_kind,
     )
 }
 """Every experiment, in the order in which `make evidence` makes them."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from ftkit.experiments.experiment import Experiment, grid
 
-SIZES = {"movie-reviews": (32, 128, 512, 2048), "solar-cells": (32, 128, 512), "spoken-digits": (40, 160, 800)}
-"""Training examples, by task."""
+SIZES = {
+    "movie-reviews": (16, 32, 128, 512, 2048, 5000),
+    "solar-cells": (16, 32, 128, 512, 1000),
+    "spoken-digits": (40, 160, 800),
+}
+"""Training examples, by task: from a few a class to all that there are."""
 STEPS = 64
 """Updates to aim at, so that a small set is passed over more often rather than hardly learned."""
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from ftkit.experiments.experiment import Condition, Experiment, grid
 
-COMMON = {
-    "task": ["movie-reviews", "solar-cells", "spoken-digits"],
-    "examples": 400,
-    "epochs": 3,
-    "seed": [0, 1, 2, 3, 4],
+SEEDS = {
+    "movie-reviews": [0, 1, 2, 3, 4],
+    "solar-cells": [0, 1, 2, 3, 4],
+    "spoken-digits": [5, 6, 7, 8, 9],
 }
+"""Speech has others: trainings with the first five suggested some of the claims, and the usual strength of L2-SP."""
 LOW_RATE, USUAL_RATE, HIGH_RATE = 1e-5, 1e-4, 1e-3
 
 
-def ways() -> tuple[Condition, ...]:
+def ways(task: str) -> tuple[Condition, ...]:
     """Full fine-tuning at three rates, the remedies at the middle one, and LoRA at its own."""
+    common = {"task": task, "examples": 400, "epochs": 3, "seed": SEEDS[task]}
     return (
-        *grid(method="full", learning_rate=[LOW_RATE, USUAL_RATE, HIGH_RATE], **COMMON),
-        *grid(method=["gradual", "lp-ft", "l2-sp", "replay"], learning_rate=USUAL_RATE, **COMMON),
-        *grid(method="lora", **COMMON),
+        *grid(method="full", learning_rate=[LOW_RATE, USUAL_RATE, HIGH_RATE], **common),
+        *grid(method=["gradual", "lp-ft", "l2-sp", "replay"], learning_rate=USUAL_RATE, **common),
+        *grid(method="lora", **common),
     )
 
 
@@ -26,6 +27,6 @@ EXPERIMENT = Experiment(
     name="forgetting",
     title="Catastrophic forgetting",
     question="What does a model forget while it learns a task, and which ways to learn forget less?",
-    conditions=ways(),
+    conditions=tuple(condition for task in SEEDS for condition in ways(task)),
     measures=("forgetting",),
 )

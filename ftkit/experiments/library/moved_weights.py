@@ -13,7 +13,7 @@ EXPERIMENT = Experiment(
         method=["full", "lora", "discriminative", "l2-sp"],
         examples=400,
         epochs=3,
-        seed=[0, 1, 2],
+        seed=[0, 1, 2, 3, 4],
     ),
     measures=("moved weights",),
 )

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bare_outcomes import bare_outcome
 
 from ftkit.errors import FtkitError
-from ftkit.experiments.claims import Claim, judge, judge_all, load_claims, verdict
+from ftkit.experiments.claims import FEWEST_SEEDS, Claim, claim_table, judge, judge_all, load_claims, verdict
 from ftkit.experiments.experiment import Condition
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import AnsweredItems, Outcome, Record, as_digits
@@ -21,24 +22,7 @@ LABELS = np.arange(600) % 2
 def outcome(method: str, seed: int, accuracy: float, seconds: float = 10.0) -> Outcome:
     """What a training that gets a share of the items right would leave."""
     right = np.random.default_rng([seed, len(method)]).random(600) < accuracy
-    answers = as_digits(np.where(right, LABELS, 1 - LABELS))
-    return Outcome(
-        condition=Condition("movie-reviews", method, seed=seed),
-        scores={"accuracy": float(right.mean())},
-        validation_score=0.5,
-        answers=answers,
-        learning_rate=1e-3,
-        epochs=1,
-        best_epoch=1,
-        train_loss=[0.7],
-        validation_loss=[0.7],
-        trainable=1000,
-        total=1000,
-        seconds=seconds,
-        peak_memory_bytes=10**9,
-        saved_bytes=10**6,
-        measures={},
-    )
+    return bare_outcome(Condition("movie-reviews", method, seed=seed), LABELS, right, seconds=seconds)
 
 
 @pytest.fixture
@@ -109,6 +93,22 @@ def test_without_a_record_nothing_is_said():
     assert judge(claim("full", "lora"), None).verdict == "not measured"
 
 
+def test_fewer_seeds_than_five_give_no_verdict(record: Record):
+    fewer = replace(record, outcomes=tuple(each for each in record.outcomes if each.condition.seed < 4))
+    judged = judge(claim("full", "linear-probe"), fewer)
+    assert (judged.verdict, judged.seeds, judged.effect_in_words) == ("not measured", (4, 4), "")
+    assert judged.low < judged.effect < judged.high
+
+
+def test_the_table_has_a_row_for_each_claim_and_says_what_was_measured(record: Record):
+    asked = claim("full", "linear-probe")
+    measured, missing = judge(asked, record), judge(replace(asked, first={"method": "dora"}), record)
+    table = claim_table(iter([measured, missing]))
+    assert list(table["verdict"]) == ["holds", "not measured"]
+    assert str(measured) == f"holds: {table['effect (95 % interval)'][0]}"
+    assert table["effect (95 % interval)"][1] == ""
+
+
 def test_a_claim_on_the_scores_of_two_tasks_is_refused(record: Record):
     elsewhere = replace(outcome("lora", 0, 0.8), condition=Condition("solar-cells", "lora"))
     mixed = replace(record, outcomes=(*record.outcomes, elsewhere))
@@ -137,6 +137,8 @@ def test_there_are_claims_enough_in_every_group():
         "challenges",
         "best practices",
     }
+    groups = [claim.group for claim in claims]
+    assert groups == sorted(groups, key=groups.index)
     for each in claims:
         assert each.statement.endswith(".")
         assert each.source
@@ -146,7 +148,7 @@ def test_there_are_claims_enough_in_every_group():
 def test_every_claim_has_trainings_on_both_sides_in_its_experiment(side: str):
     for each in load_claims():
         found = [c for c in EXPERIMENTS[each.experiment].conditions if c.matches(getattr(each, side))]
-        assert len({condition.seed for condition in found}) == len(found) >= 3, (each.name, side, len(found))
+        assert len({condition.seed for condition in found}) == len(found) >= FEWEST_SEEDS, (each.name, side, len(found))
         assert len({condition.method for condition in found} & set(METHODS)) == 1, each.name
 
 
@@ -157,6 +159,7 @@ def some_measures(seed: int) -> dict[str, Any]:
         "forgetting": {"before": 0.9, "after": next(values), "relearned": next(values)},
         "corruption": {"scores": [next(values) for _ in range(4)]},
         "kinds": {"mono": next(values), "poly": next(values)},
+        "groups": {"seen": next(values), "unseen": next(values)},
         "layers": {"probe_before": [next(values) for _ in range(5)]},
     }
 
@@ -175,6 +178,38 @@ def test_a_measure_is_compared_by_the_means_of_the_runs(record: Record):
     assert judge(twofold, measured).effect == pytest.approx(1.2)
     with pytest.raises(FtkitError, match=r"kept\.before was not measured in methods\. There is kept"):
         judge(claim("full", "lora", "above", 0.5, "kept.before"), measured)
+
+
+def with_forgetting(record: Record, share: float, items: int) -> Record:
+    """A record whose models differ in how many of a source's items they get right: LoRA all, full a share of them."""
+    right = [int(index < share * items) for index in range(items)]
+    kept = {"full": right, "lora": [1] * items, "linear-probe": [1] * items}
+
+    def told(each: Outcome) -> dict[str, Any]:
+        parts = kept[each.condition.method]
+        by_item = {"before": [1] * items, "after": parts}
+        return {"ability": "a", "before": 1.0, "after": float(np.mean(parts)), "by_item": by_item, "sizes": [1] * items}
+
+    outcomes = tuple(replace(each, measures={"forgetting": told(each)}) for each in record.outcomes)
+    return replace(record, outcomes=outcomes)
+
+
+def test_a_measure_of_few_items_says_less_than_one_of_many(record: Record):
+    asked = claim("lora", "full", "above", 0.05, "forgetting.after")
+    few, many = (judge(asked, with_forgetting(record, 0.9, items)) for items in (20, 2000))
+    assert few.effect == many.effect == pytest.approx(0.1)
+    assert (few.verdict, many.verdict) == ("undecided", "holds")
+    twofold = replace(claim("full", "full", "above", 0.05, "forgetting.before"), second_quantity="forgetting.after")
+    assert judge(twofold, with_forgetting(record, 0.9, 20)).low == pytest.approx(few.low)
+
+
+def test_seconds_of_two_machines_are_not_compared(record: Record):
+    asked = claim("lora", "full", "below", 1.0, "seconds")
+    assert judge(asked, record).verdict == "holds"
+    elsewhere = tuple(replace(each, machine=each.condition.method == "lora") for each in record.outcomes)
+    assert judge(asked, replace(record, outcomes=elsewhere)).verdict == "not measured"
+    size = claim("lora", "full", "within", 0.1, "saved_bytes")
+    assert judge(size, replace(record, outcomes=elsewhere)).verdict == "holds"
 
 
 def test_validation_scores_are_compared_too(record: Record):

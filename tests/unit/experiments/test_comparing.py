@@ -11,7 +11,10 @@ import torch
 
 from ftkit import Comparison, LinearProbe, LoRA, Run, compare, load_run
 from ftkit.errors import DataError, FtkitError, UnknownNameError
-from ftkit.experiments.trials import Trials, recorded_trials
+from ftkit.experiments.experiment import grid
+from ftkit.experiments.fairness import record_fairness
+from ftkit.experiments.record import Record
+from ftkit.experiments.trials import Trials, evidence_path, recorded_trials
 from ftkit.tasks import Task
 
 
@@ -220,6 +223,34 @@ def test_the_ledger_says_what_each_method_was_given(first_comparison: Comparison
 def test_a_best_rate_at_the_edge_is_warned_of(first_comparison: Comparison):
     warnings = first_comparison.fairness().warnings()  # of two rates, either is an edge
     assert any("edge of the range tried" in line and "linear-probe" in line for line in warnings)
+
+
+def test_the_ledger_of_a_record_takes_the_head_from_the_linear_probe(invented_record: Callable[..., Record]):
+    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=600, epochs=3, seed=[0, 1, 2])
+    record = invented_record("methods", conditions, lambda condition: 0.7)
+    fairness = record_fairness(record, "movie-reviews", Trials.load(evidence_path("movie-reviews")))
+    probe, full = fairness.facts
+    assert (probe.method, probe.seeds, probe.epochs, probe.train_examples) == ("linear-probe", 3, 3, 600)
+    assert probe.trainable == probe.head == full.head
+    assert full.trainable != full.head
+    assert len(full.rates) >= 3
+    assert 1e-3 not in full.rates
+    assert any("not among the recorded trials" in line and "full" in line for line in fairness.warnings())
+    untried = record_fairness(record, "movie-reviews", None).warnings()
+    assert "Learning rate not among the recorded trials: linear-probe, full." in untried
+
+
+def test_a_method_trained_in_several_ways_has_no_line_in_the_ledger(invented_record: Callable[..., Record]):
+    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], learning_rate=[1e-4, 1e-3], seed=[0, 1])
+    record = invented_record("rates", conditions, lambda condition: 0.7)
+    with pytest.raises(FtkitError, match="rates trains linear-probe on movie-reviews in several ways"):
+        record_fairness(record, "movie-reviews", None)
+
+
+def test_a_record_without_a_linear_probe_has_no_ledger(invented_record: Callable[..., Record]):
+    record = invented_record("methods", grid(task="movie-reviews", method="full", seed=[0, 1]), lambda condition: 0.7)
+    with pytest.raises(FtkitError, match="no linear probe on movie-reviews"):
+        record_fairness(record, "movie-reviews", None)
 
 
 @pytest.fixture

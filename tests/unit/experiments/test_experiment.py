@@ -13,7 +13,8 @@ from ftkit.experiments.condition_data import load, of_kind, with_label_noise
 from ftkit.experiments.experiment import Condition, Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.measures import MEASURES
-from ftkit.experiments.record import Outcome, Record, record_path
+from ftkit.experiments.record import Outcome, Record, load_record, record_path
+from ftkit.experiments.revision import revision
 from ftkit.experiments.running import run_experiment
 from ftkit.methods import METHODS, as_method
 from ftkit.tasks import TASKS, Task
@@ -90,16 +91,21 @@ def test_an_outcome_says_what_the_run_said(small: Experiment, tmp_path: Path, ti
     assert outcome.scores["accuracy"] == pytest.approx(np.mean(outcome.predicted() == task.test.labels), abs=1e-5)
     assert record.tests["spoken-digits"].labels == "".join(map(str, task.test.labels))
     assert date.fromisoformat(outcome.created) <= datetime.now(UTC).date()
+    assert outcome.total_seconds > outcome.seconds > 0
     moved = outcome.measures["moved weights"]
     assert moved["stages"] == ["input", "layer 1", "layer 2", "layer 3", "layer 4"]
     assert min(moved["relative_change"]) > 0
     assert min(moved["effective_rank"]) > 1
+    assert len(moved["directions"]) == len(moved["spectrum"])
+    assert 0 < moved["spectrum"][0] < 1
+    assert moved["spectrum"] == sorted(moved["spectrum"])
 
 
 def test_a_probe_moves_nothing(small: Experiment, tmp_path: Path):
     record = run_experiment(replace(small, conditions=small.conditions[:1]), tmp_path / "one.json")
     moved = record.outcomes[0].measures["moved weights"]
     assert moved["relative_change"] == moved["effective_rank"] == [0.0] * 5
+    assert set(moved["spectrum"]) == {0.0}
 
 
 def test_outcomes_on_other_test_items_are_not_mixed(
@@ -109,7 +115,27 @@ def test_outcomes_on_other_test_items_are_not_mixed(
     task = tiny_task("audio")
     fewer = replace(task, test=task.test.take(range(8)))
     with pytest.raises(FtkitError, match="not the one that small began with"):
-        record.adding(record.outcomes[0], fewer)
+        record.adding(record.outcomes[0], fewer, record.machines[0])
+
+
+def test_a_record_that_goes_on_elsewhere_tells_which_machine_made_what(
+    small: Experiment, tmp_path: Path, tiny_task: Callable[[str], Task]
+):
+    path = tmp_path / "one.json"
+    record = run_experiment(replace(small, conditions=small.conditions[:1]), path)
+    (here,), (first,) = record.machines, record.outcomes
+    elsewhere = replace(here, threads=here.threads + 1)
+    record.adding(first, tiny_task("audio"), elsewhere).adding(first, tiny_task("audio"), here).save(path)
+    kept = Record.load(path)
+    assert kept.machines == (here, elsewhere)
+    assert [outcome.machine for outcome in kept.outcomes] == [0, 1, 0]
+    assert first.commit == revision()
+
+
+def test_a_record_that_does_not_come_with_the_kit_is_named_with_those_that_do():
+    with pytest.raises(FtkitError, match=r"No record of 'nothing' comes with the kit; there are: .*methods"):
+        load_record("nothing")
+    assert load_record("methods").outcomes
 
 
 def test_outcomes_are_found_by_what_they_were_trained_with():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bare_outcomes import bare_outcome
 
 from ftkit.errors import FtkitError
 from ftkit.evaluation import mean_score
@@ -66,23 +67,8 @@ OURS = OurResult("movie-reviews", "lora", "accuracy", None, 5, 22_566_146, 1000)
 
 def outcome(seed: int, **changes: Any) -> Outcome:
     right = np.random.default_rng(seed).random(600) < 0.8
-    return Outcome(
-        condition=Condition("movie-reviews", "lora", seed=seed, **{"examples": 1000, **changes}),
-        scores={"accuracy": float(right.mean())},
-        validation_score=0.5,
-        answers=as_digits(np.where(right, LABELS, 1 - LABELS)),
-        learning_rate=1e-3,
-        epochs=1,
-        best_epoch=1,
-        train_loss=[0.7],
-        validation_loss=[0.7],
-        trainable=1000,
-        total=22_600_000,
-        seconds=10.0,
-        peak_memory_bytes=10**9,
-        saved_bytes=10**6,
-        measures={},
-    )
+    condition = Condition("movie-reviews", "lora", seed=seed, **{"examples": 1000, **changes})
+    return bare_outcome(condition, LABELS, right, total=22_600_000)
 
 
 def record(*outcomes: Outcome) -> Record:

@@ -60,6 +60,8 @@ def moved(condition: Condition) -> dict[str, Any]:
             "stages": stages,
             "relative_change": np.linspace(size / 10, size, len(stages)).tolist(),
             "effective_rank": np.linspace(0, 10 * len(condition.method), len(stages)).tolist(),
+            "directions": [1, 4, 16, 64],
+            "spectrum": (np.array([0.2, 0.4, 0.6, 0.8]) + size).tolist(),
         }
     }
 
@@ -77,14 +79,21 @@ def corruption(condition: Condition) -> dict[str, Any]:
     return {"corruption": {"kind": "typing errors", "severities": [0, 1, 2, 3], "scores": scores}}
 
 
+def unlike(condition: Condition) -> dict[str, Any]:
+    right = skill(condition) + 0.001 * condition.seed
+    groups = {} if condition.task == "solar-cells" else {"seen": right + 0.1, "unseen": right, "items": 600}
+    return {**corruption(condition), "groups": groups}
+
+
+def kinds(condition: Condition) -> dict[str, Any]:
+    right = skill(condition) + 0.001 * condition.seed
+    return {"kinds": {"mono": right, "poly": right - 0.1 * (condition.kind == "mono")}}
+
+
 def records(make: Make) -> dict[str, Record]:
     """A record for every figure."""
-    seeds = [0, 1, 2]
-    common = {"examples": 400, "epochs": 3, "seed": seeds}
-    kept = {
-        name: make(name, [each for each in experiment.conditions if each.seed in seeds], skill)
-        for name, experiment in EXPERIMENTS.items()
-    }
+    common = {"examples": 400, "epochs": 3, "seed": [0, 1, 2, 3, 4]}
+    kept = {name: make(name, experiment.conditions, skill) for name, experiment in EXPERIMENTS.items()}
     depth = (
         *grid(task=TASKS, method="linear-probe", **common),
         *grid(task=TASKS, method="partial", settings=[{"blocks": count} for count in (1, 2, 3, 4)], **common),
@@ -102,20 +111,12 @@ def records(make: Make) -> dict[str, Record]:
     some = ["linear-probe", "full", "lora", "lp-ft"]
     return kept | {
         "moved-weights": make("moved-weights", EXPERIMENTS["moved-weights"].conditions, skill, moved),
-        "label-noise": make("label-noise", EXPERIMENTS["label-noise"].conditions, skill),
         "depth": make("depth", depth, skill),
         "sizes": make("sizes", sizes, skill),
         "layers": make("layers", grid(task=TASKS, method=some, **common), skill, layers),
         "forgetting": make("forgetting", source, skill, forgetting),
-        "shift": make(
-            "shift",
-            (
-                *grid(task=TASKS, method=some, **common),
-                *grid(task="solar-cells", method=some, kind="mono", **{**common, "examples": 200}),
-            ),
-            skill,
-            corruption,
-        ),
+        "shift": make("shift", grid(task=TASKS, method=some, **common), skill, unlike),
+        "other-kind": make("other-kind", EXPERIMENTS["other-kind"].conditions, skill, kinds),
     }
 
 
@@ -137,9 +138,12 @@ DRAWN: dict[str, Callable[[dict[str, Record]], DescribedFigure]] = {
     "regularizers": lambda kept: figures.regularizers(kept["regularizers"]),
     "learn_forget": lambda kept: figures.learn_forget(kept["forgetting"]),
     "corruption": lambda kept: figures.corruption(kept["shift"]),
+    "unseen_groups": lambda kept: figures.unseen_groups(kept["shift"]),
+    "other_kind": lambda kept: figures.other_kind(kept["other-kind"]),
     "label_noise": lambda kept: figures.label_noise(kept["label-noise"]),
     "sweeps": lambda kept: figures.sweeps(kept["sizes"]),
     "moved_weights": lambda kept: figures.moved_weights(kept["moved-weights"]),
+    "spectrum": lambda kept: figures.spectrum(kept["moved-weights"]),
     "mistakes": lambda kept: figures.mistakes(kept["methods"], "movie-reviews"),
     "claims": lambda kept: figures.claims(judgements(kept)),
 }

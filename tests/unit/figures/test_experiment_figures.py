@@ -13,6 +13,7 @@ import pytest
 from ftkit import figures
 from ftkit.errors import DataError, FtkitError, UnknownNameError
 from ftkit.experiments.experiment import Condition
+from ftkit.experiments.library.data_size import SIZES
 from ftkit.experiments.record import Record
 from ftkit.experiments.scoring import guess_score, mean_test_score
 from ftkit.figures.records import variants
@@ -27,9 +28,12 @@ PICTURES = {
     "regularizers": figures.regularizers,
     "learn_forget": figures.learn_forget,
     "corruption": figures.corruption,
+    "unseen_groups": figures.unseen_groups,
+    "other_kind": figures.other_kind,
     "label_noise": figures.label_noise,
     "sweeps": figures.sweeps,
     "moved_weights": figures.moved_weights,
+    "spectrum": figures.spectrum,
     "mistakes": figures.mistakes,
 }
 
@@ -88,11 +92,12 @@ def test_lines_are_told_with_the_means_of_the_record(
 def test_what_is_told_is_what_is_drawn(records: dict[str, Record]) -> None:
     axes = figures.data_size(records["data-size"]).axes[0]
     line = next(line for line in axes.lines if line.get_marker() == method_style("lora").marker)
+    sizes = SIZES["movie-reviews"]
     expected = [
         100 * mean_test_score(records["data-size"], records["data-size"].where(**wanted)).value
-        for wanted in ({"task": "movie-reviews", "method": "lora", "examples": size} for size in (32, 128, 512, 2048))
+        for wanted in ({"task": "movie-reviews", "method": "lora", "examples": size} for size in sizes)
     ]
-    assert list(line.get_xdata()) == [32, 128, 512, 2048]
+    assert list(line.get_xdata()) == list(sizes)
     assert list(line.get_ydata()) == pytest.approx(expected)
     assert axes.get_xscale() == "log"
 
@@ -139,7 +144,7 @@ def test_what_was_lost_of_an_ability_is_told_with_the_adapter_on_and_off(
     place = list(figures.METHOD_STYLES).index("lora")
     lost = 0.2 + 0.4 * place
     assert (
-        f"Movie reviews, LoRA: lost {lost + 0.05:.2f} nats ({lost:.2f} to {lost + 0.1:.2f})"
+        f"Movie reviews, LoRA: lost {lost + 0.1:.2f} nats ({lost:.2f} to {lost + 0.2:.2f})"
         in drawn["learn_forget"].ftkit_alt
     )
     assert "lost with the added part off 0.00" in drawn["learn_forget"].ftkit_alt
@@ -151,9 +156,28 @@ def test_measures_are_told_stage_by_stage_with_the_range_of_seeds(
 ) -> None:
     assert "Spoken digits, probe in %, Before fine-tuning: input: 50.0 (50.0 to 50.0);" in drawn["layers"].ftkit_alt
     assert "Spoken digits, CKA, LoRA: input: 1.00 (1.00 to 1.00);" in drawn["layers"].ftkit_alt
-    assert "layer 4: 0.80 (0.76 to 0.84)." in drawn["layers"].ftkit_alt
-    assert "last convolution: 4.10 (4.00 to 4.20)." in drawn["moved_weights"].ftkit_alt
+    assert "layer 4: 0.76 (0.68 to 0.84)." in drawn["layers"].ftkit_alt
+    assert "last convolution: 4.20 (4.00 to 4.40)." in drawn["moved_weights"].ftkit_alt
+    assert "Spoken digits, LoRA: 1: 24.2 (24.0 to 24.4); 4: 44.2" in drawn["spectrum"].ftkit_alt
     assert "Movie reviews, typing errors." in drawn["corruption"].ftkit_alt
+
+
+def test_two_points_a_method_tell_what_changed(
+    drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
+) -> None:
+    right = [
+        100 * invented.skill(each.condition) for each in records["shift"].where(task="movie-reviews", method="lora")
+    ]
+    met, never = (f"{right[0] + 0.2 + up:.1f} ({right[0] + up:.1f} to {right[0] + 0.4 + up:.1f})" for up in (10, 0))
+    described = drawn["unseen_groups"].ftkit_alt
+    assert f"LoRA: {met}; {never}." in described
+    assert "Solar cells" not in described  # its items have no groups
+    other = drawn["other_kind"]
+    assert [axes.get_title(loc="left") for axes in other.axes] == ["Solar cells: mono", "Solar cells: poly"]
+    assert "after training on mono only" in other.ftkit_alt
+    points = {line.get_marker(): line for line in other.axes[1].lines if line.get_markerfacecolor() == "white"}
+    right = 100 * invented.skill(records["other-kind"].where(method="lora", kind="mono")[0].condition)
+    assert points[method_style("lora").marker].get_xdata()[0] == pytest.approx(right + 0.2 - 10)
 
 
 def test_remedies_differ_by_their_options_and_in_their_looks(

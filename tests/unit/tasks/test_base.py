@@ -78,3 +78,10 @@ def test_shared_identifier_is_an_error(task: Task) -> None:
 def test_parts_of_different_length_are_an_error() -> None:
     with pytest.raises(DataError, match="2 items, 3 labels"):
         Split(["a", "b"], np.array([0, 1, 0]), None, np.array(["a", "b"]))
+
+
+def test_the_kind_of_an_item_stands_before_the_first_slash() -> None:
+    names = np.array(["mono/cell1.png", "poly/old/cell2.png", "line 7"])
+    split = Split(["a", "b", "c"], np.array([0, 1, 0]), None, names)
+    assert split.kinds.tolist() == ["mono", "poly", ""]
+    assert split.take([1]).kinds.tolist() == ["poly"]
