@@ -14,9 +14,10 @@ from measuring import Measured, Stopwatch, added, fresh_activations, load, peak_
 from ftkit.training.callbacks import Callback
 
 if TYPE_CHECKING:
+    from ftkit.experiments.run import Run
     from ftkit.tasks import Task
     from ftkit.training.history import Epoch, Step
-    from ftkit.training.loop import Training
+    from ftkit.training.loop import Training, TrainingSettings
 
 
 class FitClock(Callback):
@@ -103,13 +104,84 @@ def default_kernels() -> Iterator[None]:
         speech.ATTENTION = text.ATTENTION
 
 
+@contextmanager
+def plain_optimizer() -> Iterator[None]:
+    """Let the optimizer go over the weights one tensor at a time."""
+    import torch
+
+    kept = torch.optim.AdamW
+    torch.optim.AdamW = lambda groups, **options: kept(groups, **{**options, "fused": False})  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        torch.optim.AdamW = kept  # type: ignore[misc]
+
+
+@contextmanager
+def batches_whole() -> Iterator[None]:
+    """Take long batches through the model in one piece, and keep all their activations."""
+    from ftkit.training import batches
+
+    kept, batches.split_by_length = batches.split_by_length, lambda lengths, _: [list(range(len(lengths)))]
+    try:
+        yield
+    finally:
+        batches.split_by_length = kept
+
+
+@contextmanager
+def maps_kept() -> Iterator[None]:
+    """Keep the normalised feature maps of the picture network for the backward pass."""
+    from ftkit.backbones import vision
+
+    kept, vision.checkpointed = vision.checkpointed, lambda run, block, *inputs: run(block, *inputs)
+    try:
+        yield
+    finally:
+        vision.checkpointed = kept
+
+
+@contextmanager
+def one_head_at_a_time() -> Iterator[None]:
+    """Train linear probes of several rates and seeds one after the other."""
+    from ftkit.experiments import probing
+
+    kept = probing.probe_runs
+
+    def one_by_one(task: Task, settings: Sequence[TrainingSettings]) -> Iterator[Run]:
+        for each in settings:
+            yield from kept(task, [each])
+
+    probing.probe_runs = one_by_one  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        probing.probe_runs = kept
+
+
 PIECES: dict[str, Any] = {
     "frozen activations": nothing_kept,
     "bf16 where it is faster": float32_only,
     "batches by length": random_batches,
     "chosen kernels": default_kernels,
+    "fused optimizer": plain_optimizer,
+    "long batches in parts": batches_whole,
+    "feature maps computed again": maps_kept,
+    "many heads at once": one_head_at_a_time,
 }
-"""What makes the loop fast: name to the context in which it is off."""
+"""What makes the loop fast or small: name to the context in which it is off."""
+PIECES_OF_PROBES = ("many heads at once",)
+"""Those of training several linear probes, which have nothing to do with other methods."""
+PIECES_OF_PICTURES = ("feature maps computed again",)
+"""Those of the picture network."""
+
+
+def pieces_of(method: str, modality: str) -> list[str]:
+    """Names of the pieces that a method on a kind of data has."""
+    if method == "linear-probe":
+        return list(PIECES_OF_PROBES)
+    foreign = (*PIECES_OF_PROBES, *(() if modality == "image" else PIECES_OF_PICTURES))
+    return [name for name in PIECES if name not in foreign]
 
 
 def turned_off(names: Sequence[str]) -> AbstractContextManager[object]:
@@ -186,6 +258,22 @@ def grid(
     loaded = load(task, limit, test_limit)
     with fresh_activations():
         return added([_all_cells(loaded, method, rates[method], seeds, epochs) for method in methods])
+
+
+def probes(
+    task: str,
+    rates: Sequence[float],
+    seeds: int,
+    epochs: int,
+    limit: int | None = None,
+    test_limit: int | None = None,
+    without: Sequence[str] = (),
+) -> Measured:
+    """Train linear probes at every learning rate with every seed."""
+    with turned_off(without), fresh_activations():
+        return probes_on(
+            load(task, limit, test_limit), [(rate, seed) for rate in rates for seed in range(seeds)], epochs
+        )
 
 
 def _all_cells(task: Task, method: str, rates: Sequence[float], seeds: int, epochs: int) -> Measured:

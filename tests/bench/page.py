@@ -90,8 +90,8 @@ def _targets(results: Sequence[Result]) -> str:
 
 
 def _profiles(missed: Sequence[Value], results: Sequence[Result]) -> list[str]:
-    """Say where the time goes in what has missed its target."""
-    wanted = {(value.source.settings.get("task"), value.source.settings.get("method")) for value in missed}
+    """Say where the time goes in what has missed its target; of a whole comparison, in its full fine-tuning."""
+    wanted = {(value.source.settings.get("task"), value.source.settings.get("method", "full")) for value in missed}
     found = [
         result for result in of_part(results, "limit") if (result.settings["task"], result.settings["method"]) in wanted
     ]
@@ -140,13 +140,16 @@ def _grid(results: Sequence[Result], folder: Path) -> str:
             _seconds(result.spread("ours", "fit_seconds")),
             _seconds(result.spread(peer_of(result), "fit_seconds")),
             _ratio(time_ratio(result)),
+            _seconds(result.spread("ours", "training_seconds")),
+            _seconds(result.spread(peer_of(result), "training_seconds")),
             _bytes(result.memory("ours")),
             _bytes(result.memory(peer_of(result))),
         ]
         for result in results
     ]
-    head = ["task", "trainings", "time, ours", "plain script", "ratio", "memory, ours", "plain script"]
-    return "\n\n".join(["## A whole comparison", _table(head, rows)])
+    head = ["task", "trainings", "time, ours", "plain script", "ratio", "of it in steps, ours", "plain script"]
+    table = _table([*head, "memory, ours", "plain script"], rows)
+    return "\n\n".join(["## A whole comparison", table])
 
 
 def _ablation(results: Sequence[Result], folder: Path) -> str:

@@ -19,6 +19,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from harness import Bench, BenchError, Call, alternate, results_folder
 from targets import PROBE_EPOCHS
@@ -64,8 +65,6 @@ def peers(options: argparse.Namespace) -> Iterator[Bench]:
 
 def grid(options: argparse.Namespace) -> Iterator[Bench]:
     """A whole comparison: methods x learning rates x seeds, ours against the plain script."""
-    from ftkit.experiments.tuning import rate_grid
-    from ftkit.methods import as_method
     from ftkit.tasks import TASKS
 
     task = options.task or "movie-reviews"
@@ -73,7 +72,7 @@ def grid(options: argparse.Namespace) -> Iterator[Bench]:
     arguments = {
         "task": task,
         "methods": methods,
-        "rates": {method: rate_grid(as_method(method), options.trials) for method in methods},
+        "rates": {method: _rates(method, options.trials) for method in methods},
         "seeds": options.seeds,
         "epochs": options.epochs or TASKS[task].default_epochs,
         **_sizes(options),
@@ -83,18 +82,22 @@ def grid(options: argparse.Namespace) -> Iterator[Bench]:
 
 
 def ablation(options: argparse.Namespace) -> Iterator[Bench]:
-    """Our own loop with its pieces turned off: each alone, then all."""
-    from ours import PIECES
+    """Our own loop with its pieces turned off: each alone, then all. Linear probes are nine, as tuning trains them."""
+    from ours import pieces_of
 
-    off = {
-        "everything on": [],
-        **{f"without {piece}": [piece] for piece in PIECES},
-        "everything off": list(PIECES),
-    }
+    from ftkit.tasks import TASKS
+
     for task, method in _cells(options):
-        arguments = {"task": task, "method": method, "epochs": _epochs(options, task, method), **_sizes(options)}
-        cases = {case: Call("ours:train", {**arguments, "without": pieces}) for case, pieces in off.items()}
-        yield Bench("ablation", f"{task}-{method}", arguments, cases, seeded=True)
+        arguments: dict[str, Any] = {"task": task, "epochs": _epochs(options, task, method), **_sizes(options)}
+        probes = method == "linear-probe"
+        arguments |= {"rates": _rates(method, 3), "seeds": 3} if probes else {"method": method}
+        pieces = pieces_of(method, TASKS[task].modality)
+        off = {"everything on": [], **{f"without {piece}": [piece] for piece in pieces}}
+        if len(pieces) > 1:
+            off["everything off"] = pieces
+        function = "ours:probes" if probes else "ours:train"
+        cases = {case: Call(function, {**arguments, "without": names}) for case, names in off.items()}
+        yield Bench("ablation", f"{task}-{method}", {"method": method, **arguments}, cases, seeded=not probes)
 
 
 def limit(options: argparse.Namespace) -> Iterator[Bench]:
@@ -191,6 +194,14 @@ def _rate(task: str, method: str) -> float:
     chosen = as_method(method)
     best = Trials.load(evidence_path(task)).best(chosen)
     return chosen.typical_rate if best is None else best.learning_rate
+
+
+def _rates(method: str, count: int) -> list[float]:
+    """Learning rates around the typical one, as tuning tries them."""
+    from ftkit.experiments.tuning import rate_grid
+    from ftkit.methods import as_method
+
+    return rate_grid(as_method(method), count)
 
 
 def _sizes(options: argparse.Namespace) -> dict[str, int | None]:
