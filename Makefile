@@ -2,7 +2,8 @@
 # make test   run every test and every notebook
 # make lab    open the notebooks in JupyterLab
 # make bench  measure speed and memory against plain scripts (hours; parts: tests/bench/run.py --help)
-# make evidence        make the experiments that data/evidence lacks, and write its page (hours; goes on where it stopped)
+# make evidence        make what data/evidence lacks, and write its page (hours; goes on where it stopped;
+#                      EXPERIMENTS="sizes shift" makes these alone)
 # make evidence-check  train a sample of the recorded experiments again and compare (minutes; CHECK=20 takes more)
 #
 # Each creates the environment .venv first where it is missing. TORCH=cpu takes torch from its CPU index, which is
@@ -15,6 +16,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.org/whl/cpu)
 CHECK ?= 6
+EXPERIMENTS ?=
 BENCH ?= peers grid ablation limit growth memory start
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/notebooks/sanitize.cfg
 
@@ -49,18 +51,8 @@ bench: $(READY)
 	$(BIN)/python tests/bench/run.py peers --peer fastai
 	$(BIN)/python tests/bench/run.py page
 
-# the sizes of the trials that are recorded, and how many learning rates were tried a method
-TUNE_movie-reviews := --limit 2000 --epochs 3 --trials 3
-TUNE_solar-cells := --limit 400 --epochs 3 --trials 3
-TUNE_spoken-digits := --trials 4
-
 evidence: $(READY)
-	$(foreach task,movie-reviews solar-cells spoken-digits,$(BIN)/python -m ftkit tune $(task) --methods all \
-	  $(TUNE_$(task)) --output data/evidence/tuning/$(task).json &&) true
-	for name in $$($(BIN)/python tools/evidence.py names); do \
-	  $(BIN)/python -m ftkit experiment $$name --output data/evidence/experiments/$$name.json || exit 1; \
-	done
-	$(BIN)/python tools/evidence.py page
+	$(BIN)/python tools/evidence.py make $(EXPERIMENTS)
 
 evidence-check: $(READY)
 	$(BIN)/python tools/evidence.py check --count $(CHECK)

@@ -1,9 +1,9 @@
-"""Write the page of the recorded experiments, or train some of them again and compare.
+"""Make the recorded evidence, write its page, or train some of it again and compare.
 
-``python tools/evidence.py page`` writes data/evidence/README.md and its figures from the records,
-``python tools/evidence.py check`` trains a sample of the recorded trainings again and fails where a score lies outside
-the recorded interval or answers differ, ``python tools/evidence.py names`` lists the experiments, in the order in which
-they are made.
+``python tools/evidence.py make`` makes the trials and experiments that are missing and writes the page; names of
+experiments make those alone. ``python tools/evidence.py page`` writes data/evidence/README.md and its figures from the
+records, ``python tools/evidence.py check`` trains a sample of the recorded trainings again and fails where a score lies
+outside the recorded interval or answers differ.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import evidence_check
+import evidence_make
 import evidence_page
 
 from ftkit.experiments.library import EXPERIMENTS
@@ -26,13 +27,21 @@ def main() -> None:
     parser.add_argument("--evidence", type=Path, default=EVIDENCE, help="folder with experiments/; default: the kit's")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("page", help="write the page and its figures")
-    commands.add_parser("names", help="list the experiments")
+    make = commands.add_parser("make", help="make what is missing, and write the page")
+    make.add_argument("names", nargs="*", metavar="EXPERIMENT", help=f"default all: {', '.join(EXPERIMENTS)}")
+    make.add_argument("--workers", type=int, help="commands at a time; default one for each processor")
     check = commands.add_parser("check", help="train a sample again and compare")
     check.add_argument("--count", type=int, default=6, help="how many trainings; default 6")
     check.add_argument("--seed", type=int, default=0, help="seed of the draw; default 0")
     arguments = parser.parse_args()
-    if arguments.command == "names":
-        print(*EXPERIMENTS, sep="\n")
+    if arguments.command == "make":
+        for name in arguments.names:
+            if name not in EXPERIMENTS:
+                parser.error(f"no experiment {name!r}; there are {', '.join(EXPERIMENTS)}")
+        failed = evidence_make.make(arguments.evidence, arguments.names or list(EXPERIMENTS), arguments.workers)
+        print(evidence_page.write_page(arguments.evidence))
+        if failed:
+            sys.exit(f"Not finished: {', '.join(failed)}. The same command goes on with them.")
     elif arguments.command == "page":
         print(evidence_page.write_page(arguments.evidence))
     elif not evidence_check.check(arguments.evidence / "experiments", arguments.count, arguments.seed):

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import mean
 
 from ftkit import figures
 from ftkit.errors import FtkitError
 from ftkit.experiments.claims import Judgement, judge_all, load_claims
 from ftkit.experiments.experiment import Experiment
+from ftkit.experiments.fairness import record_fairness
 from ftkit.experiments.library import EXPERIMENTS
+from ftkit.experiments.machine import Machine
 from ftkit.experiments.record import Record
+from ftkit.experiments.scoring import mean_test_score
+from ftkit.experiments.trials import Trials
 from ftkit.figures import DescribedFigure
+from ftkit.figures.records import variants
 from ftkit.paths import write_bytes, write_text
+from ftkit.tasks import TASKS
 
 PAGE = "README.md"
 FIGURES = "figures"
@@ -43,6 +50,9 @@ def write_page(folder: Path) -> Path:
         made = dict(figures_of(record))
         drawn |= made
         sections.append(section(EXPERIMENTS[name], made))
+        if name in LEDGERS:
+            for task in record.tests:
+                sections += [costs(record, task), ledger(record, task, folder / "tuning" / f"{task}.json")]
     if any(each.verdict != "not measured" for each in judgements):
         drawn["claims"] = figures.claims(judgements)
     sections += [claims(judgements, drawn), ELSEWHERE]
@@ -59,22 +69,30 @@ def write_page(folder: Path) -> Path:
 
 
 def machines(records: Sequence[Record]) -> str:
-    """Name the machines and the versions that records were made with."""
-    lines: list[str] = []
+    """Name the machines and the versions that trainings were made with, and the experiments they are of."""
+    made: dict[str, dict[str, int]] = {}
     for record in records:
-        made = record.machine
-        versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-        line = (
-            f"{made['processor']}, {made['cores']} cores, {made['threads']} threads, "
-            f"{made['memory_bytes'] / 1e9:.0f} GB of memory, {made['system']}, Python {made['python']}; {versions}."
-        )
-        if line not in lines:
-            lines.append(line)
-    return "\n\n".join(["## Machine", *lines]) if lines else ""
+        for outcome in record.outcomes:
+            counts = made.setdefault(described(record.machines[outcome.machine]), {})
+            counts[record.experiment] = counts.get(record.experiment, 0) + 1
+    lines = [
+        f"- {machine} Trainings: {', '.join(f'{name} {count}' for name, count in counts.items())}."
+        for machine, counts in made.items()
+    ]
+    return "\n".join(["## Machine", "", *lines]) if lines else ""
+
+
+def described(machine: Machine) -> str:
+    """Write a machine and its versions in one sentence."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    return (
+        f"{machine.processor}, cores: {machine.cores}, threads: {machine.threads}, {machine.memory_bytes / 1e9:.0f} GB "
+        f"of memory, {machine.system}, Python {machine.python}; {versions}."
+    )
 
 
 def overview(records: dict[str, Record]) -> str:
-    """One row an experiment, recorded or not: how many of its trainings are done, how long they took, and when."""
+    """One row an experiment, recorded or not: how many of its trainings are done, how long, when, by which commit."""
     rows = [
         [
             f"[{name}](#{anchor(experiment)})" if name in records else name,
@@ -83,18 +101,25 @@ def overview(records: dict[str, Record]) -> str:
         ]
         for name, experiment in EXPERIMENTS.items()
     ]
-    return "\n\n".join(["## Experiments", table(["experiment", "question", "trainings", "seconds", "made"], rows)])
+    head = ["experiment", "question", "trainings", "training, s", "with all else, s", "made", "commit"]
+    return "\n\n".join(["## Experiments", table(head, rows)])
 
 
 def done(experiment: Experiment, record: Record | None) -> list[str]:
-    """Trainings done of those declared, their seconds in all, and the days on which they were made."""
+    """Trainings done of those declared, their seconds, those of all else with them, their days, and the commits."""
     declared = len(experiment.conditions)
     if record is None:
-        return [f"0 of {declared}", "", ""]
+        return [f"0 of {declared}", "", "", "", ""]
     made = [outcome for outcome in record.outcomes if outcome.condition in experiment.conditions]
     days = sorted({outcome.created for outcome in made if outcome.created})
     when = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
-    return [f"{len(made)} of {declared}", f"{sum(outcome.seconds for outcome in made):,.0f}", when]
+    commits = dict.fromkeys(outcome.commit or "not kept" for outcome in made)
+    training, everything = (
+        f"{sum(getattr(outcome, name) for outcome in made):,.0f}" for name in ("seconds", "total_seconds")
+    )
+    timed = sum(outcome.total_seconds > 0 for outcome in made)
+    everything += f" (of {timed})" if timed < len(made) else ""
+    return [f"{len(made)} of {declared}", training, everything, when, ", ".join(commits)]
 
 
 def section(experiment: Experiment, drawn: dict[str, DescribedFigure]) -> str:
@@ -103,6 +128,46 @@ def section(experiment: Experiment, drawn: dict[str, DescribedFigure]) -> str:
     return "\n\n".join(
         [f"### {experiment.title}", experiment.question, *(shown or ["No figure can be drawn of it yet."])]
     )
+
+
+def costs(record: Record, task: str) -> str:
+    """What each method scored on a task and what it cost, means over seeds."""
+    rows = []
+    for variant in variants(record.where(task=task)):
+        seconds, memory, saved = (
+            [getattr(outcome, cost) for outcome in variant.outcomes]
+            for cost in ("seconds", "peak_memory_bytes", "saved_bytes")
+        )
+        first = variant.outcomes[0]
+        rows.append(
+            [
+                variant.label,
+                str(mean_test_score(record, variant.outcomes)),
+                f"{first.trainable:,}",
+                f"{100 * first.trainable / first.total:.3g} %",
+                f"{mean(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})",
+                f"{mean(memory) / 1e6:,.0f} MB",
+                f"{mean(saved) / 1e6:,.3g} MB",
+            ]
+        )
+    machines = len({outcome.machine for outcome in record.where(task=task)})
+    title = f"What each method scored and cost: {TASKS[task].title.lower()}"
+    title += f" (on {machines} machines or numbers of threads: time and memory do not compare)" if machines > 1 else ""
+    head = ["method", "test score (95 % interval)", "trained", "of all", "training", "peak memory", "saved file"]
+    return "\n\n".join([title, table(head, rows)])
+
+
+def ledger(record: Record, task: str, trials: Path) -> str:
+    """What each method was given on a task, by its record and its trials, and what a reader should be warned of."""
+    try:
+        fairness = record_fairness(record, task, Trials.load(trials) if trials.is_file() else None)
+    except FtkitError as error:
+        return f"What each method was given on {task} can't be told: {error}"
+    facts = fairness.table().reset_index()
+    rows = [[str(value) for value in row] for row in facts.itertuples(index=False)]
+    title = f"What each method was given: {TASKS[task].title.lower()}"
+    warnings = "\n".join(f"- {warning}" for warning in fairness.warnings())
+    return "\n\n".join(filter(None, [title, table(list(facts.columns), rows), fairness.selection, warnings]))
 
 
 def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -> str:
@@ -116,7 +181,7 @@ def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -
     for group in dict.fromkeys(each.claim.group for each in judgements):
         members = [each for each in judgements if each.claim.group == group]
         rows = [
-            [each.claim.statement, each.claim.experiment, effect(each), each.verdict, each.claim.source]
+            [each.claim.statement, each.claim.experiment, each.effect_in_words, each.verdict, each.claim.source]
             for each in members
         ]
         head = ["claim", "experiment", "effect (95 % interval)", "verdict", "source"]
@@ -144,15 +209,20 @@ ONE: dict[str, dict[str, Draw]] = {
     "learning-rates": {"learning-rates": figures.learning_rates},
     "depth": {"depth": figures.depth},
     "layers": {"layers": figures.layers},
-    "moved-weights": {"moved-weights": figures.moved_weights},
+    "moved-weights": {"moved-weights": figures.moved_weights, "spectrum": figures.spectrum},
     "forgetting": {"forgetting": figures.learn_forget},
-    "shift": {"shift": figures.corruption},
+    "shift": {"shift": figures.corruption, "unseen-groups": figures.unseen_groups},
+    "other-kind": {"other-kind": figures.other_kind},
 }
 """Figures of whole records, by experiment and by the name of their file."""
+LEDGERS = ("methods",)
+"""Experiments whose methods took their learning rates from trials; what each cost is told too."""
 EACH_TASK: dict[str, dict[str, Callable[..., DescribedFigure]]] = {
     "methods": {
         "methods-trainable": partial(figures.pareto, cost="trainable"),
         "methods-seconds": partial(figures.pareto, cost="seconds"),
+        "methods-memory": partial(figures.pareto, cost="peak_memory_bytes"),
+        "methods-saved": partial(figures.pareto, cost="saved_bytes"),
         "mistakes": figures.mistakes,
     },
     "regularizers": {"regularizers": figures.regularizers},
@@ -171,14 +241,10 @@ def picture(name: str, figure: DescribedFigure) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table."""
+    """Write a table; every row has as many cells as the head."""
+    assert {len(row) for row in rows} <= {len(head)}, head
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def effect(judgement: Judgement) -> str:
-    """Write what was measured, without the verdict."""
-    return str(judgement).partition(": ")[2]
 
 
 def anchor(experiment: Experiment) -> str:

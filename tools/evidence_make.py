@@ -1,0 +1,108 @@
+"""Make what the evidence lacks: several commands at a time, each with its share of the processors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ftkit.experiments.library import EXPERIMENTS
+from ftkit.processor import usable_cores
+
+TRIALS = {
+    "movie-reviews": ("--limit", "2000", "--epochs", "3", "--trials", "3"),
+    "solar-cells": ("--limit", "400", "--epochs", "3", "--trials", "3"),
+    "spoken-digits": ("--trials", "4"),
+}
+"""The sizes of the trials that are recorded, and how many learning rates are tried a method, by task."""
+KIT = (sys.executable, "-m", "ftkit")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command by its name; it goes on where it stopped."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+def make(folder: Path, names: Sequence[str], workers: int | None = None) -> list[str]:
+    """Make trials and experiments, and return the names of the commands that failed.
+
+    Where trials fail no experiment is begun, for its learning rates would be other ones.
+
+    Parameters
+    ----------
+    folder
+        Of the evidence; trials go to ``tuning``, records to ``experiments``.
+    names
+        Experiments to make. The trials come first where all are: the methods' learning rates are taken from them.
+    workers
+        Commands at a time; default one for each processor. Two of one thread finish earlier than one of two threads
+        twice.
+    """
+    stages = [experiments(folder, names)]
+    if set(names) == set(EXPERIMENTS):
+        stages.insert(0, trials(folder))
+    for jobs in stages:
+        failed = run_all(jobs, workers or usable_cores())
+        if failed:
+            return failed
+    return []
+
+
+def trials(folder: Path) -> list[Job]:
+    """One job a task: learning rates tried for every method."""
+    return [
+        Job(
+            f"tune {task}",
+            (*KIT, "tune", task, "--methods", "all", *sizes, "--output", str(folder / "tuning" / f"{task}.json")),
+        )
+        for task, sizes in TRIALS.items()
+    ]
+
+
+def experiments(folder: Path, names: Sequence[str]) -> list[Job]:
+    """One job an experiment; the longest come first, so that no worker is left alone with one at the end."""
+    ranked = sorted(names, key=lambda name: -len(EXPERIMENTS[name].conditions))
+    return [
+        Job(name, (*KIT, "experiment", name, "--output", str(folder / "experiments" / f"{name}.json")))
+        for name in ranked
+    ]
+
+
+def run_all(jobs: Sequence[Job], workers: int) -> list[str]:
+    """Run commands, some at a time, and return the names of those that failed.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, which the commands hear too; what they have made is kept, and none is begun any more.
+    """
+    threads = max(1, usable_cores() // workers)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        succeeded = list(pool.map(partial(run, threads=threads), jobs))
+    except KeyboardInterrupt:
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
+    return [job.name for job, well in zip(jobs, succeeded, strict=True) if not well]
+
+
+def run(job: Job, threads: int) -> bool:
+    """Run a command with so many threads, tell what it says with its name before it, and whether it ended well."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        job.command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None  # a pipe was asked for
+        for line in process.stdout:
+            # The end of the line in the same write: print makes two, and another job's line could come between.
+            print(f"{job.name}: {line.rstrip()}\n", end="", flush=True)
+    return process.returncode == 0
