@@ -102,7 +102,8 @@ def overview(records: dict[str, Record]) -> str:
         for name, experiment in EXPERIMENTS.items()
     ]
     head = ["experiment", "question", "trainings", "training, s", "with all else, s", "made", "commit"]
-    return "\n\n".join(["## Experiments", table(head, rows)])
+    remark = "A commit that the history does not hold was one of work that landed under another name."
+    return "\n\n".join(["## Experiments", table(head, rows), remark])
 
 
 def done(experiment: Experiment, record: Record | None) -> list[str]:
