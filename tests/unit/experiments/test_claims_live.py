@@ -16,7 +16,6 @@ from ftkit.experiments.running import run_experiment
 TRIED_AGAIN = (
     "probe-beats-full-out-of-distribution",
     "lp-ft-out-of-distribution",
-    "top-before-bottom",
     "bottom-for-another-sound",
     "a-high-rate-forgets-speech",
     "lora-files-are-small-speech",
