@@ -37,8 +37,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Record]:
             sides = [side for claim in CLAIMS if claim.experiment == name for side in (claim.first, claim.second)]
             wanted = [each for each in EXPERIMENTS[name].conditions if any(map(each.matches, sides))]
             first_seed = {each.task: min(other.seed for other in wanted if other.task == each.task) for each in wanted}
-            conditions = tuple(replace(each, examples=EXAMPLES) for each in wanted if each.seed == first_seed[each.task])
-            small = replace(EXPERIMENTS[name], conditions=conditions)
+            tried = [each for each in wanted if each.seed == first_seed[each.task]]
+            small = replace(EXPERIMENTS[name], conditions=tuple(replace(each, examples=EXAMPLES) for each in tried))
             made[name] = run_experiment(small, tmp_path_factory.mktemp(name) / "record.json")
         return made[name]
 

@@ -187,8 +187,8 @@ def test_only_methods_without_recorded_trials_are_tried(
         return Trials(task.name, task.fingerprint)
 
     monkeypatch.setattr("ftkit.experiments.comparison.tune", tune)
-    board = compare(tiny_task("audio"), ["linear-probe", "ia3"], epochs=1, folder=tmp_path, progress=False)
-    assert tried == ["ia3"]
+    board = compare(tiny_task("audio"), ["linear-probe", LoRA(rank=3)], epochs=1, folder=tmp_path, progress=False)
+    assert tried == ["lora"]
     recorded = recorded_trials(tiny_task("audio"))
     assert recorded is not None
     assert board.trials is not None
