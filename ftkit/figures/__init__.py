@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ftkit.figures.robustness import corruption, label_noise
     from ftkit.figures.stages import layers, moved_weights, spectrum
     from ftkit.figures.style import METHOD_STYLES, MethodStyle, method_style, style
+    from ftkit.figures.unmet import other_kind, unseen_groups
     from ftkit.figures.verdicts import claims
 
 _MODULES = {
