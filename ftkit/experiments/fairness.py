@@ -81,10 +81,7 @@ class Fairness:
                 found.append(f"Unequal number of {what}: {listing}.")
         if len({fact.train_examples for fact in self.facts}) > 1:
             found.append("The methods trained on different numbers of examples.")
-        sizes = {fact.method: fact.tried_on for fact in self.facts if fact.tried_on}
-        if len(set(sizes.values())) > 1:
-            listing = ", ".join(f"{method} {', '.join(map(str, size))}" for method, size in sizes.items())
-            found.append(f"Learning rates were tried on different numbers of examples: {listing}.")
+        found += self._trials_of_another_size()
         untried = [fact.method for fact in self.facts if fact.learning_rate not in fact.rates]
         if untried:
             found.append(f"Learning rate not among the recorded trials: {', '.join(untried)}.")
@@ -94,6 +91,18 @@ class Fairness:
                 f"Best learning rate at the edge of the range tried, a better one may lie beyond: {', '.join(edges)}."
             )
         return found
+
+    def _trials_of_another_size(self) -> list[str]:
+        """Say whose learning rates were tried on more or fewer examples than they trained on."""
+        methods: dict[tuple[tuple[int, ...], int], list[str]] = {}
+        for fact in self.facts:
+            if fact.tried_on and fact.tried_on != (fact.train_examples,):
+                methods.setdefault((fact.tried_on, fact.train_examples), []).append(fact.method)
+        return [
+            f"Learning rates were tried on {' and '.join(f'{size:,}' for size in tried)} examples, the training had "
+            f"{trained:,}, where another rate may be the best: {', '.join(names)}."
+            for (tried, trained), names in methods.items()
+        ]
 
     def table(self) -> pandas.DataFrame:
         """One row a method."""
