@@ -206,12 +206,17 @@ class _Rows:
 
     def put(self, embedded: Embedded, indices: np.ndarray) -> None:
         """Copy the rows of a batch to the places of its examples."""
+        hidden = embedded.hidden.cpu()  # in one copy, should they lie on a GPU
+        masks = [
+            (mask, given.cpu())
+            for mask, given in ((self.attends, embedded.attends), (self.pools, embedded.pools))
+            if mask is not None and given is not None
+        ]
         for row, index in enumerate(indices.tolist()):
             start, stop = int(self.starts[index]), int(self.starts[index + 1])
             if self.one_row:
-                self.values[start] = embedded.hidden[row]
+                self.values[start] = hidden[row]
                 continue
-            self.values[start:stop] = embedded.hidden[row, : stop - start]
-            for mask, given in ((self.attends, embedded.attends), (self.pools, embedded.pools)):
-                if mask is not None and given is not None:
-                    mask[start:stop] = given[row, : stop - start]
+            self.values[start:stop] = hidden[row, : stop - start]
+            for mask, given in masks:
+                mask[start:stop] = given[row, : stop - start]
