@@ -458,29 +458,6 @@ def _trial_line(trial: Trial) -> str:
     return f"{trial.method} at {trial.learning_rate:g}{settings}: {score}"
 
 
-@command("A depth sweep is recorded as a whole; nothing was written.")
-def depth(
-    task: ReadyMade,
-    limit: Limit = None,
-    output: Annotated[Path | None, typer.Option(help="JSON file; default: depth.json among the task's runs.")] = None,
-) -> None:
-    """Train the top 0, 1, ... all blocks and record what each depth scores."""
-    from ftkit.experiments.demo import check_names
-    from ftkit.experiments.depth import sweep_depth
-
-    check_names([task], ())
-    loaded = _load(task, limit)
-    path = output or runs_folder() / task / "depth.json"
-    sweep = sweep_depth(
-        loaded,
-        lambda point: typer.echo(
-            f"{_many(point.blocks, 'block')}: {point.score}, {point.trainable:,} trained, {point.seconds:.0f} s"
-        ),
-    )
-    sweep.save(path)
-    typer.echo(f"{_many(len(sweep.points), 'depth')} in {path.absolute()}")
-
-
 @command("Every finished training is kept, and the same command goes on where it stopped.")
 def experiment(
     name: Annotated[str | None, typer.Argument(help="Which one; leave it out for a list.")] = None,

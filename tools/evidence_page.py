@@ -34,8 +34,7 @@ and verdicts here are computed and none is typed. `make evidence` makes what is 
 ELSEWHERE = """## Elsewhere
 
 - [bench](bench/README.md): time and memory, beside the scripts that people write today.
-- [tuning](tuning): the trials from which every method's usual learning rate comes.
-- [depth](depth): partial fine-tuning at every depth, for the freeze explorer."""
+- [tuning](tuning): the trials from which every method's usual learning rate comes."""
 
 
 def write_page(folder: Path) -> Path:

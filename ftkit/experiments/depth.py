@@ -1,135 +1,124 @@
-"""How many top blocks to train: partial fine-tuning at every depth, recorded for the freeze explorer."""
+"""How many top blocks to train: what the record of the experiment "depth" says of it, for the freeze explorer."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import statistics
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ftkit.evaluation import Score
-from ftkit.experiments.fine_tuning import fine_tune
-from ftkit.experiments.trials import recorded_rate
-from ftkit.methods import LinearProbe, Partial
-from ftkit.paths import data_folder, write_text
+from ftkit.errors import UnknownNameError
+from ftkit.experiments.record import load_record
+from ftkit.experiments.scoring import mean_test_score
+from ftkit.tasks import TASKS
 
 if TYPE_CHECKING:
-    from ftkit.tasks.base import Task
+    from ftkit.evaluation import Score
+    from ftkit.experiments.record import Outcome, Record
 
 
 @dataclass(frozen=True)
 class DepthPoint:
-    """One depth of partial fine-tuning.
+    """One depth of partial fine-tuning, trained with several seeds.
 
     Attributes
     ----------
     blocks
         Blocks that trained, counted from the output; 0 is the linear probe.
     learning_rate
-        That of the recorded trials: the linear probe's at depth 0, partial fine-tuning's at every other.
+        At which they trained.
     trainable
         Parameters that trained, head included.
     score
-        Test score by the task's metric.
-    validation_score
-        The same on validation.
+        Mean test score over the seeds by the task's metric.
+    validation_scores
+        The same metric on validation, one value a seed.
     seconds
-        Training time.
+        Median training time.
     """
 
     blocks: int
     learning_rate: float
     trainable: int
     score: Score
-    validation_score: Score
+    validation_scores: tuple[float, ...]
     seconds: float
 
 
 @dataclass(frozen=True)
 class DepthSweep:
-    """Partial fine-tuning of one task at every depth, with one seed for all.
+    """Partial fine-tuning of one task at every depth.
 
     Attributes
     ----------
-    task, metric, backbone
+    task, modality, metric
         Names.
-    block_names
-        The backbone's blocks from input to output.
-    epochs, train_examples, processor, created
-        How, where and when it was run.
+    epochs, train_examples, processors, created
+        How, where and, by its last day, when it was made.
     points
-        One a depth.
+        One a depth, from the linear probe to all blocks.
     """
 
     task: str
+    modality: str
     metric: str
-    backbone: str
-    block_names: tuple[str, ...]
     epochs: int
     train_examples: int
-    processor: str
+    processors: tuple[str, ...]
     created: str
     points: tuple[DepthPoint, ...]
 
-    def save(self, path: Path) -> None:
-        """Write as JSON."""
-        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> DepthSweep:
-        """Read what `save` wrote."""
-        values = json.loads(path.read_text(encoding="utf-8"))
-        points = tuple(
-            DepthPoint(
-                **{
-                    **point,
-                    "score": Score(**point["score"]),
-                    "validation_score": Score(**point["validation_score"]),
-                }
-            )
-            for point in values["points"]
-        )
-        return cls(**{**values, "block_names": tuple(values["block_names"]), "points": points})
+    @property
+    def blocks(self) -> int:
+        """Most blocks that were trained: all that the model has."""
+        return self.points[-1].blocks
 
 
-def recorded_sweep(task_name: str) -> DepthSweep:
-    """Return the sweep that comes with the kit for a ready-made task."""
-    return DepthSweep.load(sweep_path(task_name))
+def depth_sweep(task_name: str, record: Record | None = None) -> DepthSweep:
+    """Read from a record what partial fine-tuning reached at every depth.
 
+    Parameters
+    ----------
+    task_name
+        Name of a ready-made task.
+    record
+        Of the experiment "depth"; None, the default, takes the one that comes with the kit.
 
-def sweep_path(task_name: str) -> Path:
-    """File of the sweep that comes with the kit."""
-    return data_folder() / "evidence" / "depth" / f"{task_name}.json"
+    Raises
+    ------
+    UnknownNameError
+        If the record has no depths of that task.
 
-
-def sweep_depth(task: Task, on_point: Callable[[DepthPoint], None] | None = None) -> DepthSweep:
-    """Train the top 0, 1, ... all blocks of a task's backbone.
-
-    Depth 0 trains at the linear probe's recorded learning rate, every other depth at partial fine-tuning's.
+    Examples
+    --------
+    >>> [point.blocks for point in depth_sweep("movie-reviews").points]
+    [0, 1, 2, 3, 4, 5, 6]
     """
-    points: list[DepthPoint] = []
-    depth = 0
-    while True:
-        rate = recorded_rate(task, Partial() if depth else LinearProbe())
-        run = fine_tune(task, Partial(blocks=depth), lr=rate)
-        block_names = run.model.classifier.backbone.block_names
-        validation = run.validation_scores[task.metric]
-        point = DepthPoint(depth, rate, run.cost.trainable, run.score, validation, run.seconds)
-        points.append(point)
-        if on_point is not None:
-            on_point(point)
-        if depth == len(block_names):
-            break
-        depth += 1
+    record = load_record("depth") if record is None else record
+    by_blocks: dict[int, list[Outcome]] = {}
+    for outcome in record.where(task=task_name, method=["linear-probe", "partial"]):
+        by_blocks.setdefault(outcome.condition.settings.get("blocks", 0), []).append(outcome)
+    if not by_blocks:
+        made = sorted({outcome.condition.task for outcome in record.outcomes})
+        raise UnknownNameError("depth record", task_name, made)
+    outcomes = [outcome for group in by_blocks.values() for outcome in group]
     return DepthSweep(
-        task=task.name,
-        metric=task.metric,
-        backbone=task.backbone,
-        block_names=tuple(block_names),
-        epochs=run.spec.epochs,
-        train_examples=len(task.train),
-        processor=run.machine.processor,
-        created=run.created,
-        points=tuple(points),
+        task=task_name,
+        modality=TASKS[task_name].modality,
+        metric=record.tests[task_name].metric,
+        epochs=outcomes[0].epochs,
+        train_examples=outcomes[0].condition.examples or TASKS[task_name].default_train,
+        processors=tuple(dict.fromkeys(record.machines[outcome.machine].processor for outcome in outcomes)),
+        created=max(outcome.created for outcome in outcomes),
+        points=tuple(_point(record, blocks, by_blocks[blocks]) for blocks in sorted(by_blocks)),
+    )
+
+
+def _point(record: Record, blocks: int, outcomes: list[Outcome]) -> DepthPoint:
+    return DepthPoint(
+        blocks=blocks,
+        learning_rate=outcomes[0].learning_rate,
+        trainable=outcomes[0].trainable,
+        score=mean_test_score(record, outcomes),
+        validation_scores=tuple(outcome.validation_score for outcome in outcomes),
+        seconds=statistics.median(outcome.seconds for outcome in outcomes),
     )

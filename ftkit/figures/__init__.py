@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftkit.figures.answers import by_group, confusion
     from ftkit.figures.comparisons import scores, trade_off
-    from ftkit.figures.curves import depth_sweep, learning_curves
+    from ftkit.figures.curves import learning_curves
     from ftkit.figures.display import DescribedFigure, Html, as_html, as_png, show
     from ftkit.figures.examples import audio_players, examples_audio, examples_images, examples_text
     from ftkit.figures.lines import data_size, depth, learning_rates, sweeps
@@ -36,7 +36,6 @@ _MODULES = {
     "as_html": "display",
     "as_png": "display",
     "show": "display",
-    "depth_sweep": "curves",
     "learning_curves": "curves",
     "scores": "comparisons",
     "trade_off": "comparisons",
@@ -79,7 +78,6 @@ __all__ = [
     "corruption",
     "data_size",
     "depth",
-    "depth_sweep",
     "examples_audio",
     "examples_images",
     "examples_text",

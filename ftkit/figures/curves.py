@@ -1,8 +1,8 @@
-"""Curves: how a training went, and how the score grows with the depth that is trained."""
+"""Curves: how a training went."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ftkit.errors import DataError
-from ftkit.evaluation import Score, find_metric
+from ftkit.evaluation import find_metric
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.style import INK, MethodStyle, method_style, style
 
@@ -70,59 +70,6 @@ def learning_curves(runs: Run | Sequence[Run]) -> DescribedFigure:
         )
         figure.describe(f"Training loss and validation {metric.title.lower()}: {listed[0].spec.task}", *sentences)
     return figure
-
-
-def depth_sweep(points: Mapping[int, Score], metric: str = "accuracy", total: int | None = None) -> DescribedFigure:
-    """Draw the score against the number of trained blocks.
-
-    Parameters
-    ----------
-    points : mapping of int to Score
-        Number of trained blocks, counted from the output, to the score reached; 0 blocks is the linear probe.
-    metric : str, default "accuracy"
-        Name of the metric.
-    total : int, optional
-        Number of blocks in the backbone, for the label of the axis.
-
-    Returns
-    -------
-    DescribedFigure
-
-    Raises
-    ------
-    DataError
-        If there is no point.
-    """
-    if not points:
-        raise DataError("no points to draw; give a score for at least one number of trained blocks")
-    measure = find_metric(metric)
-    blocks = sorted(points)
-    values, lows, highs = (100 * np.array([getattr(points[block], end) for block in blocks]) for end in _ENDS)
-    look = method_style("partial")
-    trained = "Trained blocks" if total is None else f"Trained blocks of {total}"
-    with style():
-        figure = new_figure(height=3.8)
-        axes = figure.subplots()
-        axes.plot(blocks, values, color=look.colour, zorder=2)
-        axes.errorbar(blocks, values, [values - lows, highs - values], fmt=look.marker, color=look.colour, capsize=3)
-        for block, value, high in zip(blocks, values, highs, strict=True):
-            axes.annotate(f"{value:.1f}", (block, high), (0, 4), textcoords="offset points", ha="center", fontsize=9)
-        axes.set(
-            title=f"{measure.title} by trained depth",
-            xlabel=f"{trained}, counted from the output",
-            ylabel=f"{measure.title}, {measure.unit}",
-        )
-        axes.set_xticks(blocks)
-        axes.margins(x=0.05, y=0.15)
-        axes.grid(axis="y")
-        told = "; ".join(f"{block}: {points[block]}" for block in blocks)
-        figure.describe(
-            f"{measure.title} by trained depth", f"{trained}, counted from the output, and score with interval: {told}."
-        )
-    return figure
-
-
-_ENDS = ("value", "low", "high")
 
 
 def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:

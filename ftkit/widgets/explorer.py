@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ftkit.experiments.depth import recorded_sweep, sweep_path
+from ftkit.experiments.depth import depth_sweep
 from ftkit.widgets.panel import Panel, import_ipywidgets
 from ftkit.widgets.stack import stack_html
 
 if TYPE_CHECKING:
-    from ftkit.experiments.depth import DepthSweep
+    from ftkit.experiments.record import Record
 
 __all__ = ["freeze_explorer"]
 
 
-def freeze_explorer(sweep: DepthSweep | str) -> Panel:
+def freeze_explorer(task_name: str, record: Record | None = None) -> Panel:
     """Return a slider over the number of trained blocks, with the model drawn as a stack beside the score it reached.
 
     Parameters
     ----------
-    sweep
-        Name of a ready-made task, whose sweep comes with the kit; or a sweep of your own
-        (`ftkit.experiments.depth.sweep_depth`).
+    task_name
+        Name of a ready-made task.
+    record
+        Of the experiment "depth"; None, the default, takes the one that comes with the kit.
 
     Returns
     -------
@@ -31,14 +32,14 @@ def freeze_explorer(sweep: DepthSweep | str) -> Panel:
     Raises
     ------
     FtkitError
-        If ipywidgets is not installed, or the kit has no sweep of that task.
+        If ipywidgets is not installed, or the record has no depths of that task.
 
     Examples
     --------
     ``freeze_explorer("movie-reviews")``
     """
     widgets = import_ipywidgets("The freeze explorer")
-    chosen = _recorded(sweep) if isinstance(sweep, str) else sweep
+    chosen = depth_sweep(task_name, record)
     start = chosen.points[len(chosen.points) // 2].blocks
     slider = widgets.SelectionSlider(
         options=[point.blocks for point in chosen.points],
@@ -55,12 +56,3 @@ def freeze_explorer(sweep: DepthSweep | str) -> Panel:
 
     slider.observe(redraw, names="value")
     return Panel(widgets.VBox([slider, content]), still, "Freeze explorer")
-
-
-def _recorded(task_name: str) -> DepthSweep:
-    if not sweep_path(task_name).is_file():
-        from ftkit.errors import UnknownNameError
-
-        folder = sweep_path(task_name).parent
-        raise UnknownNameError("recorded depth sweep", task_name, sorted(path.stem for path in folder.glob("*.json")))
-    return recorded_sweep(task_name)

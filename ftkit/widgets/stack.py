@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ __all__ = ["Layer", "layers", "point_at", "stack_html"]
 
 _TRAINED = "#0072B2"
 _FROZEN = "#E3E3E3"
-_INPUTS = {"minilm": "word embeddings", "efficientnet-lite0": "first convolution", "whisper-tiny-en": "sound embedding"}
+_INPUTS = {"text": "word embeddings", "image": "first convolution", "audio": "sound embedding"}
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,11 @@ def layers(sweep: DepthSweep, blocks: int) -> list[Layer]:
     point_at(sweep, blocks)
     trained = {point.blocks: point.trainable for point in sweep.points}
     stack = [Layer("output layer (head)", True, trained.get(0))]
-    for depth, name in enumerate(reversed(sweep.block_names), start=1):
+    for depth in range(1, sweep.blocks + 1):
         # One more trained block adds its own parameters, so neighbouring runs tell its size.
         size = trained[depth] - trained[depth - 1] if {depth, depth - 1} <= trained.keys() else None
-        stack.append(Layer(name, depth <= blocks, size))
-    stack.append(Layer(_INPUTS.get(sweep.backbone, "embedding") + " (input)", False, None))
+        stack.append(Layer(f"block {sweep.blocks + 1 - depth}", depth <= blocks, size))
+    stack.append(Layer(f"{_INPUTS[sweep.modality]} (input)", False, None))
     return stack
 
 
@@ -113,18 +114,21 @@ def _layer_html(layer: Layer) -> str:
 
 def _sentences(sweep: DepthSweep, blocks: int) -> str:
     point = point_at(sweep, blocks)
-    total = len(sweep.block_names)
+    total = sweep.blocks
     what = {0: "Only the head trains", total: f"All {total} blocks and the head train"}.get(
         blocks, f"The top {blocks} of {total} blocks and the head train"
     )
     title = METRICS[sweep.metric].title.lower()
+    on_validation = [100 * value for value in point.validation_scores]
     return (
         f"<p><strong>{what}: {point.trainable:,} parameters.</strong></p>"
-        f"<p>Validation {title}: {point.validation_score}.<br>Test {title}: <strong>{point.score}</strong>.</p>"
+        f"<p>Validation {title}: {statistics.fmean(on_validation):.1f} % (seeds from {min(on_validation):.1f} to "
+        f"{max(on_validation):.1f}).<br>Test {title}: <strong>{point.score}</strong>.</p>"
         f"<p>Training took {point.seconds:.0f} s.</p>"
-        f"<p><small>Recorded on {escape(sweep.created[:10])}, not now: {sweep.train_examples:,} training examples, "
-        f"{sweep.epochs} epochs, learning rate {point.learning_rate:g}, one seed, on "
-        f"{escape(sweep.processor)}. In brackets: 95 % intervals over items.</small></p>"
+        f"<p><small>Recorded until {escape(sweep.created)}, not now: {sweep.train_examples:,} training examples, "
+        f"{sweep.epochs} epochs, learning rate {point.learning_rate:g}, {len(on_validation)} seeds, on "
+        f"{escape(' and '.join(sweep.processors))}. In brackets after the test score: 95 % interval over seeds and "
+        f"items.</small></p>"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from live_lab import Lab
 from playwright.sync_api import Page, expect
 
-from ftkit.experiments.depth import recorded_sweep
+from ftkit.experiments.depth import depth_sweep
 
 TASK = "movie-reviews"
 CELLS = (
@@ -60,7 +60,7 @@ def test_the_figure_is_shown_with_its_alternative_text(lesson: Page) -> None:
 
 
 def test_moving_the_slider_redraws_the_stack(lesson: Page) -> None:
-    sweep = recorded_sweep(TASK)
+    sweep = depth_sweep(TASK)
     every, widget = sweep.points[-1], lesson.locator(".jp-OutputArea-output").filter(has_text="Trained blocks").last
     handle = widget.locator(".noUi-handle")
     handle.scroll_into_view_if_needed()

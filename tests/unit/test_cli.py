@@ -32,7 +32,6 @@ COMMANDS = (
     "tasks",
     "doctor",
     "tune",
-    "depth",
     "cache",
     "papers",
 )

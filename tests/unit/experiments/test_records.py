@@ -1,11 +1,9 @@
-"""Trials of learning rates, sweeps over depth, and the watch on memory."""
+"""Trials of learning rates, and the watch on memory."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,6 @@ import psutil
 import pytest
 
 from ftkit.errors import FtkitError
-from ftkit.experiments.depth import DepthSweep, sweep_depth
 from ftkit.experiments.machine import Machine, MemoryWatch
 from ftkit.experiments.trials import Trial, Trials, evidence_path, read_trials
 from ftkit.experiments.tuning import further_trials, rate_grid, tune
@@ -145,24 +142,6 @@ def test_the_recorded_trials_are_as_many_for_every_method():
         counts = {name: len(task.of(as_method(name))) for name in USUAL_METHODS}
         assert min(counts.values()) >= 3, (task.task, counts)
         assert len(set(counts.values())) == 1, (task.task, counts)
-
-
-# ------------------------------------------------------------------------------------------------ depth
-
-
-def test_a_sweep_trains_every_depth_and_survives_its_file(tiny_task: Callable[[str], Task], tmp_path: Path):
-    task = tiny_task("audio")
-    small = replace(task, train=task.train.take(range(0, len(task.train), 2)))
-    seen: list[int] = []
-    sweep = sweep_depth(small, on_point=lambda point: seen.append(point.blocks))
-    assert seen == [point.blocks for point in sweep.points] == [0, 1, 2, 3, 4]
-    sizes = [point.trainable for point in sweep.points]
-    assert sizes == sorted(set(sizes))
-    assert sizes[0] == 384 * 10 + 10
-    assert sweep.block_names == ("layer 1", "layer 2", "layer 3", "layer 4")
-    sweep.save(tmp_path / "sweep.json")
-    assert DepthSweep.load(tmp_path / "sweep.json") == sweep
-    assert json.loads((tmp_path / "sweep.json").read_text())["task"] == "spoken-digits"
 
 
 # ------------------------------------------------------------------------------------------------ machine

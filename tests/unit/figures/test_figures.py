@@ -18,7 +18,7 @@ from PIL import Image
 
 from ftkit import figures
 from ftkit.errors import DataError, UnknownNameError
-from ftkit.evaluation import Score, mean_score, score_by_group, wilson
+from ftkit.evaluation import Score, mean_score, score_by_group
 from ftkit.experiments.comparison import Comparison
 from ftkit.experiments.run import Run
 from ftkit.figures.curves import smoothed
@@ -38,9 +38,6 @@ DRAWN: dict[str, Draw] = {
     "learning_curves of seven": lambda comparison: figures.learning_curves(first_seeds(comparison)),
     "confusion": lambda comparison: figures.confusion(comparison.runs[0]),
     "by_group": lambda comparison: figures.by_group(comparison.runs[0]),
-    "depth_sweep": lambda comparison: figures.depth_sweep(
-        {blocks: wilson(700 + 10 * blocks, 800) for blocks in (0, 1, 2, 3, 4, 6)}, total=6
-    ),
 }
 
 
@@ -286,20 +283,9 @@ def test_by_group_of_many_groups_shows_the_worst_and_best_ten(run_of_many_groups
     assert [text.get_text() for text in figure.axes[0].texts] == [f"{len(values) - 20} groups between not shown"]
 
 
-def test_depth_sweep_draws_the_scores_in_order_of_depth() -> None:
-    points = {3: wilson(90, 100), 0: wilson(70, 100), 1: wilson(80, 100)}
-    figure = figures.depth_sweep(points, total=3)
-    line = figure.axes[0].lines[0]
-    assert list(line.get_xdata()) == [0, 1, 3]
-    assert list(line.get_ydata()) == pytest.approx([70, 80, 90])
-    assert all(f"{blocks}: {score}" in figure.ftkit_alt for blocks, score in points.items())
-
-
 def test_what_cannot_be_drawn_is_refused_by_name(comparison: Comparison) -> None:
     with pytest.raises(DataError, match="no run"):
         figures.learning_curves([])
-    with pytest.raises(DataError, match="no point"):
-        figures.depth_sweep({})
     with pytest.raises(UnknownNameError, match="'seconds'"):
         figures.trade_off(comparison, "second")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="roc_auc"):

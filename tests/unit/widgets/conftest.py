@@ -1,15 +1,17 @@
-"""Real runs of a tiny model's size: two methods trained on forty film reviews, and a sweep as the kit records it."""
+"""Real runs of a tiny model's size: two methods trained on forty film reviews, and an invented record of depths."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import ftkit
-from ftkit.evaluation import wilson
-from ftkit.experiments.depth import DepthPoint, DepthSweep
+from ftkit.experiments.depth import DepthSweep, depth_sweep
+from ftkit.experiments.experiment import grid
+from ftkit.experiments.record import Record
 from ftkit.experiments.run import Run
 from ftkit.tasks.base import Task
 
@@ -36,22 +38,19 @@ def picture_run(cells: Task) -> Run:
     return ftkit.fine_tune(cells, "linear-probe", epochs=1, progress=False)
 
 
-@pytest.fixture
-def sweep() -> DepthSweep:
-    points = [
-        DepthPoint(
-            blocks, 3e-4, 770 + 1000 * blocks, wilson(60 + 5 * blocks, 100), wilson(30 + blocks, 50), 3.0 + blocks
-        )
-        for blocks in range(4)
-    ]
-    return DepthSweep(
-        task="movie-reviews",
-        metric="accuracy",
-        backbone="minilm",
-        block_names=("layer 1", "layer 2", "layer 3"),
-        epochs=3,
-        train_examples=4000,
-        processor="A <fast> processor",
-        created="2026-11-22T12:00:00+00:00",
-        points=tuple(points),
+@pytest.fixture(scope="session")
+def depths(invented_record: Callable[..., Record]) -> Record:
+    """A record of three depths, two seeds each, as if the model had three blocks."""
+    common = {"task": "movie-reviews", "examples": 400, "seed": [0, 1]}
+    conditions = (
+        *grid(method="linear-probe", **common),
+        *grid(method="partial", settings=[{"blocks": blocks} for blocks in (1, 2, 3)], learning_rate=3e-4, **common),
     )
+    return invented_record("depth", conditions, lambda condition: 0.6 + 0.05 * condition.settings.get("blocks", 0))
+
+
+@pytest.fixture(scope="session")
+def sweep(depths: Record) -> DepthSweep:
+    read = depth_sweep("movie-reviews", depths)
+    points = tuple(replace(point, trainable=770 + 1000 * point.blocks) for point in read.points)
+    return replace(read, points=points, processors=("A <fast> processor",))

@@ -11,7 +11,8 @@ import pytest
 
 from ftkit import widgets
 from ftkit.errors import FtkitError
-from ftkit.experiments.depth import DepthSweep
+from ftkit.experiments.depth import depth_sweep
+from ftkit.experiments.record import Record
 from ftkit.experiments.run import Run
 from ftkit.tasks.base import Task
 from ftkit.widgets.stack import stack_html
@@ -33,23 +34,23 @@ def uploaded(name: str, content: bytes) -> dict[str, Any]:
     return {"name": name, "type": "image/png", "size": len(content), "content": content, "last_modified": modified}
 
 
-def test_slider_redraws_the_stack(sweep: DepthSweep) -> None:
-    panel = widgets.freeze_explorer(sweep)
+def test_slider_redraws_the_stack(depths: Record) -> None:
+    sweep, panel = depth_sweep("movie-reviews", depths), widgets.freeze_explorer("movie-reviews", depths)
     (slider,), (content,) = all_of(panel.box, ipywidgets.SelectionSlider), all_of(panel.box, ipywidgets.HTML)
     for blocks in (0, 3, 1):
         slider.value = blocks
         assert content.value == stack_html(sweep, blocks)
 
 
-def test_task_without_a_recorded_sweep_is_named() -> None:
-    with pytest.raises(FtkitError, match="Unknown recorded depth sweep 'movie-revue'"):
+def test_task_without_recorded_depths_is_named() -> None:
+    with pytest.raises(FtkitError, match="Unknown depth record 'movie-revue'"):
         widgets.freeze_explorer("movie-revue")
 
 
-def test_panel_carries_the_widget_and_its_still_content(sweep: DepthSweep) -> None:
-    bundle = widgets.freeze_explorer(sweep)._repr_mimebundle_()
+def test_panel_carries_the_widget_and_its_still_content(depths: Record) -> None:
+    bundle = widgets.freeze_explorer("movie-reviews", depths)._repr_mimebundle_()
     assert bundle[VIEW]["model_id"]
-    assert "layer 2" in bundle["text/html"]
+    assert "block 2" in bundle["text/html"]
     assert bundle["text/plain"] == "Freeze explorer: run this cell to use it."
 
 
@@ -116,10 +117,10 @@ def test_no_run_is_refused(reviews: Task) -> None:
         widgets.try_it([], reviews)
 
 
-def test_without_ipywidgets_the_remedy_is_named(sweep: DepthSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ipywidgets_the_remedy_is_named(depths: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(FtkitError, match=r'pip install "ftkit\[lab\]"'):
-        widgets.freeze_explorer(sweep)
+        widgets.freeze_explorer("movie-reviews", depths)
 
 
 def test_plain_functions_import_no_ipywidgets() -> None:
