@@ -467,7 +467,12 @@ def test_a_cache_that_is_a_file_is_an_error_with_a_remedy(tmp_path: Path, monkey
 # --- processes
 
 
-def in_a_process(asset: Asset, folder: Path, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
+def heed_interrupts() -> None:
+    """A shell's background job ignores Ctrl-C, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def in_a_process(asset: Asset, folder: Path, prepare: Callable[[], None] = heed_interrupts) -> subprocess.Popen[str]:
     pickled = folder / "asset.pickle"
     pickled.write_bytes(pickle.dumps(asset))
     return subprocess.Popen(
