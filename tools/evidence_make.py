@@ -16,7 +16,7 @@ from ftkit.processor import usable_cores
 
 TRIALS = {
     "movie-reviews": ("--limit", "2000", "--epochs", "3", "--trials", "3"),
-    "solar-cells": ("--limit", "400", "--epochs", "3", "--trials", "3"),
+    "solar-cells": ("--limit", "400", "--epochs", "3", "--trials", "5"),
     "spoken-digits": ("--trials", "4"),
 }
 """The sizes of the trials that are recorded, and how many learning rates are tried a method, by task."""

@@ -211,6 +211,7 @@ ONE: dict[str, dict[str, Draw]] = {
     "layers": {"layers": figures.layers},
     "moved-weights": {"moved-weights": figures.moved_weights, "spectrum": figures.spectrum},
     "forgetting": {"forgetting": figures.learn_forget},
+    "batch-statistics": {"batch-statistics": figures.learn_forget},
     "shift": {"shift": figures.corruption, "unseen-groups": figures.unseen_groups},
     "other-kind": {"other-kind": figures.other_kind},
 }

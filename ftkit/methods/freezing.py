@@ -13,6 +13,9 @@ from ftkit.methods.base import EVERYWHERE, Method, Trainable, train_only, unfree
 if TYPE_CHECKING:
     from ftkit.classifier import Classifier
 
+STATISTICS = ("renewed", "kept")
+"""What may become of the statistics of batch normalisation in full fine-tuning."""
+
 
 @dataclass(frozen=True)
 class Scratch(Method):
@@ -102,7 +105,20 @@ class Partial(Method):
 
 @dataclass(frozen=True)
 class Full(Method):
-    """Full fine-tuning: every weight trains, from the pretrained values."""
+    """Full fine-tuning: every weight trains, from the pretrained values.
+
+    Parameters
+    ----------
+    statistics
+        By what batch normalisation, which only picture models have, shifts and scales while training. ``"renewed"``,
+        the default: by the mean and variance of each batch, whose running means take the place of the pretrained ones.
+        ``"kept"``: by the pretrained ones, as when the model is used.
+
+    Examples
+    --------
+    >>> Full(statistics="kept").settings
+    {'statistics': 'kept'}
+    """
 
     name: ClassVar[str] = "full"
     title: ClassVar[str] = "Full fine-tuning"
@@ -111,10 +127,30 @@ class Full(Method):
     paper: ClassVar[str] = "Howard and Ruder 2018, arXiv:1801.06146; Devlin et al. 2019, arXiv:1810.04805"
     typical_rate: ClassVar[float] = 1e-4
 
+    statistics: str = "renewed"
+
+    def __post_init__(self) -> None:
+        if self.statistics not in STATISTICS:
+            raise FtkitError(
+                f"{self.title} with statistics = {self.statistics!r}: choose {' or '.join(map(repr, STATISTICS))}."
+            )
+
     def apply(self, model: Classifier) -> Trainable:
         """Train every weight."""
         unfreeze(model)
-        return Trainable(model, active=(model,))
+        made = Trainable if self.statistics == "renewed" else StillTrainable
+        return made(model, active=(model,))
+
+
+class StillTrainable(Trainable):
+    """A model whose batch normalisation goes on with the statistics that it has."""
+
+    def training_mode(self) -> None:
+        """Put what trains in training mode, batch normalisation apart."""
+        super().training_mode()
+        for module in self.model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
 
 @dataclass(frozen=True)

@@ -164,25 +164,35 @@ class DiscriminativeTrainable(Trainable):
 class LPFT(Full):
     """Linear probing, then full fine-tuning: the head is trained on frozen features before anything else moves.
 
+    As in the paper's experiments, batch normalisation keeps its statistics: other features would come out of renewed
+    ones, to which the probe's head was not fitted.
+
     Parameters
     ----------
+    statistics
+        See `Full`, here ``"kept"`` by default.
     probe_rate
         Learning rate of the linear probe, default that method's typical one.
 
     Examples
     --------
     >>> LPFT().settings
-    {'probe_rate': 0.01}
+    {'statistics': 'kept', 'probe_rate': 0.01}
     """
 
     name: ClassVar[str] = "lp-ft"
     title: ClassVar[str] = "LP-FT"
     trains: ClassVar[str] = "everything, from a head that a linear probe has trained"
-    changes: ClassVar[dict[str, str]] = dict.fromkeys(EVERYWHERE, "the head, then all weights")
+    changes: ClassVar[dict[str, str]] = {
+        "text": "the head, then all weights",
+        "image": "the head, then all weights, BatchNorm's statistics still",
+        "audio": "the head, then all weights",
+    }
     paper: ClassVar[str] = "Kumar et al. 2022, arXiv:2202.10054"
     typical_rate: ClassVar[float] = 1e-4
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {"probe_rate": (3e-3, 3e-2)}
 
+    statistics: str = "kept"
     probe_rate: float = LinearProbe.typical_rate
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ftkit.experiments.experiment import Experiment
 from ftkit.experiments.library import (
+    batch_statistics,
     data_size,
     depth,
     forgetting,
@@ -31,6 +32,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         regularizers,
         label_noise,
         forgetting,
+        batch_statistics,
         shift,
         other_kind,
     )

@@ -160,6 +160,48 @@ def test_it_starts_from_the_head_of_a_linear_probe(tiny_task: Callable[[str], Ta
     assert run.seconds > run.history.seconds  # the probe's time counts
 
 
+# ------------------------------------------------------------------------------------------------ batch statistics
+
+
+def running_means(trainable: Trainable) -> dict[str, Tensor]:
+    return {name: each.clone() for name, each in trainable.model.named_buffers() if name.endswith("running_mean")}
+
+
+@pytest.mark.parametrize(
+    ("method", "renewed"),
+    [(Full(), True), (Full(statistics="kept"), False), (LPFT(), False), (LPFT(statistics="renewed"), True)],
+)
+def test_batch_normalisation_renews_its_statistics_or_keeps_them(
+    applied: Applied, train: Callable[..., Training], method: Method, renewed: bool
+):
+    before = applied(method, "image")
+    after = train(method, "image").trainable
+    means = running_means(after)
+    assert means
+    changed = {name for name, each in running_means(before).items() if not torch.equal(each, means[name])}
+    assert changed == (set(means) if renewed else set())
+    weights = dict(after.model.named_parameters())
+    assert not any(torch.equal(each, weights[name]) for name, each in before.model.named_parameters() if "conv" in name)
+
+
+def test_a_model_that_keeps_its_statistics_answers_in_training_as_in_use(
+    applied: Applied, tiny_task: Callable[[str], Task]
+):
+    trainable = applied(Full(statistics="kept"), "image")
+    backbone = trainable.classifier.backbone
+    batch = backbone.collate(backbone.prepare(tiny_task("image").train.items[:4]))
+    trainable.training_mode()
+    trained = trainable.classifier.pooled(batch)
+    trainable.model.eval()
+    torch.testing.assert_close(trained, trainable.classifier.pooled(batch))
+
+
+@pytest.mark.parametrize("method", [Full, LPFT])
+def test_statistics_that_are_neither_renewed_nor_kept_are_refused(method: type[Full]):
+    with pytest.raises(FtkitError, match=r"with statistics = 'frozen': choose 'renewed' or 'kept'\."):
+        method(statistics="frozen")
+
+
 # ------------------------------------------------------------------------------------------------ L2-SP
 
 
