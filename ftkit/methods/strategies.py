@@ -331,16 +331,17 @@ class RehearsingTrainable(Trainable):
         self.wanted: Tensor = torch.empty(0)
 
     def begin_step(self, progress: float) -> None:
-        """Prepare the source items before the first step."""
+        """Prepare the source items before the first step, and remember the features that they have then."""
         if not self.inputs:
             backbone = self.classifier.backbone
             self.inputs = backbone.prepare(source_data(backbone).rehearsed)
+            self.model.eval()
+            self.wanted = self._features_now()
+            self.training_mode()
 
     def penalty(self) -> Tensor | None:
-        """Distance of the features of a few source items, drawn at random, from what they were at the first call."""
+        """Distance of the features of a few source items, drawn at random, from what they were before training."""
         self.model.eval()  # neither dropout nor the statistics of another batch belong to a rehearsal
-        if not len(self.wanted):
-            self.wanted = self._features_now()
         chosen = torch.randperm(len(self.inputs))[: self.items]
         wanted = self.wanted[chosen]
         found = self._features([self.inputs[index] for index in chosen.tolist()])

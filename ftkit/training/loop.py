@@ -297,7 +297,8 @@ class Training:
         total = 0.0
         for index, parts in enumerate(self.loader, start=1):
             rate = max(self.schedule.get_last_lr())  # the head's, where there are several
-            self.trainable.begin_step(len(self.history.steps) / self.total_steps)
+            with self.accelerator.autocast():
+                self.trainable.begin_step(len(self.history.steps) / self.total_steps)
             loss, norm = self._step(parts)
             self.trainable.end_step(rate)
             total += loss * sum(len(part.labels) for part in parts)

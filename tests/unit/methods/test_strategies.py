@@ -251,6 +251,16 @@ def test_before_the_first_step_a_rehearsal_finds_everything_as_it_was(applied: A
     assert any(parameter.grad is not None for parameter in trainable.classifier.backbone.parameters())
 
 
+def test_a_rehearsal_remembers_features_of_before_the_first_batch(applied: Applied, train: Callable[..., Training]):
+    """A forward pass in training mode already renews the statistics of batch normalisation."""
+    trained = train(Replay(), "image").trainable
+    assert isinstance(trained, RehearsingTrainable)
+    before = applied(Replay(), "image").classifier.eval()
+    with torch.no_grad():
+        features = before.pooled(before.backbone.collate(trained.inputs))
+    torch.testing.assert_close(trained.wanted, features, rtol=1e-3, atol=1e-3)
+
+
 def test_what_is_rehearsed_moves_less(train: Callable[..., Training]):
     def distance(method: Method) -> float:
         training = train(method, "audio", epochs=4)
