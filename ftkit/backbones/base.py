@@ -138,9 +138,6 @@ class Backbone(nn.Module, ABC):
         Where parameter-efficient methods attach.
     preparation_is_slow
         Whether `prepare` takes long enough for its result to be worth keeping.
-    pass_length
-        Most that goes through the model at once, in units of `length`; larger batches go in parts, with the same
-        gradient and less memory.
     checkpointed_blocks
         How many blocks, from the input on, keep their inputs only and are computed again in the backward pass; none
         unless it pays.
@@ -149,7 +146,6 @@ class Backbone(nn.Module, ABC):
     attention_heads: int = 0
     checkpointed_blocks: int = 0
     preparation_is_slow: ClassVar[bool] = False
-    pass_length: ClassVar[int]
     modality: ClassVar[str]
     targets: ClassVar[Targets]
     name: str
@@ -187,6 +183,19 @@ class Backbone(nn.Module, ABC):
     def nbytes(self, prepared: Any) -> int:
         """Size of one prepared input in bytes."""
         return prepared.nbytes
+
+    @property
+    @abstractmethod
+    def pass_length(self) -> int:
+        """Most that goes through the model at once, in units of `length`.
+
+        Larger batches go in parts, with the same gradient and less memory.
+        """
+
+    @property
+    def evaluation_size(self) -> int:
+        """Inputs that go through the model at once where no gradient is kept."""
+        return min(32, 4 * self.pass_length)
 
     def length(self, prepared: Any) -> int:
         """Cost of one prepared input in positions; inputs of similar length share a batch."""

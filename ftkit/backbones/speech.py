@@ -42,6 +42,10 @@ class SpeechInput:
         return self.mel.nbytes
 
 
+PASS_POSITIONS = 16 * 75
+"""Positions of all clips together that go through the model at once: 16 windows of 1.5 s."""
+
+
 class FrameEmbedding(nn.Module):
     """Log-mel frames to hidden states: two convolutions and the position embeddings of the window."""
 
@@ -82,7 +86,6 @@ class WhisperBackbone(Backbone):
 
     preparation_is_slow: ClassVar[bool] = True
     modality: ClassVar[str] = "audio"
-    pass_length: ClassVar[int] = 16
     targets: ClassVar[Targets] = Targets(
         linear_maps=r".*blocks\.\d+\.self_attn\.(q_proj|v_proj)",
         sublayer_outputs=r".*blocks\.\d+\.(self_attn\.out_proj|fc2)",
@@ -110,6 +113,11 @@ class WhisperBackbone(Backbone):
     def load(cls, name: str, encoder: WhisperEncoder, *, seconds: float = 1.5) -> WhisperBackbone:
         """Cut a loaded encoder to a window of ``seconds``."""
         return cls(name, encoder, min(seconds, LONGEST_SECONDS))
+
+    @property
+    def pass_length(self) -> int:
+        """Clips that go through the model at once: fewer where the window is long."""
+        return max(1, PASS_POSITIONS // self.positions)
 
     @property
     def settings(self) -> dict[str, Any]:

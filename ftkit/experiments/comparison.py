@@ -169,7 +169,7 @@ class Comparison:
             {"baseline": line.title, **{METRICS[name].title: str(score) for name, score in line.scores.items()}}
             for line in self.baselines
         ]
-        return pandas.DataFrame(rows).set_index("baseline")
+        return pandas.DataFrame(rows, columns=None if rows else ["baseline"]).set_index("baseline")
 
     def fairness(self) -> Fairness:
         """What each method was given: trials, rates, seeds, epochs, and what selected."""

@@ -41,6 +41,8 @@ class MethodFacts:
         As the runs had them.
     trainable, head
         Parameters that trained, head included, and the head's.
+    processors
+        Names of those that the runs were made on.
     """
 
     method: str
@@ -54,6 +56,7 @@ class MethodFacts:
     train_examples: int
     trainable: int
     head: int
+    processors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,18 @@ class Fairness:
             found.append(
                 f"Best learning rate at the edge of the range tried, a better one may lie beyond: {', '.join(edges)}."
             )
+        found += self._other_processors()
         return found
+
+    def _other_processors(self) -> list[str]:
+        """Say whose runs were made on other processors, so that times are no fair comparison."""
+        methods: dict[str, list[str]] = {}
+        for fact in self.facts:
+            methods.setdefault(" and ".join(fact.processors), []).append(fact.method)
+        if len(methods) < 2:
+            return []
+        listing = "; ".join(f"on {processor}: {', '.join(names)}" for processor, names in methods.items())
+        return [f"Trained on different processors, so their seconds can't be compared: {listing}."]
 
     def _trials_of_another_size(self) -> list[str]:
         """Say whose learning rates were tried on more or fewer examples than they trained on."""
@@ -121,7 +135,7 @@ class Fairness:
                     "head": f"{fact.head:,}",
                 }
             )
-        table = pandas.DataFrame(rows).drop(columns=["trainable", "tried_on"])
+        table = pandas.DataFrame(rows).drop(columns=["trainable", "tried_on", "processors"])
         titles = {
             "rates": "rates tried",
             "settings_tried": "settings tried",
@@ -161,6 +175,7 @@ def method_facts(name: str, runs: Sequence[Run], trials: Trials | None) -> Metho
         train_examples=first.spec.train_examples,
         trainable=first.cost.trainable,
         head=first.cost.head,
+        processors=tuple(sorted({run.machine.processor for run in runs})),
     )
 
 
@@ -199,6 +214,7 @@ def record_fairness(record: Record, task: str, trials: Trials | None) -> Fairnes
             train_examples=outcomes[0].condition.examples or TASKS[task].default_train,
             trainable=outcomes[0].trainable,
             head=head,
+            processors=tuple(sorted({record.machines[outcome.machine].processor for outcome in outcomes})),
         )
         for name, outcomes in by_method.items()
         if outcomes
@@ -212,7 +228,7 @@ def _with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodF
     return MethodFacts(
         method=method.name,
         rates=tuple(trial.learning_rate for trial in tried),
-        settings_tried=len({repr(trial.settings) for trial in tried}),
+        settings_tried=len({repr(as_method(trial.method, **trial.settings)) for trial in tried}),
         tried_on=tuple(sorted({trial.train_examples for trial in tried})),
         at_edge=trials is not None and trials.best_at_edge(method),
         **given,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ftkit.backbones.base import Backbone
 
-BATCH_SIZE = 32
 HARDLY_VARIES = 0.1
 """Share of the median standard deviation below which a dimension is taken as constant."""
 
@@ -42,7 +41,7 @@ def stage_features(backbone: Backbone, items: Sequence[Any]) -> list[np.ndarray]
     backbone.eval()
     inputs = backbone.prepare(items)
     device = next(backbone.parameters()).device
-    order = evaluation_order([backbone.length(each) for each in inputs], BATCH_SIZE)
+    order = evaluation_order([backbone.length(each) for each in inputs], backbone.evaluation_size)
     stages: list[list[np.ndarray]] = [[] for _ in range(len(backbone.blocks) + 1)]
     for indices in order:
         embedded = backbone.embed(send_to_device(backbone.collate([inputs[index] for index in indices]), device))

@@ -408,9 +408,15 @@ def answers(split: Split, prepared: Prepared, inputs: Inputs) -> Predictions:
         The same split as `Prepared.inputs` gave it.
     """
     trainable = prepared.trainable
-    reader = inputs.reader or trainable.classifier.backbone
-    accelerator = new_accelerator(prepared.precision)
-    return as_predictions(split, predict(trainable.model, reader, inputs.inputs, accelerator=accelerator))
+    backbone = trainable.classifier.backbone
+    probabilities = predict(
+        trainable.model,
+        inputs.reader or backbone,
+        inputs.inputs,
+        batch_size=backbone.evaluation_size,
+        accelerator=new_accelerator(prepared.precision),
+    )
+    return as_predictions(split, probabilities)
 
 
 def as_predictions(split: Split, probabilities: np.ndarray) -> Predictions:

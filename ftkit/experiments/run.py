@@ -290,7 +290,9 @@ class Run:
         backbone = model.classifier.backbone
         prepared = backbone.prepare(read_items(self.spec.modality, items))
         accelerator = new_accelerator(self.spec.precision)
-        probabilities = predict(model.model, backbone, prepared, accelerator=accelerator)
+        probabilities = predict(
+            model.model, backbone, prepared, batch_size=backbone.evaluation_size, accelerator=accelerator
+        )
         labels = [self.label_names[index] for index in probabilities.argmax(axis=1)]
         return Answers(labels, probabilities, self.label_names)
 

@@ -262,9 +262,11 @@ def compact(value: float) -> str:
 
     Examples
     --------
-    >>> compact(950), compact(1234), compact(2.3e7)
-    ('950', '1.23 k', '23 M')
+    >>> compact(0.0154), compact(1234), compact(56700), compact(2.3e7)
+    ('0.0154', '1,234', '56.7 k', '23 M')
     """
+    if 999.5 <= abs(value) < 1e4:
+        return f"{value:,.0f}"
     for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}"

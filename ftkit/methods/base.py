@@ -286,6 +286,20 @@ class Method(ABC):
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
+def check_whole_number(method: Method, name: str, value: object) -> None:
+    """Raise an `FtkitError` unless a method's setting is a whole number from 1.
+
+    Examples
+    --------
+    >>> from ftkit.methods import LoRA
+    >>> LoRA(rank=0)
+    Traceback (most recent call last):
+    ftkit.errors.FtkitError: lora with rank = 0: choose a whole number from 1.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise FtkitError(f"{method.name} with {name} = {value!r}: choose a whole number from 1.")
+
+
 def is_vector(parameter: Tensor) -> bool:
     """Whether a tensor is a vector, be it written as a matrix of one row: such parameters scale or shift.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
@@ -184,6 +184,11 @@ class Surgical(Method):
 
     first: int = 1
     last: int | None = None
+
+    def alternatives(self) -> list[Method]:
+        """Other last blocks, as far as they don't lie before the first."""
+        lasts = [last for last in self.choices["last"] if last >= self.first and last != self.last]
+        return [replace(self, last=last) for last in lasts]
 
     def apply(self, model: Classifier) -> Trainable:
         """Freeze everything but the range.

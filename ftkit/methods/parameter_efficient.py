@@ -13,7 +13,7 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME, get_peft_model_state_dict, set_
 from torch import nn
 
 from ftkit.errors import FtkitError
-from ftkit.methods.base import Method, Trainable, check_fit, read_tensors, targets_of
+from ftkit.methods.base import Method, Trainable, check_fit, check_whole_number, read_tensors, targets_of
 from ftkit.methods.peft_tuners import AttentionPrefixConfig, BottleneckConfig, InputPromptConfig
 
 if TYPE_CHECKING:
@@ -137,6 +137,12 @@ class LoRA(PeftMethod):
     dropout: float = 0.0
     blocks: int | None = None
 
+    def __post_init__(self) -> None:
+        check_whole_number(self, "rank", self.rank)
+        check_whole_number(self, "alpha", self.alpha)
+        if not (isinstance(self.dropout, int | float) and 0 <= self.dropout < 1):
+            raise FtkitError(f"{self.name} with dropout = {self.dropout!r}: choose a number from 0 to below 1.")
+
     def alternatives(self) -> list[Method]:
         """Other ranks at the same scale: the update is multiplied by ``alpha / rank``."""
         ranks = [rank for rank in self.choices["rank"] if rank != self.rank]
@@ -208,6 +214,8 @@ class IA3(PeftMethod):
 class Adapter(PeftMethod):
     """Bottleneck adapter: a small trained network after every frozen sub-layer.
 
+    The paper also trains the layer norms; here they stay frozen: the added part and the head are all that trains.
+
     Parameters
     ----------
     width
@@ -241,6 +249,7 @@ class Adapter(PeftMethod):
     blocks: int | None = None
 
     def __post_init__(self) -> None:
+        check_whole_number(self, "width", self.width)
         if self.placement not in ("houlsby", "pfeiffer"):
             raise FtkitError(f"adapter placement {self.placement!r}: choose 'houlsby' or 'pfeiffer'.")
 
@@ -286,6 +295,9 @@ class Prompt(PeftMethod):
 
     length: int = 16
 
+    def __post_init__(self) -> None:
+        check_whole_number(self, "length", self.length)
+
     def configuration(self, model: Classifier, **common: Any) -> InputPromptConfig:
         """Our `InputPromptConfig` at the backbone's input."""
         image_size = model.backbone.settings.get("image_size")
@@ -329,6 +341,9 @@ class Prefix(PeftMethod):
     choices: ClassVar[dict[str, tuple[Any, ...]]] = {"length": (4, 64)}
 
     length: int = 16
+
+    def __post_init__(self) -> None:
+        check_whole_number(self, "length", self.length)
 
     def configuration(self, model: Classifier, **common: Any) -> AttentionPrefixConfig:
         """Our `AttentionPrefixConfig` on the backbone's self-attention.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ftkit.errors import FtkitError
-from ftkit.methods.base import EVERYWHERE, Method, Trainable, decay_groups, freeze, unfreeze
+from ftkit.methods.base import EVERYWHERE, Method, Trainable, check_whole_number, decay_groups, freeze, unfreeze
 from ftkit.methods.freezing import Full, LinearProbe
 from ftkit.tasks.source_data import source_data
 
@@ -311,8 +311,7 @@ arXiv:1606.09282"
     def __post_init__(self) -> None:
         if not (math.isfinite(self.strength) and self.strength >= 0):
             raise FtkitError(f"replay with strength = {self.strength!r}: choose a number from 0.")
-        if self.items < 1:
-            raise FtkitError(f"replay with items = {self.items!r}: choose a whole number from 1.")
+        check_whole_number(self, "items", self.items)
 
     def apply(self, model: Classifier) -> Trainable:
         """Train every weight."""

@@ -32,7 +32,7 @@ def load_task(name: str, *, limit: int | None = None, seed: int = 0) -> Task:
         ``"movie-reviews"``, ``"solar-cells"`` or ``"spoken-digits"``; see `TASKS`.
     limit
         Number of training examples, drawn with the class shares of the whole; validation is cut in
-        proportion, to no fewer than ten of each class as far as there are any. None is the usual size: 4,000 of
+        proportion, to no fewer than ten of each class as far as there are any. None is the usual size: 5,000 of
         movie-reviews (there are about 9,000), all 1,000 of solar-cells, 800 of spoken-digits (there are 2,000).
         The test is always whole and the same.
     seed

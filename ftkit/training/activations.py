@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 Allocate = Callable[[tuple[int, ...], torch.dtype], Tensor]
 """Gives an empty tensor of a shape and dtype, in memory or on disk."""
 
-BATCH_SIZE = 32
-
 
 @dataclass(frozen=True)
 class Activation:
@@ -173,7 +171,7 @@ def compute_activations(
     classifier.to(device)
     filled: _Rows | None = None
     with torch.no_grad(), accelerator.autocast():
-        for indices in evaluation_order(lengths.tolist(), BATCH_SIZE):
+        for indices in evaluation_order(lengths.tolist(), backbone.evaluation_size):
             batch = {name: value.to(device) for name, value in backbone.collate([inputs[i] for i in indices]).items()}
             embedded = Embedded(classifier.pooled(batch)) if is_pooled else backbone.advance(batch, depth)
             if filled is None:

@@ -166,11 +166,11 @@ class SpecAugment(Augmentation):
         """Blank parts of every clip with its quietest value."""
         from torchaudio.functional import mask_along_axis_iid
 
-        mel = batch["mel"].unsqueeze(1)
-        quiet = float(mel.min())
-        mel = mask_along_axis_iid(mel, self.channels, quiet, axis=2)
-        mel = mask_along_axis_iid(mel, self.frames, quiet, axis=3)
-        return {**batch, "mel": mel.squeeze(1)}
+        quietest = batch["mel"].amin(dim=(1, 2), keepdim=True)
+        above = (batch["mel"] - quietest).unsqueeze(1)
+        above = mask_along_axis_iid(above, self.channels, 0.0, axis=2)
+        above = mask_along_axis_iid(above, self.frames, 0.0, axis=3)
+        return {**batch, "mel": above.squeeze(1) + quietest}
 
 
 @dataclass(frozen=True)

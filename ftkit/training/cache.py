@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 MEMORY_BYTES = 128 << 20
 DISK_BYTES = 2 << 30
 _VALUES, _INDEX = "values.bin", "index.npz"
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+"""What reading an entry raises where its index or its values are damaged or gone (torch maps files: RuntimeError)."""
 
 
 @dataclass(frozen=True)

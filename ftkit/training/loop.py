@@ -274,7 +274,9 @@ class Training:
             train_loss = self._run_steps(number)
             seconds = time.perf_counter() - started
             reader, inputs = self._reader(self.validation), self.validation.inputs
-            probabilities = predict(self.model, reader, inputs, accelerator=self.accelerator)
+            probabilities = predict(
+                self.model, reader, inputs, batch_size=self.backbone.evaluation_size, accelerator=self.accelerator
+            )
             if not np.isfinite(probabilities).all():  # after the last step no loss would show it
                 raise self._diverged(f"The answers on validation became nan after epoch {number}")
             epoch = Epoch(
@@ -429,6 +431,8 @@ def predict(
         Float32 (examples, classes), rows sum to 1.
     """
     model.eval()
+    if accelerator is not None:
+        model.to(accelerator.device)  # a model that was read from a file lies on the processor
     device = next(model.parameters()).device
     batches = evaluation_order([reader.length(item) for item in inputs], batch_size)
     rows: dict[int, np.ndarray] = {}

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from ftkit.errors import TrainingError
 from ftkit.paths import cache_folder, write_text
 from ftkit.processor import processor_name, usable_cores
 
@@ -22,6 +23,8 @@ ROUNDS = 7
 def choose_precision(precision: str, modality: str = "text") -> str:
     """Resolve ``"auto"`` to the precision to train in; any other value is returned as it is.
 
+    On a GPU, "auto" is bf16 where the card computes in it, else fp16; on a processor it is measured.
+
     Parameters
     ----------
     precision
@@ -29,15 +32,25 @@ def choose_precision(precision: str, modality: str = "text") -> str:
     modality
         ``"text"``, ``"image"`` or ``"audio"``: convolutions gain other than attention layers do.
 
+    Raises
+    ------
+    TrainingError
+        If fp16 is asked for where there is no GPU: a processor would silently train in float32.
+
     Examples
     --------
     >>> choose_precision("float32")
     'float32'
     """
+    if precision == "fp16" and not torch.accelerator.is_available():
+        raise TrainingError(
+            "precision = 'fp16' needs a GPU, and there is none here: choose 'bf16', 'float32' or 'auto'."
+        )
     if precision != "auto":
         return precision
     if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        # Older cards emulate bf16, far slower than they compute in fp16.
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if bf16_speed(modality) >= MUCH_FASTER else "float32"
 
 

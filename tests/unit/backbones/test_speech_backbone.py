@@ -123,3 +123,10 @@ def test_the_conversion_is_kept_and_used_again():
     load_backbone("whisper-tiny-en")
     assert kept.stat().st_mtime_ns == before.st_mtime_ns
     assert before.st_size > 4 * 7_600_000
+
+
+def test_clips_of_a_long_window_go_through_the_model_a_few_at_a_time():
+    """Attention's memory grows with the square of the window: 32 clips of 30 s would take gigabytes."""
+    short, long = (load_backbone("whisper-tiny-en", seconds=seconds) for seconds in (1.5, 30.0))
+    assert (short.pass_length, short.evaluation_size) == (16, 32)
+    assert (long.pass_length, long.evaluation_size) == (1, 4)

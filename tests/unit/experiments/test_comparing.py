@@ -135,6 +135,12 @@ def test_baselines_are_scored_on_the_same_test(first_comparison: Comparison, own
     assert first_comparison.baselines[0].scores["accuracy"].value <= majority
 
 
+def test_a_comparison_without_baselines_can_be_shown(first_comparison: Comparison):
+    bare = replace(first_comparison, baselines=[])
+    assert bare.baseline_table().empty
+    assert "Linear probe" in bare._repr_html_()
+
+
 def test_a_notebook_shows_scores_and_baselines(first_comparison: Comparison):
     page = first_comparison._repr_html_()
     assert page.count("<table") == 2
@@ -238,6 +244,23 @@ def test_the_ledger_of_a_record_takes_the_head_from_the_linear_probe(invented_re
     assert any("not among the recorded trials" in line and "full" in line for line in fairness.warnings())
     untried = record_fairness(record, "movie-reviews", None).warnings()
     assert "Learning rate not among the recorded trials: linear-probe, full." in untried
+
+
+def test_the_ledger_warns_of_times_on_different_processors(invented_record: Callable[..., Record]):
+    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=600, epochs=3, seed=[0, 1])
+    record = invented_record("methods", conditions, lambda condition: 0.7)
+    assert not any("processors" in line for line in record_fairness(record, "movie-reviews", None).warnings())
+    faster = replace(record.machines[0], processor="faster one")
+    moved = [
+        replace(outcome, machine=len(record.machines)) if outcome.condition.method == "full" else outcome
+        for outcome in record.outcomes
+    ]
+    mixed = replace(record, machines=(*record.machines, faster), outcomes=tuple(moved))
+    (warning,) = [
+        line for line in record_fairness(mixed, "movie-reviews", None).warnings() if "different processors" in line
+    ]
+    assert "their seconds can't be compared" in warning
+    assert "on processor: linear-probe; on faster one: full." in warning
 
 
 def test_a_method_trained_in_several_ways_has_no_line_in_the_ledger(invented_record: Callable[..., Record]):

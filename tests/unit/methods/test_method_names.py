@@ -53,6 +53,22 @@ def test_an_unknown_setting_is_named():
         as_method("lora", ranks=3)
 
 
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [("lora", "rank"), ("dora", "alpha"), ("adapter", "width"), ("prompt", "length"), ("prefix", "length")],
+)
+@pytest.mark.parametrize("value", [0, -1, 2.5, "many"])
+def test_a_size_that_is_no_whole_number_is_refused_before_any_work(method: str, setting: str, value: object):
+    with pytest.raises(FtkitError, match=rf"{method} with {setting} = {value!r}: choose a whole number from 1\."):
+        as_method(method, **{setting: value})
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, "half"])
+def test_a_dropout_out_of_range_is_refused(dropout: object):
+    with pytest.raises(FtkitError, match=r"lora with dropout = .*: choose a number from 0 to below 1"):
+        as_method("lora", dropout=dropout)
+
+
 def test_an_unknown_placement_is_answered_with_the_known_ones():
     with pytest.raises(FtkitError, match="placement 'parallel': choose 'houlsby' or 'pfeiffer'"):
         Adapter(placement="parallel")

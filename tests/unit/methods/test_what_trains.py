@@ -54,6 +54,7 @@ CHANGES = {
         for method in WHOLE
         for modality in MODALITIES
     },
+    ("lp-ft", "image"): ".*(?<!running_mean)(?<!running_var)(?<!num_batches_tracked)",
     **{
         ("dora", modality): rf"{HEAD_BESIDE}|.*\.lora_([AB]|magnitude_vector)\.default\.weight"
         for modality in MODALITIES
@@ -241,6 +242,11 @@ def test_a_range_of_blocks_that_the_model_lacks_is_named(
         FtkitError, match=f"blocks {first} to {last}: minilm has 6 blocks; choose a range within 1 to 6"
     ):
         applied(Surgical(first=first, last=last), "text")
+
+
+def test_what_is_tried_instead_of_a_range_of_blocks_is_a_range_too():
+    assert Surgical(first=3).alternatives() == [Surgical(first=3, last=4)]
+    assert Surgical().alternatives() == [Surgical(last=1), Surgical(last=4)]
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

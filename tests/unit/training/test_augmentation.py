@@ -18,6 +18,7 @@ from ftkit.training.augmentation import (
     Flip,
     Jitter,
     Noise,
+    SpecAugment,
     TokenDropout,
     as_augmentation,
 )
@@ -113,6 +114,17 @@ def test_noise_has_the_level_that_is_asked_for(decibels: float, batch_of: Callab
     before, after = (10 ** (4 * mel - 4) for mel in (batch["mel"], noisy))
     ratio = before.mean(dim=(1, 2)) / (after - before).mean(dim=(1, 2))
     assert 10 * ratio.log10().mean() == pytest.approx(decibels, abs=0.3)
+
+
+def test_a_clip_is_blanked_with_its_own_quietest_value(batch_of: Callable[[str], dict[str, Tensor]]):
+    mel = batch_of("audio")["mel"]
+    mel = torch.cat([mel, mel[:1] - 5.0])  # one clip far quieter than the rest
+    torch.manual_seed(0)
+    changed = SpecAugment()({"mel": mel})["mel"]
+    assert not torch.allclose(changed, mel)
+    for before, after in zip(mel, changed, strict=True):
+        blanked = (after - before).abs() > 1e-4
+        torch.testing.assert_close(after[blanked], before.min().expand(int(blanked.sum())))
 
 
 def test_settings_out_of_range_and_unknown_names_are_told():

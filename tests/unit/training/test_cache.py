@@ -121,10 +121,19 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
 
 
-def test_a_damaged_entry_is_made_anew(tmp_path: Path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "index.npz").write_bytes(b"not an index"),
+        lambda folder: (folder / "values.bin").write_bytes(b"short"),
+        lambda folder: (folder / "values.bin").unlink(),
+    ],
+    ids=["index", "short values", "no values"],
+)
+def test_a_damaged_entry_is_made_anew(tmp_path: Path, damage: Callable[[Path], object]):
     cache = ActivationCache(tmp_path, memory_bytes=0)
     cache.activations("a", "ten rows", activations)
-    (tmp_path / "a" / "index.npz").write_bytes(b"not an index")
+    damage(tmp_path / "a")
     found = cache.activations("a", "ten rows", lambda allocate: activations(allocate, value=2.0))
     assert found is not None
     assert float(found.values.max()) == 2.0

@@ -6,13 +6,33 @@ from pathlib import Path
 import pytest
 import torch
 
+from ftkit.errors import TrainingError
 from ftkit.training.loop import new_accelerator
 from ftkit.training.precision import MUCH_FASTER, bf16_speed, choose_precision
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_chosen_precision_stays(precision: str):
     assert choose_precision(precision) == precision
+
+
+def test_half_precision_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(TrainingError, match="'fp16' needs a GPU"):
+        choose_precision("fp16")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert choose_precision("fp16") == "fp16"
+
+
+@pytest.mark.parametrize(("computes_bf16", "expected"), [(True, "bf16"), (False, "fp16")])
+def test_a_card_that_only_emulates_bf16_trains_in_fp16(
+    monkeypatch: pytest.MonkeyPatch, computes_bf16: bool, expected: str
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or computes_bf16
+    )
+    assert choose_precision("auto") == expected
 
 
 @pytest.mark.parametrize("modality", ["text", "image", "audio"])
