@@ -246,6 +246,15 @@ def test_the_ledger_of_a_record_takes_the_head_from_the_linear_probe(invented_re
     assert "Learning rate not among the recorded trials: linear-probe, full." in untried
 
 
+def test_a_setting_that_older_trials_leave_out_is_the_usual_one(invented_record: Callable[..., Record]):
+    record = invented_record("methods", grid(task="movie-reviews", method=["linear-probe", "lora"]), lambda each: 0.7)
+    kit = Trials.load(evidence_path("movie-reviews"))
+    first, *others = kit.named("lora")
+    assert others
+    older = replace(kit, trials=[replace(first, settings={}), *others, *kit.named("linear-probe")])
+    assert [fact.settings_tried for fact in record_fairness(record, "movie-reviews", older).facts] == [1, 1]
+
+
 def test_the_ledger_warns_of_times_on_different_processors(invented_record: Callable[..., Record]):
     conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=600, epochs=3, seed=[0, 1])
     record = invented_record("methods", conditions, lambda condition: 0.7)
