@@ -115,6 +115,7 @@ def records(make: Make) -> dict[str, Record]:
         "sizes": make("sizes", sizes, skill),
         "layers": make("layers", grid(task=TASKS, method=some, **common), skill, layers),
         "forgetting": make("forgetting", source, skill, forgetting),
+        "batch-statistics": make("batch-statistics", EXPERIMENTS["batch-statistics"].conditions, skill, forgetting),
         "shift": make("shift", grid(task=TASKS, method=some, **common), skill, unlike),
         "other-kind": make("other-kind", EXPERIMENTS["other-kind"].conditions, skill, kinds),
     }
