@@ -164,7 +164,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         )
     }
 )
-"""The metrics by name. Classes that no label holds are left out of the mean over classes (one that is predicted all the
-same counts as 0 in macro F1, as in scikit-learn); `roc_auc` is that of class 1
-for two classes, and the mean of each class against the rest for more (Fawcett, An introduction to ROC analysis, 2006).
+"""The metrics by name.
+
+Classes that no label holds are left out of the mean over classes (one that is predicted all the same counts as 0 in
+macro F1, as in scikit-learn); `roc_auc` is that of class 1 for two classes, and the mean of each class against the rest
+for more (Fawcett, An introduction to ROC analysis, 2006).
 """

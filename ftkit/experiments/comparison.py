@@ -165,11 +165,8 @@ class Comparison:
         """One row a baseline, on the same test split."""
         import pandas
 
-        rows = [
-            {"baseline": line.title, **{METRICS[name].title: str(score) for name, score in line.scores.items()}}
-            for line in self.baselines
-        ]
-        return pandas.DataFrame(rows, columns=None if rows else ["baseline"]).set_index("baseline")
+        rows = [{METRICS[name].title: str(score) for name, score in line.scores.items()} for line in self.baselines]
+        return pandas.DataFrame(rows, index=pandas.Index([line.title for line in self.baselines], name="baseline"))
 
     def fairness(self) -> Fairness:
         """What each method was given: trials, rates, seeds, epochs, and what selected."""

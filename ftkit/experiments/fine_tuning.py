@@ -157,7 +157,7 @@ def fine_tune(
     patience
         Stop after so many epochs without a better validation score; None never stops early.
     precision
-        ``"auto"`` measures whether bf16 is faster here; or ``"float32"``, ``"bf16"``, ``"fp16"``.
+        ``"auto"`` (see `choose_precision`), ``"float32"``, ``"bf16"``, or, on a GPU only, ``"fp16"``.
     augmentation
         Random changes of the training data: a name of `AUGMENTATIONS`, or one with its settings, such as
         ``TokenDropout(share=0.2)``; None, the default, changes nothing.
@@ -181,7 +181,7 @@ def fine_tune(
     UnknownNameError
         If there is no such method.
     TrainingError
-        If a setting is out of its range or the loss stops being finite.
+        If a setting is out of its range, fp16 is asked for without a GPU, or the loss stops being finite.
     DataError
         If the training split is empty or holds one class only.
 

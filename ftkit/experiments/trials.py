@@ -118,7 +118,7 @@ def evidence_path(task_name: str) -> Path:
 
 
 def recorded_trials(task: Task) -> Trials | None:
-    """Trials that come with the kit for a ready-made task, made on its usual size; None for one's own data."""
+    """Trials that come with the kit for a ready-made task, which say what size they had; None for one's own data."""
     path = evidence_path(task.name)
     return Trials.load(path) if task.assets and path.is_file() else None
 

@@ -182,7 +182,7 @@ def learn_forget(record: Record) -> DescribedFigure:
     Parameters
     ----------
     record : Record
-        Of the experiment "forgetting", whose outcomes hold the measure "forgetting".
+        Of an experiment whose outcomes hold the measure "forgetting".
 
     Returns
     -------

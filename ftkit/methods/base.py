@@ -287,7 +287,19 @@ class Method(ABC):
 
 
 def check_whole_number(method: Method, name: str, value: object) -> None:
-    """Raise an `FtkitError` unless a method's setting is a whole number from 1.
+    """Refuse a method's setting that is no whole number from 1.
+
+    Parameters
+    ----------
+    method
+        Whose setting it is.
+    name, value
+        The setting's name, and what it was given.
+
+    Raises
+    ------
+    FtkitError
+        If the value is anything else; it names all three.
 
     Examples
     --------

@@ -114,6 +114,11 @@ class Full(Method):
         the default: by the mean and variance of each batch, whose running means take the place of the pretrained ones.
         ``"kept"``: by the pretrained ones, as when the model is used.
 
+    Raises
+    ------
+    FtkitError
+        If ``statistics`` is neither.
+
     Examples
     --------
     >>> Full(statistics="kept").settings

@@ -184,9 +184,8 @@ class LPFT(Full):
     title: ClassVar[str] = "LP-FT"
     trains: ClassVar[str] = "everything, from a head that a linear probe has trained"
     changes: ClassVar[dict[str, str]] = {
-        "text": "the head, then all weights",
+        **dict.fromkeys(EVERYWHERE, "the head, then all weights"),
         "image": "the head, then all weights, BatchNorm's statistics still",
-        "audio": "the head, then all weights",
     }
     paper: ClassVar[str] = "Kumar et al. 2022, arXiv:2202.10054"
     typical_rate: ClassVar[float] = 1e-4

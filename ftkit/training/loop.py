@@ -299,7 +299,7 @@ class Training:
         total = 0.0
         for index, parts in enumerate(self.loader, start=1):
             rate = max(self.schedule.get_last_lr())  # the head's, where there are several
-            with self.accelerator.autocast():
+            with self.accelerator.autocast():  # features that are remembered are later compared with such
                 self.trainable.begin_step(len(self.history.steps) / self.total_steps)
             loss, norm = self._step(parts)
             self.trainable.end_step(rate)
