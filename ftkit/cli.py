@@ -426,10 +426,11 @@ def tune(
     choices: Choices = 0,
     epochs: Epochs = None,
     limit: Limit = None,
-    output: Annotated[Path | None, typer.Option(help="JSON file; default: trials.json among the task's runs.")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file; default: one for these data among the runs.")] = None,
 ) -> None:
     """Try learning rates and settings on the validation split and record them."""
     from ftkit.experiments.demo import check_names
+    from ftkit.experiments.trials import own_path
     from ftkit.experiments.tuning import tune as try_rates
     from ftkit.methods import METHODS, USUAL_METHODS
     from ftkit.tasks import TASKS
@@ -439,7 +440,7 @@ def tune(
     names = applying if methods == "all" else _names(methods, USUAL_METHODS)
     check_names((), names)
     loaded = _load(task, limit)
-    path = output or runs_folder() / task / "trials.json"
+    path = output or own_path(runs_folder(), task, loaded.fingerprint)
     found = try_rates(
         loaded,
         names,
@@ -454,8 +455,8 @@ def tune(
 
 def _trial_line(trial: Trial) -> str:
     settings = "".join(f", {name} {value}" for name, value in trial.settings.items() if value is not None)
-    score = f"validation {trial.validation_score:.1%}, {trial.seconds:.0f} s"
-    return f"{trial.method} at {trial.learning_rate:g}{settings}: {score}"
+    score = f"validation {trial.validation_score:.1%}" if trial.validation_loss is not None else "diverged"
+    return f"{trial.method} at {trial.learning_rate:g}{settings}: {score}, {trial.seconds:.0f} s"
 
 
 @command("Every finished training is kept, and the same command goes on where it stopped.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["AssetError", "DataError", "FtkitError", "TrainingError", "UnknownNameError"]
+__all__ = ["AssetError", "DataError", "DivergedError", "FtkitError", "TrainingError", "UnknownNameError"]
 
 
 class FtkitError(Exception):
@@ -60,4 +60,8 @@ class DataError(FtkitError):
 
 
 class TrainingError(FtkitError):
-    """A training run that cannot start or cannot go on, such as a loss that is not finite."""
+    """A training run that cannot start or cannot go on."""
+
+
+class DivergedError(TrainingError):
+    """A training whose loss or answers stopped being finite numbers: its learning rate was too high."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ftkit.errors import FtkitError
 
-__all__ = ["cache_folder", "data_folder", "runs_folder", "write_bytes", "write_text"]
+__all__ = ["cache_folder", "data_folder", "locked", "runs_folder", "write_bytes", "write_text"]
 
 
 def data_folder() -> Path:
@@ -62,6 +64,31 @@ def runs_folder() -> Path:
         An absolute path. It is not created here.
     """
     return _absolute(os.environ.get("FTKIT_RUNS", "").strip() or "runs")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes that lock the same file from it, so that one reads and writes it at a time.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is created when missing. An empty file beside it carries the lock and stays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "count.txt"
+    >>> with locked(file):
+    ...     write_text(file, "1")
+    >>> file.read_text()
+    '1'
+    """
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

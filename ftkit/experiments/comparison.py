@@ -17,7 +17,7 @@ from ftkit.experiments.fairness import Fairness, method_facts
 from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
 from ftkit.experiments.probing import probe_runs
 from ftkit.experiments.run import RUN_FILE, Predictions, Run, load_run
-from ftkit.experiments.trials import Trials, joined, read_trials, recorded_trials
+from ftkit.experiments.trials import Trials, joined, own_path, recorded_trials
 from ftkit.experiments.tuning import tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
 from ftkit.paths import runs_folder, write_text
@@ -303,8 +303,8 @@ def _trials_for(
     """
     recorded = recorded_trials(task)
     others = [method for method in methods if choices or recorded is None or not recorded.of(method)]
-    own = folder / task.name / "trials.json"
-    known = tune(task, others, own, trials=trials, choices=choices, epochs=epochs) if others else read_trials(own, task)
+    own = own_path(folder, task.name, task.fingerprint)
+    known = tune(task, others, own, trials=trials, choices=choices, epochs=epochs)
     if choices:
         return Trials(
             task.name, task.fingerprint, tuple(each for method in methods for each in known.named(method.name))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ftkit.errors import FtkitError
+from ftkit.methods import as_method
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,18 @@ class Condition:
         draws = self.examples is not None or self.label_noise > 0
         seed = self.seed if draws else None
         return self.task, self.examples, self.label_noise, self.repaired, self.kind, seed
+
+    def training(self, learning_rate: float, epochs: int) -> str:
+        """Everything that decides the training, as one text: conditions that agree in it are trained alike.
+
+        Parameters
+        ----------
+        learning_rate, epochs
+            As they are after all defaults.
+        """
+        settings = as_method(self.method, **self.settings).settings
+        options = dict(sorted(self.options.items()))
+        return repr(replace(self, settings=settings, learning_rate=learning_rate, epochs=epochs, options=options))
 
     def matches(self, wanted: dict[str, Any]) -> bool:
         """Whether all the fields that are named have the values that are wanted; a list wants one of several."""

@@ -33,8 +33,8 @@ class MethodFacts:
         How many choices of the method's settings were tried.
     learning_rate
         The one that the runs used.
-    tried_on
-        Numbers of training examples that the trials had.
+    tried_on, tried_epochs
+        Numbers of training examples and of epochs that the trials had.
     at_edge
         Whether that is the lowest or highest tried, so that a better one may lie beyond.
     seeds, epochs, train_examples
@@ -50,6 +50,7 @@ class MethodFacts:
     settings_tried: int
     learning_rate: float
     tried_on: tuple[int, ...]
+    tried_epochs: tuple[int, ...]
     at_edge: bool
     seeds: int
     epochs: int
@@ -84,7 +85,8 @@ class Fairness:
                 found.append(f"Unequal number of {what}: {listing}.")
         if len({fact.train_examples for fact in self.facts}) > 1:
             found.append("The methods trained on different numbers of examples.")
-        found += self._trials_of_another_size()
+        found += self._tried_otherwise("on", "tried_on", "train_examples", "examples")
+        found += self._tried_otherwise("over", "tried_epochs", "epochs", "epochs")
         untried = [fact.method for fact in self.facts if fact.learning_rate not in fact.rates]
         if untried:
             found.append(f"Learning rate not among the recorded trials: {', '.join(untried)}.")
@@ -106,16 +108,17 @@ class Fairness:
         listing = "; ".join(f"on {processor}: {', '.join(names)}" for processor, names in methods.items())
         return [f"Trained on different processors, so their seconds can't be compared: {listing}."]
 
-    def _trials_of_another_size(self) -> list[str]:
-        """Say whose learning rates were tried on more or fewer examples than they trained on."""
+    def _tried_otherwise(self, word: str, tried_name: str, given_name: str, unit: str) -> list[str]:
+        """Say whose learning rates were tried on more or less of something than they trained on."""
         methods: dict[tuple[tuple[int, ...], int], list[str]] = {}
         for fact in self.facts:
-            if fact.tried_on and fact.tried_on != (fact.train_examples,):
-                methods.setdefault((fact.tried_on, fact.train_examples), []).append(fact.method)
+            tried, given = getattr(fact, tried_name), getattr(fact, given_name)
+            if tried and tried != (given,):
+                methods.setdefault((tried, given), []).append(fact.method)
         return [
-            f"Learning rates were tried on {' and '.join(f'{size:,}' for size in tried)} examples, the training had "
-            f"{trained:,}, where another rate may be the best: {', '.join(names)}."
-            for (tried, trained), names in methods.items()
+            f"Learning rates were tried {word} {' and '.join(f'{count:,}' for count in tried)} {unit}, the training "
+            f"had {given:,}, where another rate may be the best: {', '.join(names)}."
+            for (tried, given), names in methods.items()
         ]
 
     def table(self) -> pandas.DataFrame:
@@ -135,7 +138,7 @@ class Fairness:
                     "head": f"{fact.head:,}",
                 }
             )
-        table = pandas.DataFrame(rows).drop(columns=["trainable", "tried_on", "processors"])
+        table = pandas.DataFrame(rows).drop(columns=["trainable", "tried_on", "tried_epochs", "processors"])
         titles = {
             "rates": "rates tried",
             "settings_tried": "settings tried",
@@ -230,6 +233,7 @@ def _with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodF
         rates=tuple(trial.learning_rate for trial in tried),
         settings_tried=len({repr(as_method(trial.method, **trial.settings)) for trial in tried}),
         tried_on=tuple(sorted({trial.train_examples for trial in tried})),
+        tried_epochs=tuple(sorted({trial.epochs for trial in tried})),
         at_edge=trials is not None and trials.best_at_edge(method),
         **given,
     )

@@ -14,6 +14,8 @@ from ftkit.errors import FtkitError
 from ftkit.experiments.experiment import Condition
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.revision import revision
+from ftkit.experiments.trials import usual_rate
+from ftkit.methods import as_method
 from ftkit.paths import data_folder, write_text
 
 if TYPE_CHECKING:
@@ -119,6 +121,11 @@ class Outcome:
             total_seconds=round(total_seconds, 1),
         )
 
+    @property
+    def training(self) -> str:
+        """What decided the training, see `Condition.training`: outcomes of two experiments may be of one training."""
+        return self.condition.training(self.learning_rate, self.epochs)
+
     def predicted(self) -> np.ndarray:
         """Predicted class of every test item, int array (n,)."""
         return from_digits(self.answers)
@@ -182,6 +189,11 @@ class Record:
         """Whether a condition has its outcome."""
         return any(outcome.condition == condition for outcome in self.outcomes)
 
+    def up_to_date(self) -> Record:
+        """Return the record without outcomes at a method's usual learning rate of before the kit's trials changed."""
+        kept = tuple(each for each in self.outcomes if each.learning_rate == learning_rate_of(each.condition))
+        return replace(self, outcomes=kept)
+
     def where(self, **wanted: Any) -> list[Outcome]:
         """Outcomes whose condition matches, see `Condition.matches`."""
         return [outcome for outcome in self.outcomes if outcome.condition.matches(wanted)]
@@ -226,6 +238,13 @@ class Record:
                 Outcome(**{**outcome, "condition": Condition(**outcome["condition"])}) for outcome in values["outcomes"]
             ),
         )
+
+
+def learning_rate_of(condition: Condition) -> float:
+    """Learning rate at which a condition is trained: its own, else its method's usual one on the task."""
+    if condition.learning_rate is not None:
+        return condition.learning_rate
+    return usual_rate(condition.task, as_method(condition.method, **condition.settings))
 
 
 def record_path(name: str) -> Path:

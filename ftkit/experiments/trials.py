@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftkit.errors import DataError
 from ftkit.methods import Method, as_method
 from ftkit.paths import data_folder, write_text
 
@@ -26,7 +27,8 @@ class Trial:
     learning_rate, epochs, seed, precision, train_examples
         How it was trained.
     metric, validation_score, validation_loss, best_epoch
-        What came out on validation, at the epoch with the best score. The test split was not read.
+        What came out on validation, at the epoch with the best score; a score of 0 and no loss where the training
+        diverged. The test split was not read.
     seconds
         Training time.
     processor, created
@@ -42,7 +44,7 @@ class Trial:
     train_examples: int
     metric: str
     validation_score: float
-    validation_loss: float
+    validation_loss: float | None
     best_epoch: int
     seconds: float
     processor: str
@@ -70,12 +72,17 @@ class Trials:
         mine = [trial for trial in self.trials if as_method(trial.method, **trial.settings) == method]
         return sorted(mine, key=lambda trial: trial.learning_rate)
 
+    def over(self, epochs: int, seed: int) -> Trials:
+        """Those that passed so often through the training data, with this seed."""
+        same = tuple(trial for trial in self.trials if (trial.epochs, trial.seed) == (epochs, seed))
+        return Trials(self.task, self.fingerprint, same)
+
     def named(self, name: str) -> list[Trial]:
         """Trials of a method with any settings, by rising learning rate."""
         return sorted((trial for trial in self.trials if trial.method == name), key=lambda trial: trial.learning_rate)
 
     def best(self, method: Method) -> Trial | None:
-        """The trial with the best validation score; equal scores are decided by the lower loss."""
+        """The trial with the best validation score, None where all diverged; the lower loss decides between equals."""
         return _best(self.of(method))
 
     def best_settings(self, method: Method) -> Method:
@@ -100,16 +107,37 @@ class Trials:
 
 
 def _best(trials: Sequence[Trial]) -> Trial | None:
-    return max(trials, key=lambda trial: (trial.validation_score, -trial.validation_loss), default=None)
+    finished = [(trial, trial.validation_loss) for trial in trials if trial.validation_loss is not None]
+    best = max(finished, key=lambda pair: (pair[0].validation_score, -pair[1]), default=None)
+    return None if best is None else best[0]
 
 
 def read_trials(path: Path, task: Task) -> Trials:
-    """Trials recorded for exactly this task's data, none where there is no such file."""
-    if path.is_file():
-        recorded = Trials.load(path)
-        if recorded.fingerprint == task.fingerprint:
-            return recorded
-    return Trials(task.name, task.fingerprint)
+    """Trials recorded for a task's data, none where there is no such file.
+
+    Raises
+    ------
+    DataError
+        If the file holds trials on other data.
+    """
+    if not path.is_file():
+        return Trials(task.name, task.fingerprint)
+    recorded = Trials.load(path)
+    if recorded.fingerprint != task.fingerprint:
+        raise DataError(
+            f"{path} holds trials on other data ({recorded.task}, {_sizes(recorded)} training examples) than these "
+            f"({task.name}, {len(task.train):,}). Name another file, or move this one away."
+        )
+    return recorded
+
+
+def _sizes(trials: Trials) -> str:
+    return " and ".join(f"{size:,}" for size in sorted({trial.train_examples for trial in trials.trials})) or "no"
+
+
+def own_path(folder: Path, task_name: str, fingerprint: str) -> Path:
+    """File of one's own trials among the runs in a folder; other data have another."""
+    return folder / task_name / f"trials-{fingerprint[:12]}.json"
 
 
 def evidence_path(task_name: str) -> Path:
@@ -146,6 +174,11 @@ def recorded_rate(task: Task, method: Method) -> float:
 
     Trials made on a task's usual size serve for parts of it too.
     """
-    recorded = recorded_trials(task)
-    best = recorded.best(method) if recorded is not None else None
+    return usual_rate(task.name, method) if task.assets else method.typical_rate
+
+
+def usual_rate(task_name: str, method: Method) -> float:
+    """Learning rate that the trials of the kit found best on a ready-made task, else the method's typical one."""
+    path = evidence_path(task_name)
+    best = Trials.load(path).best(method) if path.is_file() else None
     return best.learning_rate if best is not None else method.typical_rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,15 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftkit.errors import FtkitError
+from ftkit.errors import DivergedError, FtkitError, TrainingError
 from ftkit.experiments.fine_tuning import default_settings, prepare
 from ftkit.experiments.probing import probe
 from ftkit.experiments.trials import Trial, Trials, read_trials
 from ftkit.methods import LinearProbe, Method, as_method
+from ftkit.paths import locked
 from ftkit.processor import processor_name
 from ftkit.training.cache import shared_cache
 from ftkit.training.callbacks import BestWeights, ProgressBar
-from ftkit.training.history import History
+from ftkit.training.history import Epoch, History
 from ftkit.training.loop import Training, TrainingSettings
 
 if TYPE_CHECKING:
@@ -79,7 +81,8 @@ def tune(
 ) -> Trials:
     """Try as many learning rates for every method and record each trial as soon as it is done.
 
-    Trials that the file holds already are not repeated.
+    Trials that the file holds already are not repeated, and a training that diverges is a trial like any other: its
+    learning rate was too high.
 
     Parameters
     ----------
@@ -97,34 +100,53 @@ def tune(
         See `fine_tune`.
     on_trial
         Called after every trial.
+
+    Returns
+    -------
+    Trials
+        Those over as many epochs with this seed, earlier ones of the file included.
+
+    Raises
+    ------
+    DataError
+        If the file holds trials on other data.
+    TrainingError
+        If a method diverges at every learning rate.
     """
+    epochs = task.epochs if epochs is None else epochs
     known = read_trials(path, task)
     for method in (as_method(name) for name in methods):
-        done = {trial.learning_rate for trial in known.of(method)}
+        done = {trial.learning_rate for trial in known.over(epochs, seed).of(method)}
         grid = rate_grid(method, trials)
         rates = [rate for rate in grid if rate not in done]
         for trial in _trials(task, method, rates, epochs=epochs, seed=seed):
-            known = _kept(known, trial, path, on_trial)
-        of_grid = tuple(trial for trial in known.of(method) if trial.learning_rate in grid)
+            known = _kept(task, trial, path, on_trial)
+        of_grid = tuple(trial for trial in known.over(epochs, seed).of(method) if trial.learning_rate in grid)
         best = Trials(known.task, known.fingerprint, of_grid).best(method)
-        assert best is not None  # at least one rate was tried
+        if best is None:
+            raise TrainingError(
+                f"{method.name} diverged at every learning rate tried on {task.name}: "
+                f"{', '.join(f'{rate:g}' for rate in grid)}. Look at the data, or try more rates."
+            )
         for other, rate in further_trials(method, best.learning_rate, choices):
-            if all(trial.learning_rate != rate for trial in known.of(other)):
+            if all(trial.learning_rate != rate for trial in known.over(epochs, seed).of(other)):
                 trial = run_trial(task, other, _settings(task, other, rate, epochs=epochs, seed=seed))
-                known = _kept(known, trial, path, on_trial)
-    return known
+                known = _kept(task, trial, path, on_trial)
+    return known.over(epochs, seed)
 
 
-def _kept(known: Trials, trial: Trial, path: Path, on_trial: Callable[[Trial], None] | None) -> Trials:
-    """Add a trial to its file."""
-    known = Trials(known.task, known.fingerprint, (*known.trials, trial))
-    known.save(path)
+def _kept(task: Task, trial: Trial, path: Path, on_trial: Callable[[Trial], None] | None) -> Trials:
+    """Add a trial to its file, to which another process may have added some meanwhile, and return all."""
+    with locked(path):
+        known = read_trials(path, task)
+        known = Trials(known.task, known.fingerprint, (*known.trials, trial))
+        known.save(path)
     if on_trial is not None:
         on_trial(trial)
     return known
 
 
-def _trials(task: Task, method: Method, rates: Sequence[float], *, epochs: int | None, seed: int) -> Iterator[Trial]:
+def _trials(task: Task, method: Method, rates: Sequence[float], *, epochs: int, seed: int) -> Iterator[Trial]:
     """Train once at every learning rate and measure on validation only; linear probes train together."""
     settings = [_settings(task, method, rate, epochs=epochs, seed=seed) for rate in rates]
     if isinstance(method, LinearProbe) and settings:
@@ -135,13 +157,18 @@ def _trials(task: Task, method: Method, rates: Sequence[float], *, epochs: int |
             yield run_trial(task, method, each)
 
 
-def _settings(task: Task, method: Method, rate: float, *, epochs: int | None, seed: int) -> TrainingSettings:
-    settings = default_settings(task, method, seed=seed).with_rate_and_seed(rate, seed)
-    return settings if epochs is None else replace(settings, epochs=epochs)
+def _settings(task: Task, method: Method, rate: float, *, epochs: int, seed: int) -> TrainingSettings:
+    return replace(default_settings(task, method, seed=seed), learning_rate=rate, epochs=epochs)
 
 
 def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
-    """Train once and measure on validation only."""
+    """Train once and measure on validation only.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, also where some epochs were done: a shorter training is no trial.
+    """
     prepared = prepare(task, method, settings, shared_cache(), progress=True)
     watching = [BestWeights(), ProgressBar(f"{task.name}, {method.name} at {settings.learning_rate:g}")]
     training = Training(
@@ -152,10 +179,18 @@ def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
         task.metric,
         watching,
     )
-    history = training.run()
+    try:
+        history = training.run()
+    except DivergedError:
+        return _diverged(task, method, settings, training.history.seconds)
     if history.interrupted:
         raise KeyboardInterrupt
     return _trial(task, method, settings, history)
+
+
+def _diverged(task: Task, method: Method, settings: TrainingSettings, seconds: float) -> Trial:
+    worst = Epoch(settings.epochs, math.inf, math.inf, 0.0, seconds)
+    return replace(_trial(task, method, settings, History(task.metric, epochs=[worst])), validation_loss=None)
 
 
 def _trial(task: Task, method: Method, settings: TrainingSettings, history: History) -> Trial:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftkit.errors import TrainingError
+from ftkit.errors import DivergedError, TrainingError
 from ftkit.evaluation.metrics import METRICS
 from ftkit.training.batches import LengthBatches
 from ftkit.training.callbacks import rank
@@ -82,7 +82,9 @@ def train_heads(
     DataError
         If a split is empty or holds one class only.
     TrainingError
-        If the settings differ in more than learning rate and seed, or a loss stops being a finite number.
+        If the settings differ in more than learning rate and seed.
+    DivergedError
+        If a loss stops being a finite number.
     """
     check_split("training", train)
     check_split("validation", validation)
@@ -164,7 +166,7 @@ class _Heads:
         values = losses.detach().numpy().astype(float)
         if not np.isfinite(values).all():
             rate = self.settings[int(np.flatnonzero(~np.isfinite(values))[0])].learning_rate
-            raise TrainingError(
+            raise DivergedError(
                 f"The loss stopped being finite at step {step} with learning rate {rate:g}. Try a third of it."
             )
         gradients = torch.autograd.grad(losses.sum(), [self.weight, self.bias])

@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, send_to_device
 from torch import Tensor, nn
 
-from ftkit.errors import DataError, TrainingError
+from ftkit.errors import DataError, DivergedError, TrainingError
 from ftkit.evaluation.metrics import METRICS
 from ftkit.processor import limit_threads
 from ftkit.training.batches import Collate, Part, evaluation_order, training_loader
@@ -209,7 +209,7 @@ class Training:
 
         Raises
         ------
-        TrainingError
+        DivergedError
             If the loss stops being a finite number.
         """
         settings = self.settings
@@ -341,9 +341,9 @@ class Training:
         """What a sum of losses is divided by to be their mean."""
         return float(len(labels) if self.loss.weight is None else self.loss.weight[labels].sum())
 
-    def _diverged(self, what: str) -> TrainingError:
+    def _diverged(self, what: str) -> DivergedError:
         rate = self.settings.learning_rate
-        return TrainingError(f"{what} with learning rate {rate:g}. Try a third of it, or a longer warm-up.")
+        return DivergedError(f"{what} with learning rate {rate:g}. Try a third of it, or a longer warm-up.")
 
     def _loss_function(self) -> nn.CrossEntropyLoss:
         """Cross-entropy, summed: the parts of a batch are divided by what the whole weighs."""

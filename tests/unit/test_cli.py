@@ -342,7 +342,8 @@ def test_compare_on_an_own_file_with_a_limit_writes_table_and_report(review_file
     source = (empty_folder / "own.html").read_text(encoding="utf-8")
     assert "The data are your own." in source
     assert "30 training examples" in source
-    trials = json.loads((empty_folder / "runs" / "reviews" / "trials.json").read_text(encoding="utf-8"))["trials"]
+    (made,) = (empty_folder / "runs" / "reviews").glob("trials-*.json")
+    trials = json.loads(made.read_text(encoding="utf-8"))["trials"]
     assert len({trial["learning_rate"] for trial in trials}) == 2
 
 

@@ -14,7 +14,7 @@ from ftkit.errors import DataError, FtkitError, UnknownNameError
 from ftkit.experiments.experiment import grid
 from ftkit.experiments.fairness import record_fairness
 from ftkit.experiments.record import Record
-from ftkit.experiments.trials import Trials, evidence_path, recorded_trials
+from ftkit.experiments.trials import Trials, evidence_path, own_path, recorded_trials
 from ftkit.tasks import Task
 
 
@@ -29,7 +29,7 @@ def test_a_comparison_saves_its_runs_trials_and_baselines(
     assert own_reviews.name == "forty-reviews"
     for run in first_comparison.runs:
         assert load_run(runs_of_own_reviews / run.spec.folder_name).to_dict() == run.to_dict()
-    trials = Trials.load(runs_of_own_reviews / "forty-reviews" / "trials.json")
+    trials = Trials.load(own_path(runs_of_own_reviews, own_reviews.name, own_reviews.fingerprint))
     assert trials == first_comparison.trials
     assert [line.name for line in first_comparison.baselines] == ["majority", "tfidf-logistic"]
 
@@ -57,7 +57,7 @@ def test_a_second_comparison_trains_only_what_is_missing(
     after = files(runs_of_own_reviews)
     assert board.runs[0].to_dict() == first_comparison.runs[0].to_dict()
     assert [run.spec.method for run in board.runs] == ["linear-probe", "lora"]
-    trials = "forty-reviews/trials.json"
+    trials = str(own_path(Path(), own_reviews.name, own_reviews.fingerprint))
     assert {name: time for name, time in after.items() if name in before and name != trials} == {
         name: time for name, time in before.items() if name != trials
     }
@@ -76,7 +76,7 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     first_comparison: Comparison, own_reviews: Task, tmp_path: Path
 ):
     assert first_comparison.trials is not None
-    first_comparison.trials.save(tmp_path / "forty-reviews" / "trials.json")
+    first_comparison.trials.save(own_path(tmp_path, own_reviews.name, own_reviews.fingerprint))
 
     def stop(run: Run) -> None:
         raise KeyboardInterrupt
@@ -283,6 +283,15 @@ def test_a_record_without_a_linear_probe_has_no_ledger(invented_record: Callable
     record = invented_record("methods", grid(task="movie-reviews", method="full", seed=[0, 1]), lambda condition: 0.7)
     with pytest.raises(FtkitError, match="no linear probe on movie-reviews"):
         record_fairness(record, "movie-reviews", None)
+
+
+def test_the_ledger_warns_of_trials_over_other_epochs(first_comparison: Comparison):
+    assert first_comparison.trials is not None
+    assert not any("epochs" in line for line in first_comparison.fairness().warnings())
+    longer = [replace(trial, epochs=3) for trial in first_comparison.trials.trials]
+    mixed = replace(first_comparison, trials=replace(first_comparison.trials, trials=tuple(longer)))
+    (warning,) = [line for line in mixed.fairness().warnings() if "epochs" in line]
+    assert "tried over 3 epochs, the training had 1, where another rate may be the best: linear-probe." in warning
 
 
 @pytest.fixture

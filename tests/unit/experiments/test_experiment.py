@@ -16,6 +16,7 @@ from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import Outcome, Record, load_record, record_path
 from ftkit.experiments.revision import revision
 from ftkit.experiments.running import run_experiment
+from ftkit.experiments.trials import usual_rate
 from ftkit.methods import METHODS, as_method
 from ftkit.tasks import TASKS, Task
 
@@ -24,7 +25,8 @@ from ftkit.tasks import TASKS, Task
 def small(tiny_task: Callable[[str], Task], monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """An experiment of four real trainings on a few recordings."""
     monkeypatch.setattr("ftkit.experiments.running.load", lambda condition: tiny_task("audio"))
-    conditions = grid(task="spoken-digits", method=["linear-probe", "full"], epochs=1, seed=[0, 1])
+    rate = 1e-3  # the usual one would be that of the whole task
+    conditions = grid(task="spoken-digits", method=["linear-probe", "full"], learning_rate=rate, epochs=1, seed=[0, 1])
     return Experiment("small", "Small", "Does it run?", conditions, measures=("moved weights",))
 
 
@@ -82,6 +84,58 @@ def test_an_experiment_that_was_stopped_goes_on_without_losing_or_repeating_anyt
     assert whole.outcomes[:2] == kept.outcomes
     assert Record.load(path) == whole
     assert run_experiment(small, path) == whole
+
+
+def test_a_training_that_another_experiment_holds_with_all_its_measures_is_taken_from_there(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    measured = replace(small, name="moved-weights", conditions=small.conditions[:2])
+    (first, second) = run_experiment(measured, tmp_path / "moved-weights.json").outcomes
+    with monkeypatch.context() as patch:
+        patch.setattr("ftkit.experiments.running.train", lambda condition, task: pytest.fail("trained again"))
+        plain = replace(small, name="methods", conditions=tuple(reversed(measured.conditions)), measures=())
+        taken = run_experiment(plain, tmp_path / "methods.json")
+    assert taken.outcomes == (replace(second, measures={}), replace(first, measures={}))
+    assert taken.machines == Record.load(tmp_path / "moved-weights.json").machines
+    (again, _) = run_experiment(replace(measured, name="layers"), tmp_path / "elsewhere" / "layers.json").outcomes
+    assert again.answers == first.answers
+    assert again.seconds != first.seconds
+    (tmp_path / "moved-weights.json").unlink()
+    (measured_again, _) = run_experiment(measured, tmp_path / "moved-weights.json").outcomes  # methods measured nothing
+    assert measured_again.measures["moved weights"]["relative_change"] == [0.0] * 5
+
+
+def test_two_processes_on_one_record_lose_nothing(small: Experiment, tmp_path: Path):
+    path, others = tmp_path / "small.json", []
+
+    def make_the_rest_meanwhile(outcome: Outcome, left: int) -> None:
+        if not others:
+            others.extend(run_experiment(small, path).outcomes)
+
+    record = run_experiment(small, path, make_the_rest_meanwhile)
+    assert list(record.outcomes) == others
+    assert [outcome.condition for outcome in others] == list(small.conditions)
+
+
+def test_a_training_at_a_usual_rate_of_before_is_made_again(small: Experiment, tmp_path: Path):
+    path = tmp_path / "small.json"
+    usual = tuple(replace(condition, learning_rate=None) for condition in small.conditions[:1])
+    made = run_experiment(replace(small, conditions=usual), path)
+    rate = usual_rate("spoken-digits", as_method("linear-probe"))
+    now = replace(made, outcomes=(replace(made.outcomes[0], learning_rate=rate),))
+    assert now.up_to_date() == now
+    before = replace(made, outcomes=(replace(made.outcomes[0], learning_rate=rate / 3),))
+    assert before.up_to_date().outcomes == ()
+    before.save(path)
+    (again,) = run_experiment(replace(small, conditions=usual), path).outcomes
+    assert again.learning_rate != rate / 3
+
+
+def test_two_ways_to_write_one_training_agree():
+    short = Condition("movie-reviews", "lora", seed=1, options={"patience": 2, "dropout": 0.1})
+    long = replace(short, settings={"rank": 8}, learning_rate=3e-3, epochs=3, options={"dropout": 0.1, "patience": 2})
+    assert short.training(3e-3, 3) == long.training(3e-3, 3)
+    assert short.training(3e-3, 3) != short.training(1e-3, 3) != replace(short, seed=2).training(1e-3, 3)
 
 
 def test_an_outcome_says_what_the_run_said(small: Experiment, tmp_path: Path, tiny_task: Callable[[str], Task]):

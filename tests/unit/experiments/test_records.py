@@ -10,9 +10,9 @@ import numpy as np
 import psutil
 import pytest
 
-from ftkit.errors import FtkitError
+from ftkit.errors import DataError, FtkitError, TrainingError
 from ftkit.experiments.machine import Machine, MemoryWatch
-from ftkit.experiments.trials import Trial, Trials, evidence_path, read_trials
+from ftkit.experiments.trials import Trial, Trials, evidence_path, own_path, read_trials
 from ftkit.experiments.tuning import further_trials, rate_grid, tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, LoRA, as_method
 from ftkit.tasks import TASKS, Task
@@ -71,10 +71,53 @@ def test_trials_survive_their_file(tmp_path: Path):
     assert Trials.load(tmp_path / "trials.json") == made
 
 
-def test_trials_on_other_data_are_not_used(tmp_path: Path, tiny_task: Callable[[str], Task]):
-    task = tiny_task("text")
-    trials(trial(1e-3, 0.9, 0.4)).save(tmp_path / "trials.json")
-    assert read_trials(tmp_path / "trials.json", task) == Trials(task.name, task.fingerprint)
+def test_trials_on_other_data_are_neither_used_nor_written_over(tmp_path: Path, tiny_task: Callable[[str], Task]):
+    task, path = tiny_task("text"), tmp_path / "trials.json"
+    assert read_trials(path, task) == Trials(task.name, task.fingerprint)
+    other = trials(trial(1e-3, 0.9, 0.4))
+    other.save(path)
+    with pytest.raises(DataError, match=r"trials on other data \(reviews, 100 training examples\).*another file"):
+        tune(task, ["linear-probe"], path, trials=1, epochs=1)
+    assert Trials.load(path) == other
+    folder = tmp_path / "runs"
+    assert own_path(folder, task.name, task.fingerprint) != own_path(folder, task.name, other.fingerprint)
+
+
+def test_trials_over_other_epochs_or_with_another_seed_do_not_count(tmp_path: Path, tiny_task: Callable[[str], Task]):
+    task, path = tiny_task("text"), tmp_path / "trials.json"
+    (first,) = tune(task, ["linear-probe"], path, trials=1, epochs=1).trials
+    (longer,) = tune(task, ["linear-probe"], path, trials=1, epochs=2).trials
+    (other,) = tune(task, ["linear-probe"], path, trials=1, epochs=1, seed=1).trials
+    assert [(each.epochs, each.seed) for each in (first, longer, other)] == [(1, 0), (2, 0), (1, 1)]
+    assert Trials.load(path).trials == (first, longer, other)
+    assert tune(task, ["linear-probe"], path, trials=1, epochs=2).trials == (longer,)
+
+
+def test_trials_that_another_process_adds_meanwhile_are_kept(tmp_path: Path, tiny_task: Callable[[str], Task]):
+    task, path = tiny_task("text"), tmp_path / "trials.json"
+
+    def add_another(done: Trial) -> None:
+        if done.method == "linear-probe":
+            tune(task, ["bitfit"], path, trials=1, epochs=1)
+
+    found = tune(task, ["linear-probe", "norm-tuning"], path, trials=1, epochs=1, on_trial=add_another)
+    assert [each.method for each in found.trials] == ["linear-probe", "bitfit", "norm-tuning"]
+    assert Trials.load(path) == found
+
+
+def test_a_rate_that_diverges_is_a_trial_that_lost(
+    tmp_path: Path, tiny_task: Callable[[str], Task], monkeypatch: pytest.MonkeyPatch
+):
+    task, path, rates = tiny_task("text"), tmp_path / "trials.json", [1e-3, 1e30]
+    monkeypatch.setattr("ftkit.experiments.tuning.rate_grid", lambda method, trials: rates[:trials])
+    found = tune(task, ["full"], path, trials=2, epochs=2)
+    assert [each.validation_loss is None for each in found.trials] == [False, True]
+    assert found.trials[1].validation_score == 0
+    assert found.best(as_method("full")) == found.trials[0]
+    assert tune(task, ["full"], path, trials=2, epochs=2) == found
+    rates.pop(0)
+    with pytest.raises(TrainingError, match=r"full diverged at every learning rate tried on .*: 1e\+30"):
+        tune(task, ["full"], path, trials=1, epochs=2)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
