@@ -14,13 +14,31 @@ from pathlib import Path
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.processor import usable_cores
 
-TRIALS = {
-    "movie-reviews": ("--limit", "2000", "--epochs", "3", "--trials", "3"),
-    "solar-cells": ("--limit", "400", "--epochs", "3", "--trials", "5"),
-    "spoken-digits": ("--trials", "4"),
-}
-"""The sizes of the trials that are recorded, and how many learning rates are tried a method, by task."""
 KIT = (sys.executable, "-m", "ftkit")
+
+
+@dataclass(frozen=True)
+class Search:
+    """Trials that are recorded: the task, its training examples, how many learning rates a method, which methods."""
+
+    task: str
+    examples: int
+    trials: int
+    methods: str = "all"
+
+    @property
+    def name(self) -> str:
+        """By task and size, as the file is called."""
+        return f"{self.task}-{self.examples}"
+
+
+SEARCHES = (
+    Search("movie-reviews", 600, 5),
+    Search("movie-reviews", 2000, 5, "scratch,linear-probe,full,lora"),  # those that are compared over data size
+    Search("solar-cells", 400, 5),
+    Search("spoken-digits", 800, 4),
+)
+"""A training takes its learning rate from the trials on the size nearest to its own."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +75,26 @@ def make(folder: Path, names: Sequence[str], workers: int | None = None) -> list
 
 
 def trials(folder: Path) -> list[Job]:
-    """One job a task: learning rates tried for every method."""
+    """One job a search: learning rates tried for every method of it."""
     return [
         Job(
-            f"tune {task}",
-            (*KIT, "tune", task, "--methods", "all", *sizes, "--output", str(folder / "tuning" / f"{task}.json")),
+            f"tune {each.name}",
+            (
+                *(*KIT, "tune", each.task, "--limit", str(each.examples), "--epochs", "3"),
+                *("--trials", str(each.trials), "--methods", each.methods),
+                *("--output", str(folder / "tuning" / f"{each.name}.json")),
+            ),
         )
-        for task, sizes in TRIALS.items()
+        for each in SEARCHES
     ]
 
 
 def experiments(folder: Path, names: Sequence[str]) -> list[Job]:
-    """One job an experiment; the longest come first, so that no worker is left alone with one at the end."""
-    ranked = sorted(names, key=lambda name: -len(EXPERIMENTS[name].conditions))
+    """One job an experiment, the longest first, so that no worker is left alone with one at the end.
+
+    Those that measure something come before the others, which take from their records the trainings that they share.
+    """
+    ranked = sorted(names, key=lambda name: (not EXPERIMENTS[name].measures, -len(EXPERIMENTS[name].conditions)))
     return [
         Job(name, (*KIT, "experiment", name, "--output", str(folder / "experiments" / f"{name}.json")))
         for name in ranked

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
+import evidence_make
+
 from ftkit import figures
 from ftkit.errors import FtkitError
 from ftkit.experiments.claims import Judgement, judge_all, load_claims
@@ -14,9 +16,9 @@ from ftkit.experiments.experiment import Experiment
 from ftkit.experiments.fairness import record_fairness
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
-from ftkit.experiments.record import Record
+from ftkit.experiments.record import Outcome, Record
 from ftkit.experiments.scoring import mean_test_score
-from ftkit.experiments.trials import Trials
+from ftkit.experiments.trials import Trials, kit_trials
 from ftkit.figures import DescribedFigure
 from ftkit.figures.records import variants
 from ftkit.paths import write_bytes, write_text
@@ -44,14 +46,15 @@ def write_page(folder: Path) -> Path:
     }
     judgements = list(judge_all(load_claims(), folder / "experiments"))
     drawn: dict[str, DescribedFigure] = {}
-    sections = [INTRODUCTION, machines(list(records.values())), overview(records)]
+    trials = [Trials.load(path) for path in sorted((folder / "tuning").glob("*.json"))]
+    sections = [INTRODUCTION, machines(list(records.values())), overview(records), computing(records, trials)]
     for name, record in records.items():
         made = dict(figures_of(record))
         drawn |= made
         sections.append(section(EXPERIMENTS[name], made))
         if name in LEDGERS:
             for task in record.tests:
-                sections += [costs(record, task), ledger(record, task, folder / "tuning" / f"{task}.json")]
+                sections += [costs(record, task), ledger(record, task, folder / "tuning")]
     if any(each.verdict != "not measured" for each in judgements):
         drawn["claims"] = figures.claims(judgements)
     sections += [claims(judgements, drawn), ELSEWHERE]
@@ -122,6 +125,45 @@ def done(experiment: Experiment, record: Record | None) -> list[str]:
     return [f"{len(made)} of {declared}", training, everything, when, ", ".join(commits)]
 
 
+def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
+    """How long it takes to make all of it anew, by what each part took."""
+    made = list(made_anew(records))
+    if not made:
+        return ""
+    timed = [outcome for outcome in made if outcome.total_seconds]
+    beside = [outcome.total_seconds - outcome.seconds for outcome in timed if not outcome.measures]
+    rest = mean(beside) if beside else 0.0
+    training = sum(outcome.seconds for outcome in made)
+    everything = sum(outcome.total_seconds or outcome.seconds + rest for outcome in made)
+    trials = [trial for search in searches for trial in search.trials]
+    tried = sum(trial.seconds for trial in trials)
+    estimated = (
+        f" ({rest:.0f} s are added for each of the {len(made) - len(timed):,} of which only the training was timed, "
+        "the mean of the others without further measures)"
+        if len(timed) < len(made)
+        else ""
+    )
+    shared = sum(len(record.outcomes) for record in records.values()) - len(made)
+    return (
+        f"To make all of it anew, {len(made):,} trainings are needed; the other {shared:,} are taken from records of "
+        f"other experiments that share them. On one core each they took {training / 3600:.1f} hours of training, "
+        f"{everything / 3600:.1f} with all else{estimated}; the {len(trials):,} trials of learning rates took "
+        f"{tried / 3600:.1f}. Two at a time that is {(everything + tried) / 7200:.1f} hours."
+    )
+
+
+def made_anew(records: dict[str, Record]) -> Iterator[Outcome]:
+    """Outcomes of the trainings that `make evidence` makes; it takes the others from a record that was made before."""
+    measured: dict[str, list[set[str]]] = {}
+    for job in evidence_make.experiments(Path(), list(records)):
+        wanted = set(EXPERIMENTS[job.name].measures)
+        for outcome in records[job.name].outcomes:
+            earlier = measured.setdefault(outcome.training, [])
+            if not any(wanted <= measures for measures in earlier):
+                earlier.append(wanted)
+                yield outcome
+
+
 def section(experiment: Experiment, drawn: dict[str, DescribedFigure]) -> str:
     """An experiment with its question and its figures."""
     shown = [picture(name, figure) for name, figure in drawn.items()]
@@ -160,7 +202,8 @@ def costs(record: Record, task: str) -> str:
 def ledger(record: Record, task: str, trials: Path) -> str:
     """What each method was given on a task, by its record and its trials, and what a reader should be warned of."""
     try:
-        fairness = record_fairness(record, task, Trials.load(trials) if trials.is_file() else None)
+        examples = record.where(task=task)[0].condition.examples or TASKS[task].default_train
+        fairness = record_fairness(record, task, kit_trials(task, examples, trials))
     except FtkitError as error:
         return f"What each method was given on {task} can't be told: {error}"
     facts = fairness.table().reset_index()

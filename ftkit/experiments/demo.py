@@ -18,7 +18,7 @@ from ftkit.errors import AssetError, FtkitError, UnknownNameError
 from ftkit.evaluation import Score
 from ftkit.experiments.comparison import Baseline, Comparison, compare
 from ftkit.experiments.run import RUN_FILE, Run, load_run
-from ftkit.experiments.trials import Trials, evidence_path, joined, own_path
+from ftkit.experiments.trials import Trials, joined, kit_trials, own_path
 from ftkit.fetch import fetch, is_cached
 from ftkit.methods import METHODS, as_method
 from ftkit.paths import write_text
@@ -377,8 +377,8 @@ def _saved_trials(folder: Path, runs: Sequence[Run]) -> Trials | None:
     """Trials that `compare` took the runs' learning rates from: the kit's, and those made for this data."""
     first = runs[0].spec
     methods = list(dict.fromkeys(as_method(run.spec.method, **run.spec.settings) for run in runs))
-    kit, made = evidence_path(first.task), own_path(folder, first.task, first.fingerprint)
-    recorded = Trials.load(kit) if kit.is_file() else None
+    recorded = kit_trials(first.task, first.train_examples)
+    made = own_path(folder, first.task, first.fingerprint)
     own = Trials.load(made).over(first.epochs, seed=0) if made.is_file() else Trials(first.task, first.fingerprint)
     found = joined(recorded, own, methods)
     return found if found.trials else None

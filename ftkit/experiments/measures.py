@@ -34,7 +34,7 @@ def moved_weights(run: Run, task: Task, condition: Condition) -> dict[str, Any]:
     Parameters
     ----------
     run
-        A run with its model; an update is folded into the weights.
+        A run with its model; what its method added is folded into the weights of a copy.
     task, condition
         What it was trained on, and how.
 
@@ -52,7 +52,7 @@ def moved_weights(run: Run, task: Task, condition: Condition) -> dict[str, Any]:
     FtkitError
         If what the method added can't be folded into the weights.
     """
-    trained = run.model.merge().backbone
+    trained = copy.deepcopy(run.model).merge().backbone  # the run's own model stays as it is
     start = build_classifier(task, seed=run.spec.seed).backbone
     stages = {"input": (trained.embed, start.embed)}
     for name, block, before in zip(start.block_names, trained.blocks, start.blocks, strict=True):

@@ -14,7 +14,7 @@ from ftkit.classifier import Classifier
 from ftkit.errors import DataError
 from ftkit.experiments.run import Spec
 from ftkit.methods import Trainable, as_method
-from ftkit.tasks.reading import read_image
+from ftkit.tasks.reading import LONGEST_SECONDS, read_image
 from ftkit.tasks.sound import read_sound
 
 
@@ -56,4 +56,4 @@ def _read_item(modality: str, item: Any) -> Any:
     path = Path(item)
     if not path.is_file():
         raise DataError(f"There is no file {item}. Give the path of a file that exists.")
-    return read_image(path) if modality == "image" else read_sound(path)
+    return read_image(path) if modality == "image" else read_sound(path, longest=LONGEST_SECONDS)

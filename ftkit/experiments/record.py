@@ -17,6 +17,7 @@ from ftkit.experiments.revision import revision
 from ftkit.experiments.trials import usual_rate
 from ftkit.methods import as_method
 from ftkit.paths import data_folder, write_text
+from ftkit.tasks import TASKS
 
 if TYPE_CHECKING:
     from ftkit.experiments.run import Run
@@ -244,7 +245,8 @@ def learning_rate_of(condition: Condition) -> float:
     """Learning rate at which a condition is trained: its own, else its method's usual one on the task."""
     if condition.learning_rate is not None:
         return condition.learning_rate
-    return usual_rate(condition.task, as_method(condition.method, **condition.settings))
+    method = as_method(condition.method, **condition.settings)
+    return usual_rate(condition.task, method, condition.examples or TASKS[condition.task].default_train)
 
 
 def record_path(name: str) -> Path:

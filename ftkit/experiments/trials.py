@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,15 +142,56 @@ def own_path(folder: Path, task_name: str, fingerprint: str) -> Path:
     return folder / task_name / f"trials-{fingerprint[:12]}.json"
 
 
-def evidence_path(task_name: str) -> Path:
-    """File of the trials that come with the kit."""
-    return data_folder() / "evidence" / "tuning" / f"{task_name}.json"
+def kit_trials(task_name: str, examples: int, folder: Path | None = None) -> Trials | None:
+    """Trials that come with the kit for a ready-made task: of each method those on the size nearest to a training's.
+
+    Parameters
+    ----------
+    task_name
+        Name of the task.
+    examples
+        Training examples of the training that wants a learning rate.
+    folder
+        Holds a file for each task and size; default: the kit's.
+
+    Returns
+    -------
+    Trials or None
+        None where there are none on the task.
+    """
+    folder = data_folder() / "evidence" / "tuning" if folder is None else folder
+    files = sorted(folder.glob(f"{task_name}-*.json"))
+    return nearest([_loaded(path, path.stat().st_mtime_ns) for path in files], examples)
+
+
+@lru_cache(maxsize=16)
+def _loaded(path: Path, modified: int) -> Trials:
+    """Read a file once for every change of it."""
+    return Trials.load(path)
+
+
+def nearest(recorded: Sequence[Trials], examples: int) -> Trials | None:
+    """Put together of each method the trials on one size, the nearest to a number of examples as a ratio.
+
+    Parameters
+    ----------
+    recorded
+        On parts of one task, of several sizes.
+    examples
+        The number.
+    """
+    trials = [trial for each in recorded for trial in each.trials]
+    sizes: dict[str, set[int]] = {}
+    for trial in trials:
+        sizes.setdefault(trial.method, set()).add(trial.train_examples)
+    size = {name: min(sorted(found), key=lambda each: abs(math.log(each / examples))) for name, found in sizes.items()}
+    kept = tuple(trial for trial in trials if trial.train_examples == size[trial.method])
+    return Trials(recorded[0].task, recorded[0].fingerprint, kept) if kept else None
 
 
 def recorded_trials(task: Task) -> Trials | None:
-    """Trials that come with the kit for a ready-made task, which say what size they had; None for one's own data."""
-    path = evidence_path(task.name)
-    return Trials.load(path) if task.assets and path.is_file() else None
+    """Trials that come with the kit for a ready-made task, see `kit_trials`; None for one's own data."""
+    return kit_trials(task.name, len(task.train)) if task.assets else None
 
 
 def joined(recorded: Trials | None, own: Trials, methods: Sequence[Method]) -> Trials:
@@ -170,15 +213,12 @@ def joined(recorded: Trials | None, own: Trials, methods: Sequence[Method]) -> T
 
 
 def recorded_rate(task: Task, method: Method) -> float:
-    """Learning rate that recorded trials found best, else the method's typical one.
-
-    Trials made on a task's usual size serve for parts of it too.
-    """
-    return usual_rate(task.name, method) if task.assets else method.typical_rate
+    """Learning rate that recorded trials found best on about as many examples, else the method's typical one."""
+    return usual_rate(task.name, method, len(task.train)) if task.assets else method.typical_rate
 
 
-def usual_rate(task_name: str, method: Method) -> float:
+def usual_rate(task_name: str, method: Method, examples: int) -> float:
     """Learning rate that the trials of the kit found best on a ready-made task, else the method's typical one."""
-    path = evidence_path(task_name)
-    best = Trials.load(path).best(method) if path.is_file() else None
-    return best.learning_rate if best is not None else method.typical_rate
+    recorded = kit_trials(task_name, examples)
+    best = None if recorded is None else recorded.best(method)
+    return method.typical_rate if best is None else best.learning_rate

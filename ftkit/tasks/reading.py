@@ -16,10 +16,11 @@ from ftkit.tasks.sound import read_sound
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["IMAGE_SIZE", "LONGEST_SECONDS", "Columns", "Examples", "Source", "read_examples"]
+__all__ = ["IMAGE_SIZE", "LONGEST_SECONDS", "LONGEST_TOKENS", "Columns", "Examples", "Source", "read_examples"]
 
 IMAGE_SIZE = 160
 LONGEST_SECONDS = 30.0
+LONGEST_TOKENS = 128
 
 Source: TypeAlias = "str | Path | pandas.DataFrame"
 
@@ -202,6 +203,7 @@ class _Reader:
 
     def __call__(self, content: str, folder: Path, place: str) -> Any:
         if self._modality == "text":
+            self._shortened += len(content.split()) > LONGEST_TOKENS - 2  # one begins a text and one ends it
             return content
         path = folder / Path(content).expanduser()
         if not path.is_file():
@@ -214,10 +216,15 @@ class _Reader:
     def notes(self) -> list[str]:
         if self._shortened == 0:
             return []
-        return [f"{self._shortened} recordings were cut to their first {LONGEST_SECONDS:.0f} seconds."]
+        if self._modality == "text":
+            return [
+                f"Of long texts the model reads the first {LONGEST_TOKENS} tokens, words and parts of words; texts of "
+                f"more words than that: {self._shortened}."
+            ]
+        return [f"Recordings that were cut to their first {LONGEST_SECONDS:.0f} seconds: {self._shortened}."]
 
     def _read_recording(self, path: Path) -> np.ndarray:
-        samples = read_sound(path)
+        samples = read_sound(path, longest=LONGEST_SECONDS + 1)  # one more shows that there is more
         longest = int(LONGEST_SECONDS * SAMPLE_RATE)
         self._shortened += len(samples) > longest
         return samples[:longest]

@@ -16,7 +16,7 @@ _FRAME_SECONDS = 0.01
 _MARGIN_SECONDS = 0.03
 
 
-def read_sound(path: Path, rate: int = SAMPLE_RATE) -> np.ndarray:
+def read_sound(path: Path, rate: int = SAMPLE_RATE, longest: float | None = None) -> np.ndarray:
     """Read a recording in any format and rate that libsndfile knows.
 
     Parameters
@@ -25,6 +25,8 @@ def read_sound(path: Path, rate: int = SAMPLE_RATE) -> np.ndarray:
         The file.
     rate
         Samples per second of the result.
+    longest
+        Seconds from the beginning that are read, so that an hour does not fill the memory; None reads all.
 
     Returns
     -------
@@ -39,7 +41,10 @@ def read_sound(path: Path, rate: int = SAMPLE_RATE) -> np.ndarray:
     import soundfile
 
     try:
-        samples, file_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            file_rate = file.samplerate
+            frames = -1 if longest is None else int(longest * file_rate)
+            samples = file.read(frames, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise DataError(f"Cannot read {path} as a recording: {error}. Convert it to WAV or FLAC.") from error
     if len(samples) == 0:

@@ -48,7 +48,7 @@ def peers(options: argparse.Namespace) -> Iterator[Bench]:
                 "task": task,
                 "method": method,
                 "epochs": epochs,
-                "lr": _rate(task, method),
+                "lr": _rate(task, method, options.limit or TASKS[task].default_train),
                 **_sizes(options),
             }
             yield Bench(
@@ -186,14 +186,12 @@ def _epochs(options: argparse.Namespace, task: str, method: str) -> int:
     return PROBE_EPOCHS if method == "linear-probe" else TASKS[task].default_epochs
 
 
-def _rate(task: str, method: str) -> float:
+def _rate(task: str, method: str, examples: int) -> float:
     """The learning rate that recorded trials found best, for both sides of the comparison."""
-    from ftkit.experiments.trials import Trials, evidence_path
+    from ftkit.experiments.trials import usual_rate
     from ftkit.methods import as_method
 
-    chosen = as_method(method)
-    best = Trials.load(evidence_path(task)).best(chosen)
-    return chosen.typical_rate if best is None else best.learning_rate
+    return usual_rate(task, as_method(method), examples)
 
 
 def _rates(method: str, count: int) -> list[float]:

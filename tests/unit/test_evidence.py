@@ -21,7 +21,7 @@ from ftkit.experiments.experiment import Condition, Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import Record, as_digits
 from ftkit.experiments.running import run_experiment
-from ftkit.experiments.trials import Trials, evidence_path
+from ftkit.experiments.trials import kit_trials
 from ftkit.tasks import TASKS, Task
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -59,9 +59,10 @@ def evidence(
 def test_the_page_says_what_methods_were_given_or_why_it_cannot(
     invented_record: Callable[..., Record], tool: Callable[[str], ModuleType], tmp_path: Path
 ):
-    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], epochs=3, seed=[0, 1])
-    kit = Trials.load(evidence_path("movie-reviews"))
-    kit.save(tmp_path / "tuning" / "movie-reviews.json")
+    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=600, epochs=3, seed=[0, 1])
+    kit = kit_trials("movie-reviews", 600)
+    assert kit is not None
+    kit.save(tmp_path / "tuning" / "movie-reviews-600.json")
     path = tmp_path / "experiments" / "methods.json"
     invented_record("methods", conditions, lambda each: 0.7).save(path)
     text = tool("evidence_page").write_page(tmp_path).read_text(encoding="utf-8")
@@ -177,7 +178,7 @@ def test_trials_come_before_experiments_which_need_them(
 ):
     module = tool("evidence_make")
     begun: list[list[str]] = []
-    outcomes = iter([[], [], ["tune solar-cells"], []])
+    outcomes = iter([[], [], ["tune solar-cells-400"], []])
 
     def run_all(jobs: Sequence[Any], workers: int) -> list[str]:
         begun.append([each.name for each in jobs])
@@ -185,11 +186,15 @@ def test_trials_come_before_experiments_which_need_them(
 
     monkeypatch.setattr(module, "run_all", run_all)
     assert module.make(tmp_path, list(EXPERIMENTS)) == []
-    assert begun[0] == [f"tune {task}" for task in TASKS if task in module.TRIALS]
+    assert begun[0] == [f"tune {each.task}-{each.examples}" for each in module.SEARCHES]
+    assert {each.task for each in module.SEARCHES} == set(TASKS)
     assert sorted(begun[1]) == sorted(EXPERIMENTS)
-    sizes = [len(EXPERIMENTS[name].conditions) for name in begun[1]]
-    assert sizes == sorted(sizes, reverse=True)
-    assert module.make(tmp_path, list(EXPERIMENTS)) == ["tune solar-cells"]
+    measured = [bool(EXPERIMENTS[name].measures) for name in begun[1]]
+    assert measured == sorted(measured, reverse=True)  # the others may take trainings from them
+    for measures in (True, False):
+        sizes = [len(EXPERIMENTS[name].conditions) for name in begun[1] if bool(EXPERIMENTS[name].measures) == measures]
+        assert sizes == sorted(sizes, reverse=True)
+    assert module.make(tmp_path, list(EXPERIMENTS)) == ["tune solar-cells-400"]
     assert len(begun) == 3
     assert module.make(tmp_path, ["sizes"]) == []
     assert begun[3] == ["sizes"]

@@ -14,7 +14,7 @@ from ftkit.errors import DataError, FtkitError, UnknownNameError
 from ftkit.experiments.experiment import grid
 from ftkit.experiments.fairness import record_fairness
 from ftkit.experiments.record import Record
-from ftkit.experiments.trials import Trials, evidence_path, own_path, recorded_trials
+from ftkit.experiments.trials import Trials, kit_trials, own_path, recorded_trials
 from ftkit.tasks import Task
 
 
@@ -234,7 +234,7 @@ def test_a_best_rate_at_the_edge_is_warned_of(first_comparison: Comparison):
 def test_the_ledger_of_a_record_takes_the_head_from_the_linear_probe(invented_record: Callable[..., Record]):
     conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=600, epochs=3, seed=[0, 1, 2])
     record = invented_record("methods", conditions, lambda condition: 0.7)
-    fairness = record_fairness(record, "movie-reviews", Trials.load(evidence_path("movie-reviews")))
+    fairness = record_fairness(record, "movie-reviews", kit_trials("movie-reviews", 600))
     probe, full = fairness.facts
     assert (probe.method, probe.seeds, probe.epochs, probe.train_examples) == ("linear-probe", 3, 3, 600)
     assert probe.trainable == probe.head == full.head
@@ -248,7 +248,8 @@ def test_the_ledger_of_a_record_takes_the_head_from_the_linear_probe(invented_re
 
 def test_a_setting_that_older_trials_leave_out_is_the_usual_one(invented_record: Callable[..., Record]):
     record = invented_record("methods", grid(task="movie-reviews", method=["linear-probe", "lora"]), lambda each: 0.7)
-    kit = Trials.load(evidence_path("movie-reviews"))
+    kit = kit_trials("movie-reviews", 600)
+    assert kit is not None
     first, *others = kit.named("lora")
     assert others
     older = replace(kit, trials=[replace(first, settings={}), *others, *kit.named("linear-probe")])

@@ -121,7 +121,7 @@ def test_a_training_at_a_usual_rate_of_before_is_made_again(small: Experiment, t
     path = tmp_path / "small.json"
     usual = tuple(replace(condition, learning_rate=None) for condition in small.conditions[:1])
     made = run_experiment(replace(small, conditions=usual), path)
-    rate = usual_rate("spoken-digits", as_method("linear-probe"))
+    rate = usual_rate("spoken-digits", as_method("linear-probe"), TASKS["spoken-digits"].default_train)
     now = replace(made, outcomes=(replace(made.outcomes[0], learning_rate=rate),))
     assert now.up_to_date() == now
     before = replace(made, outcomes=(replace(made.outcomes[0], learning_rate=rate / 3),))
@@ -239,6 +239,14 @@ def test_what_a_condition_calls_repaired_lacks_most_wrong_labels_and_few_others(
     taken_out = set(noisy.identifiers) - set(repaired.identifiers)
     assert len(wrong & taken_out) / len(wrong) > 0.5
     assert len(wrong & taken_out) / len(taken_out) > 0.8
+
+
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
+def test_the_records_of_the_kit_are_whole_and_at_the_rates_of_its_trials(name: str):
+    record = load_record(name)
+    assert record.up_to_date() == record
+    assert all(record.done(condition) for condition in EXPERIMENTS[name].conditions)
+    assert len(record.outcomes) == len(EXPERIMENTS[name].conditions)
 
 
 def test_the_record_of_the_kit_is_beside_the_other_evidence():

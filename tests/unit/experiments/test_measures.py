@@ -30,7 +30,11 @@ def test_layers_begin_alike_and_end_changed(modality: str, tiny_task: Callable[[
 def test_lora_switched_off_has_forgotten_nothing(tiny_task: Callable[[str], Task]):
     task = tiny_task("audio")
     run = fine_tune(task, "lora", epochs=2, lr=1e-1, progress=False)
+    logits = run.predict(task.test.items[:4]).probabilities
+    moved = MEASURES["moved weights"](run, task, Condition(task.name, "lora"))
+    assert moved["relative_change"][0] == 0 < min(moved["relative_change"][1:])  # LoRA leaves the embedding alone
     found = MEASURES["forgetting"](run, task, Condition(task.name, "lora"))
+    np.testing.assert_array_equal(run.predict(task.test.items[:4]).probabilities, logits)  # nothing was folded in
     assert found["adapter_off"] == pytest.approx(found["before"], abs=0.01)
     assert found["after"] > found["before"]  # a word error rate
     off = found["by_item"]["adapter_off"]

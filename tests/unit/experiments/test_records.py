@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 
 from ftkit.errors import DataError, FtkitError, TrainingError
 from ftkit.experiments.machine import Machine, MemoryWatch
-from ftkit.experiments.trials import Trial, Trials, evidence_path, own_path, read_trials
+from ftkit.experiments.trials import Trial, Trials, kit_trials, nearest, own_path, read_trials, usual_rate
 from ftkit.experiments.tuning import further_trials, rate_grid, tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, LoRA, as_method
+from ftkit.paths import data_folder
 from ftkit.tasks import TASKS, Task
 
 MEGABYTE = 1_000_000
@@ -179,12 +181,34 @@ def test_settings_are_tried_too_and_the_best_are_found(tiny_task: Callable[[str]
 
 
 def test_the_recorded_trials_are_as_many_for_every_method():
-    recorded = [Trials.load(path) for path in map(evidence_path, TASKS) if path.is_file()]
-    assert recorded
-    for task in recorded:
-        counts = {name: len(task.of(as_method(name))) for name in USUAL_METHODS}
-        assert min(counts.values()) >= 3, (task.task, counts)
-        assert len(set(counts.values())) == 1, (task.task, counts)
+    files = sorted((data_folder() / "evidence" / "tuning").glob("*.json"))
+    recorded = [Trials.load(path) for path in files]
+    assert {each.task for each in recorded} == set(TASKS)
+    for path, each in zip(files, recorded, strict=True):
+        names = {trial.method for trial in each.trials}
+        counts = {name: len(each.of(as_method(name))) for name in names}
+        assert min(counts.values()) >= 4, (path.name, counts)
+        assert len(set(counts.values())) == 1, (path.name, counts)
+        (size,) = {trial.train_examples for trial in each.trials}
+        assert path.stem == f"{each.task}-{size}"
+    for task in TASKS:
+        whole = max((each for each in recorded if each.task == task), key=lambda each: len(each.trials))
+        assert set(USUAL_METHODS) <= {trial.method for trial in whole.trials}
+
+
+def test_the_trials_on_the_nearest_size_are_taken_method_by_method():
+    small, large = trial(1e-3, 0.9, 0.4), replace(trial(1e-4, 0.9, 0.4), train_examples=900)
+    other = trial(3e-3, 0.8, 0.2, method="full")
+    files = [trials(small, other), trials(large)]
+    assert nearest(files, 299).trials == nearest(files, 10).trials == (small, other)
+    assert nearest(files, 301).trials == nearest(files, 5000).trials == (other, large)
+    assert nearest([], 300) is None
+    assert kit_trials("reviews", 300) is None
+    assert usual_rate("reviews", LoRA(), 300) == LoRA().typical_rate
+    found = kit_trials("movie-reviews", 5000)
+    assert {each.train_examples for each in found.named("full")} == {2000}
+    assert {each.train_examples for each in found.named("bitfit")} == {600}
+    assert usual_rate("movie-reviews", LoRA(), 5000) == found.best(LoRA()).learning_rate
 
 
 # ------------------------------------------------------------------------------------------------ machine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from ftkit.errors import DataError
 from ftkit.tasks import own_task
+from ftkit.tasks.sound import read_sound
 
 
 def test_table_of_texts_is_split_by_class(review_table: pandas.DataFrame, tmp_path: Path) -> None:
@@ -162,7 +164,27 @@ def test_long_recording_is_cut_and_counted(digit_folder: Path) -> None:
     soundfile.write(digit_folder / "one" / "long.wav", noise, 8000)
     task = own_task(digit_folder)
     assert max(len(clip) for split in task.splits.values() for clip in split.items) == 30 * 16_000
-    assert any("1 recordings were cut to their first 30 seconds" in note for note in task.notes)
+    assert "Recordings that were cut to their first 30 seconds: 1." in task.notes
+
+
+def test_of_a_very_long_recording_only_the_beginning_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "hour.wav"
+    soundfile.write(path, np.zeros(3600 * 8000, dtype=np.int16), 8000)
+    tracemalloc.start()
+    samples = read_sound(path, longest=30)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(samples) == 30 * 16_000
+    assert peak < 20e6  # the whole would take 115 MB before it is resampled
+
+
+def test_texts_that_the_model_does_not_read_to_the_end_are_counted(review_table: pandas.DataFrame) -> None:
+    assert not any("tokens" in note for note in own_task(review_table, text="review", label="verdict").notes)
+    longer = review_table.assign(
+        review=[f"{text} {'very ' * 150}good" for text in review_table["review"][:3]] + list(review_table["review"][3:])
+    )
+    notes = own_task(longer, text="review", label="verdict").notes
+    assert any("the first 128 tokens" in note and note.endswith("more words than that: 3.") for note in notes)
 
 
 def test_missing_column_names_those_there_are(review_table: pandas.DataFrame) -> None:
