@@ -461,25 +461,31 @@ def _trial_line(trial: Trial) -> str:
 
 @command("Every finished training is kept, and the same command goes on where it stopped.")
 def experiment(
-    name: Annotated[str | None, typer.Argument(help="Which one; leave it out for a list.")] = None,
-    output: Annotated[Path | None, typer.Option(help="JSON file of the record; default: among the runs.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Which; leave them out for a list.", metavar="NAME")] = None,
+    task: Annotated[str | None, typer.Option(help="Only the trainings on this task.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder of the records; default: among the runs.")] = None,
 ) -> None:
-    """Make an experiment: the trainings that answer one question, kept one by one."""
+    """Make experiments: the trainings that answer a question, kept one by one, those that several share made once."""
     from ftkit.errors import UnknownNameError
     from ftkit.experiments.library import EXPERIMENTS
 
-    if name is None:
+    if not names:
         _list_experiments()
         return
+    from ftkit.experiments.demo import check_names
     from ftkit.experiments.record import Outcome
-    from ftkit.experiments.running import run_experiment
+    from ftkit.experiments.running import run_experiments
 
-    if name not in EXPERIMENTS:
-        raise UnknownNameError("experiment", name, EXPERIMENTS)
-    chosen = EXPERIMENTS[name]
-    _fetch_for(list(dict.fromkeys(condition.task for condition in chosen.conditions)))
-    path = output or runs_folder() / "experiments" / f"{name}.json"
-    typer.echo(chosen.question)
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise UnknownNameError("experiment", name, EXPERIMENTS)
+    if task is not None:
+        check_names([task], ())
+    chosen = [EXPERIMENTS[name] if task is None else EXPERIMENTS[name].on_task(task) for name in dict.fromkeys(names)]
+    _fetch_for(list(dict.fromkeys(condition.task for each in chosen for condition in each.conditions)))
+    where = folder or runs_folder() / "experiments"
+    for each in chosen:
+        typer.echo(each.question)
 
     def tell(outcome: Outcome, left: int) -> None:
         condition, score = outcome.condition, next(iter(outcome.scores.values()))
@@ -489,8 +495,8 @@ def experiment(
             f"{outcome.seconds:.0f} s; {left} left"
         )
 
-    record = run_experiment(chosen, path, tell)
-    typer.echo(f"{_many(len(record.outcomes), 'training')} in {path.absolute()}")
+    for record in run_experiments(chosen, where, tell):
+        typer.echo(f"{_many(len(record.outcomes), 'training')} in {where.absolute() / record.experiment}.json")
 
 
 @command("Nothing was changed.")

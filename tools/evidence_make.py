@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from ftkit.experiments.library import EXPERIMENTS
+from ftkit.experiments.record import training_of
 from ftkit.processor import usable_cores
+from ftkit.tasks import TASKS
 
 KIT = (sys.executable, "-m", "ftkit")
 
@@ -90,14 +92,17 @@ def trials(folder: Path) -> list[Job]:
 
 
 def experiments(folder: Path, names: Sequence[str]) -> list[Job]:
-    """One job an experiment, the longest first, so that no worker is left alone with one at the end.
-
-    Those that measure something come before the others, which take from their records the trainings that they share.
-    """
-    ranked = sorted(names, key=lambda name: (not EXPERIMENTS[name].measures, -len(EXPERIMENTS[name].conditions)))
+    """One job a task, for trainings on one task are shared by experiments; the task that is asked most comes first."""
+    asked = {task: [name for name in names if EXPERIMENTS[name].on_task(task).conditions] for task in TASKS}
+    trainings = {
+        task: {training_of(each) for name in names for each in EXPERIMENTS[name].on_task(task).conditions}
+        for task in TASKS
+    }
+    where = str(folder / "experiments")
     return [
-        Job(name, (*KIT, "experiment", name, "--output", str(folder / "experiments" / f"{name}.json")))
-        for name in ranked
+        Job(task, (*KIT, "experiment", *asked[task], "--task", task, "--folder", where))
+        for task in sorted(TASKS, key=lambda task: -len(trainings[task]))
+        if asked[task]
     ]
 
 

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-import evidence_make
-
 from ftkit import figures
 from ftkit.errors import FtkitError
 from ftkit.experiments.claims import Judgement, judge_all, load_claims
@@ -16,7 +14,7 @@ from ftkit.experiments.experiment import Experiment
 from ftkit.experiments.fairness import record_fairness
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
-from ftkit.experiments.record import Outcome, Record
+from ftkit.experiments.record import Record
 from ftkit.experiments.scoring import mean_test_score
 from ftkit.experiments.trials import Trials, kit_trials
 from ftkit.figures import DescribedFigure
@@ -127,9 +125,11 @@ def done(experiment: Experiment, record: Record | None) -> list[str]:
 
 def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
     """How long it takes to make all of it anew, by what each part took."""
-    made = list(made_anew(records))
-    if not made:
+    outcomes = [outcome for record in records.values() for outcome in record.outcomes]
+    if not outcomes:
         return ""
+    longest_last = sorted(outcomes, key=lambda outcome: outcome.total_seconds)
+    made = list({outcome.training: outcome for outcome in longest_last}.values())
     timed = [outcome for outcome in made if outcome.total_seconds]
     beside = [outcome.total_seconds - outcome.seconds for outcome in timed if not outcome.measures]
     rest = mean(beside) if beside else 0.0
@@ -143,25 +143,12 @@ def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
         if len(timed) < len(made)
         else ""
     )
-    shared = sum(len(record.outcomes) for record in records.values()) - len(made)
     return (
-        f"To make all of it anew, {len(made):,} trainings are needed; the other {shared:,} are taken from records of "
-        f"other experiments that share them. On one core each they took {training / 3600:.1f} hours of training, "
-        f"{everything / 3600:.1f} with all else{estimated}; the {len(trials):,} trials of learning rates took "
-        f"{tried / 3600:.1f}. Two at a time that is {(everything + tried) / 7200:.1f} hours."
+        f"Experiments share trainings: the {len(outcomes):,} are {len(made):,} different ones. On one core each these "
+        f"took {training / 3600:.1f} hours of training, {everything / 3600:.1f} with all else{estimated}; the "
+        f"{len(trials):,} trials of learning rates took {tried / 3600:.1f}. Two at a time that is "
+        f"{(everything + tried) / 7200:.1f} hours."
     )
-
-
-def made_anew(records: dict[str, Record]) -> Iterator[Outcome]:
-    """Outcomes of the trainings that `make evidence` makes; it takes the others from a record that was made before."""
-    measured: dict[str, list[set[str]]] = {}
-    for job in evidence_make.experiments(Path(), list(records)):
-        wanted = set(EXPERIMENTS[job.name].measures)
-        for outcome in records[job.name].outcomes:
-            earlier = measured.setdefault(outcome.training, [])
-            if not any(wanted <= measures for measures in earlier):
-                earlier.append(wanted)
-                yield outcome
 
 
 def section(experiment: Experiment, drawn: dict[str, DescribedFigure]) -> str:

@@ -110,6 +110,10 @@ class Experiment:
     conditions: tuple[Condition, ...]
     measures: tuple[str, ...] = ()
 
+    def on_task(self, task: str) -> Experiment:
+        """Return the part of it that one task is asked."""
+        return replace(self, conditions=tuple(each for each in self.conditions if each.task == task))
+
 
 def grid(**axes: Any) -> tuple[Condition, ...]:
     """Every combination of the values given; a list is an axis, anything else is the same for all.

@@ -249,6 +249,11 @@ def learning_rate_of(condition: Condition) -> float:
     return usual_rate(condition.task, method, condition.examples or TASKS[condition.task].default_train)
 
 
+def training_of(condition: Condition) -> str:
+    """What will decide a condition's training, see `Condition.training`."""
+    return condition.training(learning_rate_of(condition), condition.epochs or TASKS[condition.task].default_epochs)
+
+
 def record_path(name: str) -> Path:
     """File of an experiment's record that comes with the kit."""
     return data_folder() / "evidence" / "experiments" / f"{name}.json"

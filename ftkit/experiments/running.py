@@ -1,10 +1,10 @@
-"""Make an experiment: train what its record lacks, one condition after the other."""
+"""Make experiments: train what their records lack, one condition after the other."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ftkit.experiments.condition_data import load
@@ -13,94 +13,140 @@ from ftkit.experiments.fine_tuning import fine_tune
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.measures import MEASURES
-from ftkit.experiments.record import AnsweredItems, Outcome, Record, learning_rate_of
+from ftkit.experiments.record import AnsweredItems, Outcome, Record, training_of
 from ftkit.experiments.run import Run
 from ftkit.methods import as_method
 from ftkit.paths import locked
 from ftkit.tasks import Task
 
 
-def run_experiment(
-    experiment: Experiment, path: Path, on_outcome: Callable[[Outcome, int], None] | None = None
-) -> Record:
-    """Make what an experiment lacks; every training is kept as soon as it is done.
+@dataclass(frozen=True)
+class _Wish:
+    """A condition that an experiment's record lacks."""
 
-    Trainings on the same data are made one after the other, so that what their frozen blocks compute serves all. One
-    that the record of another experiment in the same folder holds, with all that this one measures, is taken from
-    there. Several processes may make one experiment, or several, at a time.
+    experiment: Experiment
+    folder: Path
+    condition: Condition
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.experiment.name}.json"
+
+    def keep(self, outcome: Outcome, task: Task, machine: Machine) -> None:
+        """Add what came out to the record, to which another process may have added meanwhile."""
+        measures = {name: outcome.measures[name] for name in self.experiment.measures}
+        with locked(self.path):
+            record = _read(self.experiment, self.folder)
+            if not record.done(self.condition):
+                own = replace(outcome, condition=self.condition, measures=measures)
+                record.adding(own, task, machine).save(self.path)
+
+
+def run_experiment(
+    experiment: Experiment, folder: Path, on_outcome: Callable[[Outcome, int], None] | None = None
+) -> Record:
+    """Make what one experiment lacks and return its record, see `run_experiments`."""
+    (record,) = run_experiments([experiment], folder, on_outcome)
+    return record
+
+
+def run_experiments(
+    experiments: Sequence[Experiment], folder: Path, on_outcome: Callable[[Outcome, int], None] | None = None
+) -> list[Record]:
+    """Make what experiments lack; every training is kept as soon as it is done.
+
+    A training that several of them want is made once, with all that any of them measures, and one that the record of
+    another experiment in the folder holds is taken from there. Trainings on the same data are made one after the other,
+    so that what their frozen blocks compute serves all. Several processes may work in one folder.
 
     Parameters
     ----------
-    experiment
+    experiments
         What to make.
-    path
-        File of its record; trainings that it holds are not made again, unless the kit's trials have found another
-        learning rate since.
+    folder
+        Of the records, one file each, by name. Trainings that they hold are not made again, unless the kit's trials
+        have found another learning rate since.
     on_outcome
         Called after every training with its outcome and how many are left.
+
+    Returns
+    -------
+    list of Record
+        In the order of the experiments.
 
     Raises
     ------
     KeyboardInterrupt
         After Ctrl-C; what was done is kept.
     """
-    record = _read(experiment, path)
-    missing = [condition for condition in experiment.conditions if not record.done(condition)]
+    alike: dict[str, list[_Wish]] = {}
+    for experiment in experiments:
+        record = _read(experiment, folder)
+        for condition in experiment.conditions:
+            if not record.done(condition):
+                alike.setdefault(training_of(condition), []).append(_Wish(experiment, folder, condition))
     began = time.perf_counter()
-    for left, (condition, task) in zip(reversed(range(len(missing))), _with_tasks(missing), strict=True):
-        outcome, machine = _taken(condition, task, experiment, path.parent) or _made(condition, task, experiment, began)
+    for left, (wishes, task) in zip(reversed(range(len(alike))), _with_tasks(list(alike.values())), strict=True):
+        untrained = []
+        for wish in wishes:
+            found = _taken(wish, task)
+            if found is None:
+                untrained.append(wish)
+            else:
+                outcome, machine = found
+                wish.keep(outcome, task, machine)
+        if untrained:
+            outcome, machine = _made(untrained, task, began)
+            for wish in untrained:
+                wish.keep(outcome, task, machine)
         began = time.perf_counter()
-        with locked(path):
-            record = _read(experiment, path)
-            if not record.done(condition):  # another process may have been faster
-                record = record.adding(outcome, task, machine)
-                record.save(path)
         if on_outcome is not None:
             on_outcome(outcome, left)
-    return record
+    return [_read(experiment, folder) for experiment in experiments]
 
 
-def _read(experiment: Experiment, path: Path) -> Record:
+def _read(experiment: Experiment, folder: Path) -> Record:
+    path = folder / f"{experiment.name}.json"
     return Record.load(path).up_to_date() if path.is_file() else Record(experiment.name)
 
 
-def _taken(condition: Condition, task: Task, experiment: Experiment, folder: Path) -> tuple[Outcome, Machine] | None:
+def _taken(wish: _Wish, task: Task) -> tuple[Outcome, Machine] | None:
     """Find the same training, with all that is measured, in the record of another experiment, and its machine."""
-    epochs = task.epochs if condition.epochs is None else condition.epochs
-    training = condition.training(learning_rate_of(condition), epochs)
+    condition, training = wish.condition, training_of(wish.condition)
     for name in EXPERIMENTS:
-        other = folder / f"{name}.json"
-        if name == experiment.name or not other.is_file():
+        other = wish.folder / f"{name}.json"
+        if name == wish.experiment.name or not other.is_file():
             continue
         record = Record.load(other)
         if record.tests.get(task.name) != AnsweredItems.of(task):
             continue
         for outcome in record.where(task=condition.task, method=condition.method, seed=condition.seed):
-            if outcome.training == training and set(experiment.measures) <= set(outcome.measures):
-                measures = {name: outcome.measures[name] for name in experiment.measures}
-                return replace(outcome, condition=condition, measures=measures), record.machines[outcome.machine]
+            if outcome.training == training and set(wish.experiment.measures) <= set(outcome.measures):
+                return outcome, record.machines[outcome.machine]
     return None
 
 
-def _made(condition: Condition, task: Task, experiment: Experiment, began: float) -> tuple[Outcome, Machine]:
+def _made(wishes: Sequence[_Wish], task: Task, began: float) -> tuple[Outcome, Machine]:
     """Train and measure; what has passed since it began, such as loading the data, counts too."""
+    condition = wishes[0].condition
     run = train(condition, task)
     if run.history.interrupted:
         raise KeyboardInterrupt
-    measures = {name: MEASURES[name](run, task, condition) for name in experiment.measures}
+    names = dict.fromkeys(name for wish in wishes for name in wish.experiment.measures)
+    measures = {name: MEASURES[name](run, task, condition) for name in names}
     run.release()
     return Outcome.of(condition, run, measures, time.perf_counter() - began), run.machine
 
 
-def _with_tasks(conditions: list[Condition]) -> Iterator[tuple[Condition, Task]]:
-    """Conditions with their tasks, those that share their data together, in the order in which data first occur."""
-    together: dict[tuple[object, ...], list[Condition]] = {}
-    for condition in conditions:
-        together.setdefault(condition.data, []).append(condition)
+def _with_tasks(alike: Sequence[list[_Wish]]) -> Iterator[tuple[list[_Wish], Task]]:
+    """Wishes with their tasks, those that share their data together, in the order in which data first occur."""
+    together: dict[tuple[object, ...], list[list[_Wish]]] = {}
+    for wishes in alike:
+        together.setdefault(wishes[0].condition.data, []).append(wishes)
     for sharing in together.values():
-        task = load(sharing[0])
-        for condition in sharing:
-            yield condition, task
+        task = load(sharing[0][0].condition)
+        for wishes in sharing:
+            yield wishes, task
 
 
 def train(condition: Condition, task: Task) -> Run:

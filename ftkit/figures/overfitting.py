@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,8 @@ from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.records import Variant, heading, of_one_task, score_bars, score_label, task_title, variants
 from ftkit.figures.style import MethodStyle, style
 
+DASH = 4.0
+"""Length of a dash of curves that take turns on one line, in widths of the line."""
 LOOKS = (("#D55E00", "D"), ("#117733", "s"), ("#AA4499", "P"), ("#332288", "v"), ("#999933", "h"), ("#661100", "X"))
 """Colour and marker of variants of one method, which would look the same otherwise."""
 
@@ -50,9 +53,9 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
         upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 0.4 + 0.36 * len(remedies)))[:, 0]
         train, validation = upper.subplots(1, 2)
         scores = lower.subplots()
+        _draw_losses(train, remedies, "train_loss")
+        _draw_losses(validation, remedies, "validation_loss")
         for row, remedy in enumerate(remedies):
-            _draw_losses(train, remedy, "train_loss")
-            _draw_losses(validation, remedy, "validation_loss")
             _draw_score(scores, row, remedy)
         train.set(title="Training loss", ylabel="Cross-entropy, nats")
         validation.set_title("Validation loss")
@@ -109,16 +112,38 @@ def _looks(found: list[Variant]) -> list[tuple[Variant, MethodStyle]]:
     return looks
 
 
-def _draw_losses(axes: Axes, remedy: _Remedy, name: str) -> None:
-    values = remedy.losses(name)
-    axes.plot(
-        range(1, len(values) + 1),
-        values,
-        color=remedy.look.colour,
-        marker=remedy.look.marker,
-        markersize=4,
-        linewidth=1.4,
-    )
+def _draw_losses(axes: Axes, remedies: Sequence[_Remedy], name: str) -> None:
+    """Draw the curve of each remedy; of some that run into one, each takes its turn on the line."""
+    curves = [remedy.losses(name) for remedy in remedies]
+    for remedy, values, (turn, count) in zip(remedies, curves, turns(curves), strict=True):
+        axes.plot(
+            range(1, len(values) + 1),
+            values,
+            color=remedy.look.colour,
+            marker=remedy.look.marker,
+            markersize=4.5,
+            markevery=(turn, count),
+            linewidth=1.6,
+            linestyle="-" if count == 1 else (DASH * turn, (DASH, DASH * (count - 1))),
+        )
+
+
+def turns(curves: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """For each curve its place among those that run into one with it, from 0, and how many they are.
+
+    Examples
+    --------
+    >>> one, other = np.array([0.7, 0.1]), np.array([0.7, 0.5])
+    >>> turns([one, other, one + 0.001])
+    [(0, 2), (0, 1), (1, 2)]
+    """
+    reach = max(float(np.ptp(curve)) for curve in curves)
+    alike = [[i for i, other in enumerate(curves) if _run_into_one(curve, other, 0.02 * reach)] for curve in curves]
+    return [(group.index(index), len(group)) for index, group in enumerate(alike)]
+
+
+def _run_into_one(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
+    return len(one) == len(other) and bool(np.abs(one - other).max() <= tolerance)
 
 
 def _draw_score(axes: Axes, row: int, remedy: _Remedy) -> None:

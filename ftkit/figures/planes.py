@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -38,6 +38,8 @@ from ftkit.figures.style import GREY, MethodStyle, style
 
 FRONT = "Pareto front: no method is both cheaper and better"
 OFF = "with what the method added turned off"
+APART = 1.25
+"""Factor between points of equal cost on a logarithmic axis."""
 ROOM = 9
 """Methods that a plane has room to name beside their points; where there are more, a legend names them."""
 
@@ -142,11 +144,12 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
         axes.step(
             *zip(*steps, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1, label="" if crowded else FRONT
         )
-        for point in points:
+        places = side_by_side(spent) if price.logarithmic else spent
+        for point, place in zip(points, places, strict=True):
             if crowded:
-                _draw_pale_point(axes, point)
+                _draw_pale_point(axes, replace(point, spent=place))
             else:
-                _draw_point(axes, point.spent, point.score, point.look)
+                _draw_point(axes, place, point.score, point.look)
         axes.set_xlabel(price.title + (" (logarithmic)" if price.logarithmic else ""))
         axes.set_ylabel(f"{measure.title} on the test set, {measure.unit}")
         axes.set_title(f"{measure.title} against {price.short}: {title}")
@@ -156,14 +159,15 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
             axes.set_xlim(left=0)
         axes.grid(axis="both")
         if crowded:
-            add_legend(figure, [axes], f"Line: {FRONT}", length=1.5)
+            beside = "" if places == spent else ". Equal costs stand side by side"
+            add_legend(figure, [axes], f"Line: {FRONT}{beside}", length=1.5)
         else:
             figure.legend(loc="outside lower center")
         named = [point.label if not crowded or index in front else "" for index, point in enumerate(points)]
         label_points(
             figure,
             axes,
-            [_labelled(point.spent, point.score, name) for point, name in zip(points, named, strict=True)],
+            [_labelled(place, each.score, name) for each, place, name in zip(points, places, named, strict=True)],
             steps,
         )
         figure.describe(
@@ -172,6 +176,33 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
             "On the Pareto front: " + ", ".join(points[index].label for index in front) + ".",
         )
     return figure
+
+
+def side_by_side(spent: Sequence[float]) -> list[float]:
+    """Places on a logarithmic axis for costs of which some are all but equal, so that no point hides another.
+
+    Parameters
+    ----------
+    spent
+        The costs; those within a tenth of each other are spread around their middle.
+
+    Examples
+    --------
+    >>> [round(place, 1) for place in side_by_side([10.0, 100.0, 10.5])]
+    [9.2, 100.0, 11.4]
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(spent)), key=lambda each: spent[each]):
+        if groups and spent[index] < 1.1 * spent[groups[-1][0]]:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    places = list(spent)
+    for group in groups:
+        middle = float(np.exp(np.mean(np.log([spent[index] for index in group]))))
+        for position, index in enumerate(sorted(group) if len(group) > 1 else ()):
+            places[index] = middle * APART ** (position - (len(group) - 1) / 2)
+    return places
 
 
 def learn_forget(record: Record) -> DescribedFigure:

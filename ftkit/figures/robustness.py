@@ -125,7 +125,15 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
         for axes in (left, right):
             axes.grid(axis="y")
         if repaired:
-            left.plot([], [], "o", color=GREY, markerfacecolor="white", linestyle=":", label="labels repaired")
+            left.plot(
+                [],
+                [],
+                "o",
+                color=GREY,
+                markerfacecolor="white",
+                linestyle=":",
+                label="labels that look wrong taken out",
+            )
         heading(figure, title)
         add_legend(figure, [left])
         figure.describe(title, "Means over seeds with 95 % intervals.", *sentences)
@@ -147,7 +155,7 @@ def _draw_repaired(axes: Axes, line: Line) -> str:
         markersize=7,
         zorder=4,
     )
-    return f"With labels repaired, {line.told()}"
+    return f"With labels that look wrong taken out, {line.told()}"
 
 
 def _draw_fewer(axes: Axes, record: Record, fewer: list[Variant]) -> list[str]:

@@ -14,9 +14,17 @@ from ftkit.experiments.claims import COSTS, Judgement
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.records import error_bars, heading
 from ftkit.figures.style import GREY, INK, RIGHT, WRONG, style
+from ftkit.tasks import TASKS
 
 LOOKS = {"holds": (RIGHT, "o"), "does not hold here": (WRONG, "X"), "undecided": (GREY, "s")}
 """Colour and marker of each verdict."""
+SHARE, WORD_ERRORS, COST = "share", "word errors", "cost"
+AXES = {
+    SHARE: "Difference of scores or other shares, points (95 % interval)",
+    WORD_ERRORS: "Difference of word error rates of the whole recogniser, points (95 % interval)",
+    COST: "Cost, first over second, times (logarithmic; 95 % interval)",
+}
+"""Title of each axis."""
 ROW = 0.25
 """Height of a claim in inches."""
 
@@ -27,8 +35,8 @@ Row = str | Judgement
 def claims(judgements: Sequence[Judgement]) -> DescribedFigure:
     """Draw the interval of each claim that was measured, by group, in the colour of its verdict.
 
-    A short upright line is where the rule draws its line. Differences of scores and other measures have one axis,
-    ratios of costs another.
+    A short upright line is where the rule draws its line. Differences of scores and other shares have one axis, word
+    error rates, which may grow far beyond a hundred, one of their own, and ratios of costs another.
 
     Parameters
     ----------
@@ -47,22 +55,18 @@ def claims(judgements: Sequence[Judgement]) -> DescribedFigure:
     measured = [each for each in judgements if each.verdict in LOOKS]
     if not measured:
         raise DataError(f"None of {len(judgements)} claims was measured; make the experiments with `ftkit experiment`.")
-    scores = _rows([each for each in measured if each.claim.quantity not in COSTS])
-    costs = _rows([each for each in measured if each.claim.quantity in COSTS])
-    held = [rows for rows in (scores, costs) if rows]
+    held = {axis: [each for each in measured if _axis(each) == axis] for axis in AXES}
+    panels = [(axis, _rows(members)) for axis, members in held.items() if members]
     missing = len(judgements) - len(measured)
     title = "Claims about fine-tuning and what was measured"
     with style():
-        figure = new_figure(height=1.5 + sum(0.7 + ROW * len(rows) for rows in held))
-        all_axes = figure.subplots(len(held), 1, squeeze=False, height_ratios=[len(rows) + 1 for rows in held])[:, 0]
-        for axes, rows in zip(all_axes, held, strict=True):
-            _draw(axes, rows, 100 if rows is scores else 1)
-            axes.set_xlabel(
-                "Difference of scores or other shares, points (95 % interval)"
-                if rows is scores
-                else "Cost, first over second, times (logarithmic; 95 % interval)"
-            )
-            if rows is costs:
+        figure = new_figure(height=1.5 + sum(0.7 + ROW * len(rows) for _, rows in panels))
+        heights = [len(rows) + 1 for _, rows in panels]
+        all_axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, (axis, rows) in zip(all_axes, panels, strict=True):
+            _draw(axes, rows, 1 if axis == COST else 100)
+            axes.set_xlabel(AXES[axis])
+            if axis == COST:
                 axes.set_xscale("log")
                 axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axes.xaxis.set_minor_formatter(NullFormatter())
@@ -74,6 +78,15 @@ def claims(judgements: Sequence[Judgement]) -> DescribedFigure:
             *(f"{each.claim.statement} ({each.claim.group}) {str(each).capitalize()}." for each in measured),
         )
     return figure
+
+
+def _axis(judgement: Judgement) -> str:
+    claim = judgement.claim
+    if claim.quantity in COSTS:
+        return COST
+    recognisers = [name for name, info in TASKS.items() if info.modality == "audio"]
+    hears = claim.quantity.startswith("forgetting.") and claim.first.get("task") in recognisers
+    return WORD_ERRORS if hears else SHARE
 
 
 def _rows(judgements: Sequence[Judgement]) -> list[Row]:

@@ -17,6 +17,9 @@ from typer.testing import CliRunner, Result
 
 import ftkit
 from ftkit.cli import app
+from ftkit.experiments.experiment import Experiment, grid
+from ftkit.experiments.library import EXPERIMENTS
+from ftkit.experiments.record import Record
 from ftkit.experiments.run import RUN_FILE
 from ftkit.experiments.trials import Trials
 from ftkit.methods import METHODS
@@ -353,6 +356,32 @@ def test_tune_records_trials_where_it_is_told(empty_folder: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "linear-probe at 0.01: validation " in result.stdout
     assert json.loads((empty_folder / "rates.json").read_text(encoding="utf-8"))["task"] == "spoken-digits"
+
+
+def test_experiments_are_listed_and_unknown_ones_refused(empty_folder: Path) -> None:
+    listed = invoke("experiment")
+    assert listed.exit_code == 0
+    assert all(name in listed.stdout for name in EXPERIMENTS)
+    unknown = invoke("experiment", "methods", "sizez")
+    assert unknown.exit_code != 0
+    assert "Did you mean 'sizes'?" in unknown.stderr
+    assert "Unknown task 'films'" in invoke("experiment", "methods", "--task", "films").stderr
+    assert not list(empty_folder.rglob("*.json"))
+
+
+def test_experiments_are_made_together_on_one_task(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    common = {"method": "linear-probe", "examples": 40, "learning_rate": 1e-2, "epochs": 1}
+    for name in ("methods", "sizes"):
+        conditions = grid(task=["spoken-digits", "solar-cells"], **common)
+        monkeypatch.setitem(EXPERIMENTS, name, Experiment(name, name, f"Is it {name}?", conditions))
+    result = invoke("experiment", "methods", "sizes", "--task", "spoken-digits", "--folder", "kept")
+    assert result.exit_code == 0, result.stderr
+    assert "Is it methods?" in result.stdout
+    assert result.stdout.count("spoken-digits, linear-probe, 40 examples, seed 0: ") == 1
+    assert "0 left" in result.stdout
+    records = [Record.load(empty_folder / "kept" / f"{name}.json") for name in ("methods", "sizes")]
+    assert [[each.condition.task for each in record.outcomes] for record in records] == [["spoken-digits"]] * 2
+    assert records[0].outcomes == records[1].outcomes
 
 
 def test_tune_all_leaves_out_what_does_not_apply(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

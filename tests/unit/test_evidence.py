@@ -188,16 +188,24 @@ def test_trials_come_before_experiments_which_need_them(
     assert module.make(tmp_path, list(EXPERIMENTS)) == []
     assert begun[0] == [f"tune {each.task}-{each.examples}" for each in module.SEARCHES]
     assert {each.task for each in module.SEARCHES} == set(TASKS)
-    assert sorted(begun[1]) == sorted(EXPERIMENTS)
-    measured = [bool(EXPERIMENTS[name].measures) for name in begun[1]]
-    assert measured == sorted(measured, reverse=True)  # the others may take trainings from them
-    for measures in (True, False):
-        sizes = [len(EXPERIMENTS[name].conditions) for name in begun[1] if bool(EXPERIMENTS[name].measures) == measures]
-        assert sizes == sorted(sizes, reverse=True)
+    assert begun[1] == ["movie-reviews", "solar-cells", "spoken-digits"]  # from the most trainings to the fewest
     assert module.make(tmp_path, list(EXPERIMENTS)) == ["tune solar-cells-400"]
     assert len(begun) == 3
     assert module.make(tmp_path, ["sizes"]) == []
-    assert begun[3] == ["sizes"]
+    assert begun[3] == ["movie-reviews"]
+
+
+def test_every_experiment_is_made_on_each_of_its_tasks(tool: Callable[[str], ModuleType], tmp_path: Path):
+    jobs = tool("evidence_make").experiments(tmp_path, ["sizes", "methods", "other-kind"])
+    said = {each.name: list(each.command[each.command.index("experiment") + 1 :]) for each in jobs}
+    assert said == {
+        task: [*names, "--task", task, "--folder", str(tmp_path / "experiments")]
+        for task, names in {
+            "movie-reviews": ["sizes", "methods"],
+            "solar-cells": ["methods", "other-kind"],
+            "spoken-digits": ["methods"],
+        }.items()
+    }
 
 
 def test_an_unknown_experiment_is_named_with_those_that_there_are():
@@ -216,7 +224,7 @@ def made(tmp_path: Path, tiny_task: Callable[[str], Task], monkeypatch: pytest.M
     """A folder with the record of one real training."""
     monkeypatch.setattr("ftkit.experiments.running.load", lambda condition: tiny_task("audio"))
     conditions = grid(task="spoken-digits", method="linear-probe", epochs=1)
-    run_experiment(Experiment("small", "Small", "Does it run?", conditions), tmp_path / "small.json")
+    run_experiment(Experiment("small", "Small", "Does it run?", conditions), tmp_path)
     return tmp_path
 
 

@@ -31,6 +31,7 @@ EXAMPLES = 200
 def live(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Record]:
     """Return a function from an experiment to a small record of all that the claims above need of it."""
     made: dict[str, Record] = {}
+    folder = tmp_path_factory.mktemp("records")  # one for all: experiments take from each other what they share
 
     def make(name: str) -> Record:
         if name not in made:
@@ -39,7 +40,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Record]:
             first_seed = {each.task: min(other.seed for other in wanted if other.task == each.task) for each in wanted}
             tried = [each for each in wanted if each.seed == first_seed[each.task]]
             small = replace(EXPERIMENTS[name], conditions=tuple(replace(each, examples=EXAMPLES) for each in tried))
-            made[name] = run_experiment(small, tmp_path_factory.mktemp(name) / "record.json")
+            made[name] = run_experiment(small, folder)
         return made[name]
 
     return make

@@ -15,7 +15,8 @@ from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import Outcome, Record, load_record, record_path
 from ftkit.experiments.revision import revision
-from ftkit.experiments.running import run_experiment
+from ftkit.experiments.run import Run
+from ftkit.experiments.running import run_experiment, run_experiments
 from ftkit.experiments.trials import usual_rate
 from ftkit.methods import METHODS, as_method
 from ftkit.tasks import TASKS, Task
@@ -60,7 +61,7 @@ def test_trainings_on_the_same_data_are_made_one_after_the_other(
     monkeypatch.setattr("ftkit.experiments.running.load", load_once)
     methods = ["linear-probe", "bitfit"]
     conditions = grid(task="spoken-digits", method=methods, examples=20, epochs=1, seed=[0, 1])
-    record = run_experiment(Experiment("two", "Two", "?", conditions), tmp_path / "two.json")
+    record = run_experiment(Experiment("two", "Two", "?", conditions), tmp_path)
     made = [(outcome.condition.method, outcome.condition.seed) for outcome in record.outcomes]
     assert made == [("linear-probe", 0), ("bitfit", 0), ("linear-probe", 1), ("bitfit", 1)]
     assert [data[-1] for data in loaded] == [0, 1]
@@ -75,44 +76,71 @@ def test_an_experiment_that_was_stopped_goes_on_without_losing_or_repeating_anyt
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(small, path, stop)
+        run_experiment(small, tmp_path, stop)
     kept = Record.load(path)
     assert [outcome.condition for outcome in kept.outcomes] == list(small.conditions[:2])
-    whole = run_experiment(small, path, stop)
+    whole = run_experiment(small, tmp_path, stop)
     assert [condition for condition, _ in seen] == list(small.conditions)
     assert [left for _, left in seen] == [3, 2, 1, 0]
     assert whole.outcomes[:2] == kept.outcomes
     assert Record.load(path) == whole
-    assert run_experiment(small, path) == whole
+    assert run_experiment(small, tmp_path) == whole
 
 
 def test_a_training_that_another_experiment_holds_with_all_its_measures_is_taken_from_there(
     small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     measured = replace(small, name="moved-weights", conditions=small.conditions[:2])
-    (first, second) = run_experiment(measured, tmp_path / "moved-weights.json").outcomes
-    with monkeypatch.context() as patch:
-        patch.setattr("ftkit.experiments.running.train", lambda condition, task: pytest.fail("trained again"))
-        plain = replace(small, name="methods", conditions=tuple(reversed(measured.conditions)), measures=())
-        taken = run_experiment(plain, tmp_path / "methods.json")
+    (first, second) = run_experiment(measured, tmp_path).outcomes
+
+    def train(condition: Condition, task: Task) -> Run:
+        raise LookupError("trained")
+
+    monkeypatch.setattr("ftkit.experiments.running.train", train)
+    plain = replace(small, name="methods", conditions=tuple(reversed(measured.conditions)), measures=())
+    taken = run_experiment(plain, tmp_path)
     assert taken.outcomes == (replace(second, measures={}), replace(first, measures={}))
     assert taken.machines == Record.load(tmp_path / "moved-weights.json").machines
-    (again, _) = run_experiment(replace(measured, name="layers"), tmp_path / "elsewhere" / "layers.json").outcomes
-    assert again.answers == first.answers
-    assert again.seconds != first.seconds
+    with pytest.raises(LookupError, match="trained"):
+        run_experiment(replace(measured, name="layers"), tmp_path / "elsewhere")
     (tmp_path / "moved-weights.json").unlink()
-    (measured_again, _) = run_experiment(measured, tmp_path / "moved-weights.json").outcomes  # methods measured nothing
-    assert measured_again.measures["moved weights"]["relative_change"] == [0.0] * 5
+    with pytest.raises(LookupError, match="trained"):  # methods measured nothing
+        run_experiment(measured, tmp_path)
+
+
+def test_a_training_that_several_experiments_want_is_made_once_with_all_measures(small: Experiment, tmp_path: Path):
+    some = small.conditions[1:3]
+    experiments = [
+        replace(small, name="methods", conditions=some, measures=()),
+        replace(small, name="moved-weights", conditions=small.conditions),
+        replace(small, name="layers", conditions=some[:1], measures=("layers",)),
+    ]
+    made: list[tuple[Outcome, int]] = []
+    records = run_experiments(experiments, tmp_path, lambda outcome, left: made.append((outcome, left)))
+    assert [left for _, left in made] == [3, 2, 1, 0]
+    assert [set(outcome.measures) for outcome, _ in made] == [
+        {"moved weights", "layers"},
+        {"moved weights"},
+        {"moved weights"},
+        {"moved weights"},
+    ]
+    assert [[set(outcome.measures) for outcome in record.outcomes] for record in records] == [
+        [set()] * 2,
+        [{"moved weights"}] * 4,
+        [{"layers"}],
+    ]
+    trained = [{outcome.training: outcome.seconds for outcome in record.outcomes} for record in records]
+    assert trained[0].items() | trained[2].items() <= trained[1].items()
 
 
 def test_two_processes_on_one_record_lose_nothing(small: Experiment, tmp_path: Path):
-    path, others = tmp_path / "small.json", []
+    others: list[Outcome] = []
 
     def make_the_rest_meanwhile(outcome: Outcome, left: int) -> None:
         if not others:
-            others.extend(run_experiment(small, path).outcomes)
+            others.extend(run_experiment(small, tmp_path).outcomes)
 
-    record = run_experiment(small, path, make_the_rest_meanwhile)
+    record = run_experiment(small, tmp_path, make_the_rest_meanwhile)
     assert list(record.outcomes) == others
     assert [outcome.condition for outcome in others] == list(small.conditions)
 
@@ -120,14 +148,14 @@ def test_two_processes_on_one_record_lose_nothing(small: Experiment, tmp_path: P
 def test_a_training_at_a_usual_rate_of_before_is_made_again(small: Experiment, tmp_path: Path):
     path = tmp_path / "small.json"
     usual = tuple(replace(condition, learning_rate=None) for condition in small.conditions[:1])
-    made = run_experiment(replace(small, conditions=usual), path)
+    made = run_experiment(replace(small, conditions=usual), tmp_path)
     rate = usual_rate("spoken-digits", as_method("linear-probe"), TASKS["spoken-digits"].default_train)
     now = replace(made, outcomes=(replace(made.outcomes[0], learning_rate=rate),))
     assert now.up_to_date() == now
     before = replace(made, outcomes=(replace(made.outcomes[0], learning_rate=rate / 3),))
     assert before.up_to_date().outcomes == ()
     before.save(path)
-    (again,) = run_experiment(replace(small, conditions=usual), path).outcomes
+    (again,) = run_experiment(replace(small, conditions=usual), tmp_path).outcomes
     assert again.learning_rate != rate / 3
 
 
@@ -140,7 +168,7 @@ def test_two_ways_to_write_one_training_agree():
 
 def test_an_outcome_says_what_the_run_said(small: Experiment, tmp_path: Path, tiny_task: Callable[[str], Task]):
     task = tiny_task("audio")
-    record = run_experiment(replace(small, conditions=small.conditions[-1:]), tmp_path / "one.json")
+    record = run_experiment(replace(small, conditions=small.conditions[-1:]), tmp_path)
     (outcome,) = record.outcomes
     assert outcome.scores["accuracy"] == pytest.approx(np.mean(outcome.predicted() == task.test.labels), abs=1e-5)
     assert record.tests["spoken-digits"].labels == "".join(map(str, task.test.labels))
@@ -156,7 +184,7 @@ def test_an_outcome_says_what_the_run_said(small: Experiment, tmp_path: Path, ti
 
 
 def test_a_probe_moves_nothing(small: Experiment, tmp_path: Path):
-    record = run_experiment(replace(small, conditions=small.conditions[:1]), tmp_path / "one.json")
+    record = run_experiment(replace(small, conditions=small.conditions[:1]), tmp_path)
     moved = record.outcomes[0].measures["moved weights"]
     assert moved["relative_change"] == moved["effective_rank"] == [0.0] * 5
     assert set(moved["spectrum"]) == {0.0}
@@ -165,7 +193,7 @@ def test_a_probe_moves_nothing(small: Experiment, tmp_path: Path):
 def test_outcomes_on_other_test_items_are_not_mixed(
     small: Experiment, tmp_path: Path, tiny_task: Callable[[str], Task]
 ):
-    record = run_experiment(replace(small, conditions=small.conditions[:1]), tmp_path / "one.json")
+    record = run_experiment(replace(small, conditions=small.conditions[:1]), tmp_path)
     task = tiny_task("audio")
     fewer = replace(task, test=task.test.take(range(8)))
     with pytest.raises(FtkitError, match="not the one that small began with"):
@@ -175,8 +203,8 @@ def test_outcomes_on_other_test_items_are_not_mixed(
 def test_a_record_that_goes_on_elsewhere_tells_which_machine_made_what(
     small: Experiment, tmp_path: Path, tiny_task: Callable[[str], Task]
 ):
-    path = tmp_path / "one.json"
-    record = run_experiment(replace(small, conditions=small.conditions[:1]), path)
+    path = tmp_path / "small.json"
+    record = run_experiment(replace(small, conditions=small.conditions[:1]), tmp_path)
     (here,), (first,) = record.machines, record.outcomes
     elsewhere = replace(here, threads=here.threads + 1)
     record.adding(first, tiny_task("audio"), elsewhere).adding(first, tiny_task("audio"), here).save(path)

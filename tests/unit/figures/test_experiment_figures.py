@@ -12,9 +12,10 @@ import pytest
 
 from ftkit import figures
 from ftkit.errors import DataError, FtkitError, UnknownNameError
+from ftkit.experiments.claims import judge_all, load_claims
 from ftkit.experiments.experiment import Condition
 from ftkit.experiments.library.data_size import SIZES
-from ftkit.experiments.record import Record
+from ftkit.experiments.record import Record, record_path
 from ftkit.experiments.scoring import guess_score, mean_test_score
 from ftkit.figures.records import variants
 from ftkit.figures.style import method_style
@@ -197,7 +198,7 @@ def test_fewer_right_labels_and_repaired_ones_stand_beside_wrong_ones(
 ) -> None:
     fewer = mean_test_score(records["label-noise"], records["label-noise"].where(method="lora", examples=300))
     assert f"LoRA with 300 right labels: {fewer}." in drawn["label_noise"].ftkit_alt
-    assert "With labels repaired, LoRA: 20:" in drawn["label_noise"].ftkit_alt
+    assert "With labels that look wrong taken out, LoRA: 20:" in drawn["label_noise"].ftkit_alt
 
 
 def test_sweeps_tell_how_many_parameters_train(drawn: dict[str, figures.DescribedFigure]) -> None:
@@ -215,6 +216,16 @@ def test_claims_are_told_with_their_verdicts(
     some = invented.judgements({"methods": records["methods"]})
     measured = sum(each.verdict != "not measured" for each in some)
     assert f"{measured} claims measured, {len(some) - measured} not." in figures.claims(some).ftkit_alt
+
+
+def test_claims_on_word_error_rates_and_on_costs_have_axes_of_their_own() -> None:
+    shares, words, costs = figures.claims(list(judge_all(load_claims(), record_path("methods").parent))).axes
+    names = [[label.get_text() for label in axes.get_yticklabels()] for axes in (shares, words, costs)]
+    assert "pretraining helps movie reviews" in names[0]
+    assert "a high rate forgets speech" in names[1]
+    assert all(name.endswith("speech") for name in names[1] if name.islower())
+    assert "lora files are small" in names[2]
+    assert [axes.get_xscale() for axes in (shares, words, costs)] == ["linear", "linear", "log"]
 
 
 def test_guessing_is_told_and_drawn_where_scores_come_near_it(
