@@ -224,8 +224,12 @@ def _accelerator() -> Check:
 
 
 def _precision() -> Check:
+    import torch
+
     from ftkit.training.precision import bf16_speed, choose_precision
 
+    if torch.accelerator.is_available():
+        return Check("precision", "bf16", "ok", f"training on the accelerator uses {choose_precision('auto')}")
     found = "; ".join(
         f"{modality}: {bf16_speed(modality):.1f} times as fast as float32 here, training uses "
         f"{choose_precision('auto', modality)}"

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from ftkit.errors import DivergedError, FtkitError, TrainingError
 from ftkit.experiments.fine_tuning import default_settings, prepare
+from ftkit.experiments.machine import Machine
 from ftkit.experiments.probing import probe
 from ftkit.experiments.trials import Trial, Trials, read_trials
 from ftkit.methods import LinearProbe, Method, as_method
 from ftkit.paths import locked
-from ftkit.processor import processor_name
 from ftkit.training.cache import shared_cache
 from ftkit.training.callbacks import BestWeights, ProgressBar
 from ftkit.training.history import Epoch, History
@@ -207,6 +207,6 @@ def _trial(task: Task, method: Method, settings: TrainingSettings, history: Hist
         validation_loss=history.best.validation_loss,
         best_epoch=history.best_epoch,
         seconds=history.seconds,
-        processor=processor_name(),
+        processor=Machine.this().processor,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -23,7 +23,8 @@ ROUNDS = 7
 def choose_precision(precision: str, modality: str = "text") -> str:
     """Resolve ``"auto"`` to the precision to train in; any other value is returned as it is.
 
-    On a GPU, "auto" is bf16 where the card computes in it, else fp16; on a processor it is measured.
+    On a GPU, "auto" is bf16 where the card computes in it, else fp16; on another accelerator, such as Apple's, it is
+    float32; on a processor it is measured.
 
     Parameters
     ----------
@@ -51,6 +52,8 @@ def choose_precision(precision: str, modality: str = "text") -> str:
     if torch.cuda.is_available():
         # Older cards emulate bf16, far slower than they compute in fp16.
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if torch.accelerator.is_available():
+        return "float32"
     return "bf16" if bf16_speed(modality) >= MUCH_FASTER else "float32"
 
 

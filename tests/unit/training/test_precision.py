@@ -35,6 +35,15 @@ def test_a_card_that_only_emulates_bf16_trains_in_fp16(
     assert choose_precision("auto") == expected
 
 
+def test_what_a_processor_measures_does_not_decide_for_another_accelerator(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)  # Apple's, say
+    monkeypatch.setattr("ftkit.training.precision.bf16_speed", lambda modality: 10 * MUCH_FASTER)
+    assert choose_precision("auto") == "float32"
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert choose_precision("auto") == "bf16"
+
+
 @pytest.mark.parametrize("modality", ["text", "image", "audio"])
 def test_on_a_processor_the_choice_follows_the_measurement(modality: str):
     if torch.cuda.is_available():
