@@ -466,7 +466,7 @@ def experiment(
     folder: Annotated[Path | None, typer.Option(help="Folder of the records; default: among the runs.")] = None,
 ) -> None:
     """Make experiments: the trainings that answer a question, kept one by one, those that several share made once."""
-    from ftkit.errors import UnknownNameError
+    from ftkit.errors import FtkitError, UnknownNameError
     from ftkit.experiments.library import EXPERIMENTS
 
     if not names:
@@ -482,6 +482,10 @@ def experiment(
     if task is not None:
         check_names([task], ())
     chosen = [EXPERIMENTS[name] if task is None else EXPERIMENTS[name].on_task(task) for name in dict.fromkeys(names)]
+    for each in chosen:
+        if not each.conditions:
+            asked = dict.fromkeys(condition.task for condition in EXPERIMENTS[each.name].conditions)
+            raise FtkitError(f"{each.name} asks nothing of {task}; it is made on {', '.join(asked)}.")
     _fetch_for(list(dict.fromkeys(condition.task for each in chosen for condition in each.conditions)))
     where = folder or runs_folder() / "experiments"
     for each in chosen:

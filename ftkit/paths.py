@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def locked(path: Path) -> Iterator[None]:
     Parameters
     ----------
     path
-        The file; its folder is created when missing. An empty file beside it carries the lock and stays.
+        The file. An empty file in the cache folder carries the lock and stays.
 
     Examples
     --------
@@ -86,8 +87,9 @@ def locked(path: Path) -> Iterator[None]:
     """
     from filelock import FileLock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]):
         yield
 
 

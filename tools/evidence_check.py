@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def repeat(record: Record, outcome: Outcome) -> Repetition:
     task = running.load(condition)
     if AnsweredItems.of(task) != test:
         return Repetition(record.experiment, condition, recorded, np.nan, np.nan)
-    run = running.train(condition, task)
+    run = running.train(replace(condition, learning_rate=outcome.learning_rate), task)
     run.release()
     predicted = np.asarray(run.predictions.predicted)
     (table,) = answer_tables(test, [predicted])

@@ -51,7 +51,7 @@ def write_page(folder: Path) -> Path:
         drawn |= made
         sections.append(section(EXPERIMENTS[name], made))
         if name in LEDGERS:
-            for task in record.tests:
+            for task in (name for name in TASKS if name in record.tests):
                 sections += [costs(record, task), ledger(record, task, folder / "tuning")]
     if any(each.verdict != "not measured" for each in judgements):
         drawn["claims"] = figures.claims(judgements)
@@ -226,7 +226,7 @@ def figures_of(record: Record) -> Iterator[tuple[str, DescribedFigure]]:
     """Draw what a record gives; a figure that it lacks something for is left out."""
     named = dict(ONE.get(record.experiment, {}))
     for name, draw in EACH_TASK.get(record.experiment, {}).items():
-        named |= {f"{name}-{task}": partial(draw, task=task) for task in record.tests}
+        named |= {f"{name}-{task}": partial(draw, task=task) for task in TASKS if task in record.tests}
     for name, draw in named.items():
         try:
             yield name, draw(record)

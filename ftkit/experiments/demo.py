@@ -338,7 +338,7 @@ def _rebuild(runs: list[Run], folder: Path) -> Comparison:
         bare,
         title=facts.title,
         baselines=_saved_baselines(folder, first),
-        trials=_saved_trials(folder, chosen),
+        trials=_saved_trials(folder, chosen, ready_made=bool(facts.assets)),
         notes=tuple(notes),
     )
 
@@ -373,11 +373,11 @@ def _saved_baselines(folder: Path, run: Run) -> list[Baseline]:
     ]
 
 
-def _saved_trials(folder: Path, runs: Sequence[Run]) -> Trials | None:
+def _saved_trials(folder: Path, runs: Sequence[Run], *, ready_made: bool) -> Trials | None:
     """Trials that `compare` took the runs' learning rates from: the kit's, and those made for this data."""
     first = runs[0].spec
     methods = list(dict.fromkeys(as_method(run.spec.method, **run.spec.settings) for run in runs))
-    recorded = kit_trials(first.task, first.train_examples)
+    recorded = kit_trials(first.task, first.train_examples) if ready_made else None
     made = own_path(folder, first.task, first.fingerprint)
     own = Trials.load(made).over(first.epochs, seed=0) if made.is_file() else Trials(first.task, first.fingerprint)
     found = joined(recorded, own, methods)

@@ -195,6 +195,10 @@ class Record:
         kept = tuple(each for each in self.outcomes if each.learning_rate == learning_rate_of(each.condition))
         return replace(self, outcomes=kept)
 
+    def without(self, condition: Condition) -> Record:
+        """Return the record without the outcome of a condition."""
+        return replace(self, outcomes=tuple(each for each in self.outcomes if each.condition != condition))
+
     def where(self, **wanted: Any) -> list[Outcome]:
         """Outcomes whose condition matches, see `Condition.matches`."""
         return [outcome for outcome in self.outcomes if outcome.condition.matches(wanted)]

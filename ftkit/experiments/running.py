@@ -13,7 +13,7 @@ from ftkit.experiments.fine_tuning import fine_tune
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.measures import MEASURES
-from ftkit.experiments.record import AnsweredItems, Outcome, Record, training_of
+from ftkit.experiments.record import AnsweredItems, Outcome, Record, learning_rate_of, training_of
 from ftkit.experiments.run import Run
 from ftkit.methods import as_method
 from ftkit.paths import locked
@@ -32,14 +32,18 @@ class _Wish:
     def path(self) -> Path:
         return self.folder / f"{self.experiment.name}.json"
 
+    def is_done(self) -> bool:
+        """Whether the record has it by now, of another process."""
+        return _read(self.experiment, self.folder).done(self.condition)
+
     def keep(self, outcome: Outcome, task: Task, machine: Machine) -> None:
-        """Add what came out to the record, to which another process may have added meanwhile."""
+        """Add what came out to the record, in the place of what it held at another learning rate."""
         measures = {name: outcome.measures[name] for name in self.experiment.measures}
+        own = replace(outcome, condition=self.condition, measures=measures)
         with locked(self.path):
-            record = _read(self.experiment, self.folder)
-            if not record.done(self.condition):
-                own = replace(outcome, condition=self.condition, measures=measures)
-                record.adding(own, task, machine).save(self.path)
+            record = Record.load(self.path) if self.path.is_file() else Record(self.experiment.name)
+            if not record.up_to_date().done(self.condition):
+                record.without(self.condition).adding(own, task, machine).save(self.path)
 
 
 def run_experiment(
@@ -56,8 +60,8 @@ def run_experiments(
     """Make what experiments lack; every training is kept as soon as it is done.
 
     A training that several of them want is made once, with all that any of them measures, and one that the record of
-    another experiment in the folder holds is taken from there. Trainings on the same data are made one after the other,
-    so that what their frozen blocks compute serves all. Several processes may work in one folder.
+    another of the kit's experiments holds, in the folder, is taken from there. Trainings on the same data are made one
+    after the other, so that what their frozen blocks compute serves all. Several processes may work in one folder.
 
     Parameters
     ----------
@@ -86,7 +90,10 @@ def run_experiments(
             if not record.done(condition):
                 alike.setdefault(training_of(condition), []).append(_Wish(experiment, folder, condition))
     began = time.perf_counter()
-    for left, (wishes, task) in zip(reversed(range(len(alike))), _with_tasks(list(alike.values())), strict=True):
+    for left, (alike_wishes, task) in zip(reversed(range(len(alike))), _with_tasks(list(alike.values())), strict=True):
+        wishes = [wish for wish in alike_wishes if not wish.is_done()]
+        if not wishes:
+            continue
         untrained = []
         for wish in wishes:
             found = _taken(wish, task)
@@ -150,11 +157,11 @@ def _with_tasks(alike: Sequence[list[_Wish]]) -> Iterator[tuple[list[_Wish], Tas
 
 
 def train(condition: Condition, task: Task) -> Run:
-    """Train on a loaded task as a condition says."""
+    """Train on a loaded task as a condition says, at the learning rate by which its record is judged up to date."""
     return fine_tune(
         task,
         as_method(condition.method, **condition.settings),
-        lr=condition.learning_rate,
+        lr=learning_rate_of(condition),
         epochs=condition.epochs,
         seed=condition.seed,
         progress=False,

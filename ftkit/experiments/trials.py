@@ -160,7 +160,7 @@ def kit_trials(task_name: str, examples: int, folder: Path | None = None) -> Tri
         None where there are none on the task.
     """
     folder = data_folder() / "evidence" / "tuning" if folder is None else folder
-    files = sorted(folder.glob(f"{task_name}-*.json"))
+    files = sorted(folder.glob(f"{task_name}-[0-9]*.json"))
     return nearest([_loaded(path, path.stat().st_mtime_ns) for path in files], examples)
 
 
@@ -184,7 +184,8 @@ def nearest(recorded: Sequence[Trials], examples: int) -> Trials | None:
     sizes: dict[str, set[int]] = {}
     for trial in trials:
         sizes.setdefault(trial.method, set()).add(trial.train_examples)
-    size = {name: min(sorted(found), key=lambda each: abs(math.log(each / examples))) for name, found in sizes.items()}
+    wanted = max(examples, 1)  # a split without any is refused where it is trained on
+    size = {name: min(sorted(found), key=lambda each: abs(math.log(each / wanted))) for name, found in sizes.items()}
     kept = tuple(trial for trial in trials if trial.train_examples == size[trial.method])
     return Trials(recorded[0].task, recorded[0].fingerprint, kept) if kept else None
 

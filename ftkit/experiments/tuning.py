@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -111,10 +112,11 @@ def tune(
     DataError
         If the file holds trials on other data.
     TrainingError
-        If a method diverges at every learning rate.
+        If a method diverges at every learning rate; the others have been tried by then.
     """
     epochs = task.epochs if epochs is None else epochs
     known = read_trials(path, task)
+    hopeless: list[str] = []
     for method in (as_method(name) for name in methods):
         done = {trial.learning_rate for trial in known.over(epochs, seed).of(method)}
         grid = rate_grid(method, trials)
@@ -124,14 +126,17 @@ def tune(
         of_grid = tuple(trial for trial in known.over(epochs, seed).of(method) if trial.learning_rate in grid)
         best = Trials(known.task, known.fingerprint, of_grid).best(method)
         if best is None:
-            raise TrainingError(
-                f"{method.name} diverged at every learning rate tried on {task.name}: "
-                f"{', '.join(f'{rate:g}' for rate in grid)}. Look at the data, or try more rates."
-            )
+            hopeless.append(f"{method.name} ({', '.join(f'{rate:g}' for rate in grid)})")
+            continue
         for other, rate in further_trials(method, best.learning_rate, choices):
             if all(trial.learning_rate != rate for trial in known.over(epochs, seed).of(other)):
                 trial = run_trial(task, other, _settings(task, other, rate, epochs=epochs, seed=seed))
                 known = _kept(task, trial, path, on_trial)
+    if hopeless:
+        raise TrainingError(
+            f"On {task.name} every learning rate tried diverged: {'; '.join(hopeless)}. Look at the data, or leave out "
+            "what can't learn from them."
+        )
     return known.over(epochs, seed)
 
 
@@ -150,11 +155,15 @@ def _trials(task: Task, method: Method, rates: Sequence[float], *, epochs: int, 
     """Train once at every learning rate and measure on validation only; linear probes train together."""
     settings = [_settings(task, method, rate, epochs=epochs, seed=seed) for rate in rates]
     if isinstance(method, LinearProbe) and settings:
-        for each, head in zip(settings, probe(task, settings), strict=True):
-            yield _trial(task, method, each, head.history)
-    else:
-        for each in settings:
-            yield run_trial(task, method, each)
+        try:
+            heads = probe(task, settings)
+        except DivergedError:  # one of them did; each by itself
+            pass
+        else:
+            yield from (_trial(task, method, each, head.history) for each, head in zip(settings, heads, strict=True))
+            return
+    for each in settings:
+        yield run_trial(task, method, each)
 
 
 def _settings(task: Task, method: Method, rate: float, *, epochs: int, seed: int) -> TrainingSettings:
@@ -169,6 +178,17 @@ def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
     KeyboardInterrupt
         After Ctrl-C, also where some epochs were done: a shorter training is no trial.
     """
+    began = time.perf_counter()
+    try:
+        history = _train(task, method, settings)
+    except DivergedError:
+        return _diverged(task, method, settings, time.perf_counter() - began)
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return _trial(task, method, settings, history)
+
+
+def _train(task: Task, method: Method, settings: TrainingSettings) -> History:
     prepared = prepare(task, method, settings, shared_cache(), progress=True)
     watching = [BestWeights(), ProgressBar(f"{task.name}, {method.name} at {settings.learning_rate:g}")]
     training = Training(
@@ -179,13 +199,7 @@ def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
         task.metric,
         watching,
     )
-    try:
-        history = training.run()
-    except DivergedError:
-        return _diverged(task, method, settings, training.history.seconds)
-    if history.interrupted:
-        raise KeyboardInterrupt
-    return _trial(task, method, settings, history)
+    return training.run()
 
 
 def _diverged(task: Task, method: Method, settings: TrainingSettings, seconds: float) -> Trial:

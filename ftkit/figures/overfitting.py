@@ -137,9 +137,17 @@ def turns(curves: Sequence[np.ndarray]) -> list[tuple[int, int]]:
     >>> turns([one, other, one + 0.001])
     [(0, 2), (0, 1), (1, 2)]
     """
-    reach = max(float(np.ptp(curve)) for curve in curves)
-    alike = [[i for i, other in enumerate(curves) if _run_into_one(curve, other, 0.02 * reach)] for curve in curves]
-    return [(group.index(index), len(group)) for index, group in enumerate(alike)]
+    tolerance = 0.02 * max(float(np.ptp(curve)) for curve in curves)
+    groups: list[list[int]] = []
+    for index, curve in enumerate(curves):
+        alike = (group for group in groups if _run_into_one(curves[group[0]], curve, tolerance))
+        found = next(alike, None)
+        if found is None:
+            groups.append([index])
+        else:
+            found.append(index)
+    places = {index: (turn, len(group)) for group in groups for turn, index in enumerate(group)}
+    return [places[index] for index in range(len(curves))]
 
 
 def _run_into_one(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:

@@ -138,19 +138,20 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
         axes = figure.subplots()
         if price.logarithmic:
             axes.set_xscale("log")
+        places = side_by_side(spent) if price.logarithmic else spent
         front = front_of(spent, values)
-        steps = [(spent[index], values[index]) for index in front]
-        steps.append((max(spent), steps[-1][1]))
+        steps = [(places[index], values[index]) for index in front]
+        steps.append((max(places), steps[-1][1]))
         axes.step(
             *zip(*steps, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1, label="" if crowded else FRONT
         )
-        places = side_by_side(spent) if price.logarithmic else spent
         for point, place in zip(points, places, strict=True):
             if crowded:
                 _draw_pale_point(axes, replace(point, spent=place))
             else:
                 _draw_point(axes, place, point.score, point.look)
-        axes.set_xlabel(price.title + (" (logarithmic)" if price.logarithmic else ""))
+        beside = "" if places == spent else "; equal costs stand side by side"
+        axes.set_xlabel(f"{price.title} (logarithmic{beside})" if price.logarithmic else price.title)
         axes.set_ylabel(f"{measure.title} on the test set, {measure.unit}")
         axes.set_title(f"{measure.title} against {price.short}: {title}")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
@@ -159,8 +160,7 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
             axes.set_xlim(left=0)
         axes.grid(axis="both")
         if crowded:
-            beside = "" if places == spent else ". Equal costs stand side by side"
-            add_legend(figure, [axes], f"Line: {FRONT}{beside}", length=1.5)
+            add_legend(figure, [axes], f"Line: {FRONT}", length=1.5)
         else:
             figure.legend(loc="outside lower center")
         named = [point.label if not crowded or index in front else "" for index, point in enumerate(points)]
@@ -184,12 +184,13 @@ def side_by_side(spent: Sequence[float]) -> list[float]:
     Parameters
     ----------
     spent
-        The costs; those within a tenth of each other are spread around their middle.
+        The costs. Those within a tenth of each other are spread around their middle, in their order, and not so far
+        that they reach a cheaper or a dearer one.
 
     Examples
     --------
     >>> [round(place, 1) for place in side_by_side([10.0, 100.0, 10.5])]
-    [9.2, 100.0, 11.4]
+    [9.2, 100.0, 11.5]
     """
     groups: list[list[int]] = []
     for index in sorted(range(len(spent)), key=lambda each: spent[each]):
@@ -198,10 +199,13 @@ def side_by_side(spent: Sequence[float]) -> list[float]:
         else:
             groups.append([index])
     places = list(spent)
-    for group in groups:
-        middle = float(np.exp(np.mean(np.log([spent[index] for index in group]))))
-        for position, index in enumerate(sorted(group) if len(group) > 1 else ()):
-            places[index] = middle * APART ** (position - (len(group) - 1) / 2)
+    middles = [float(np.mean(np.log([spent[index] for index in group]))) for group in groups]
+    for number, (group, middle) in enumerate(zip(groups, middles, strict=True)):
+        if len(group) > 1:
+            beside = middles[max(number - 1, 0) : number] + middles[number + 1 : number + 2]
+            reach = min([np.log(APART) * (len(group) - 1) / 2, *(0.4 * abs(other - middle) for other in beside)])
+            for index, shift in zip(group, np.linspace(-reach, reach, len(group)), strict=True):
+                places[index] = float(np.exp(middle + shift))
     return places
 
 

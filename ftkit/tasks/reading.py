@@ -218,8 +218,8 @@ class _Reader:
             return []
         if self._modality == "text":
             return [
-                f"Of long texts the model reads the first {LONGEST_TOKENS} tokens, words and parts of words; texts of "
-                f"more words than that: {self._shortened}."
+                f"Of long texts the model reads the first {LONGEST_TOKENS} tokens, words and parts of words; texts "
+                f"that have more words than fit: {self._shortened}."
             ]
         return [f"Recordings that were cut to their first {LONGEST_SECONDS:.0f} seconds: {self._shortened}."]
 

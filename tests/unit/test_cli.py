@@ -365,6 +365,9 @@ def test_experiments_are_listed_and_unknown_ones_refused(empty_folder: Path) -> 
     unknown = invoke("experiment", "methods", "sizez")
     assert unknown.exit_code != 0
     assert "Did you mean 'sizes'?" in unknown.stderr
+    nothing = invoke("experiment", "sizes", "--task", "spoken-digits")
+    assert nothing.exit_code != 0
+    assert "sizes asks nothing of spoken-digits; it is made on movie-reviews." in " ".join(nothing.stderr.split())
     assert "Unknown task 'films'" in invoke("experiment", "methods", "--task", "films").stderr
     assert not list(empty_folder.rglob("*.json"))
 

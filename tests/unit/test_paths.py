@@ -131,3 +131,22 @@ def test_unknown_name_survives_the_way_between_processes() -> None:
 @pytest.mark.parametrize("name", ["AssetError", "DataError", "TrainingError", "UnknownNameError"])
 def test_every_error_of_ours_can_be_caught_as_one(name: str) -> None:
     assert issubclass(getattr(errors, name), FtkitError)
+
+
+COUNT = """
+import sys, pathlib
+from ftkit.paths import locked, write_text
+path = pathlib.Path(sys.argv[1])
+for _ in range(100):
+    with locked(path):
+        write_text(path, str(int(path.read_text()) + 1))
+"""
+
+
+def test_two_processes_write_a_locked_file_one_after_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "count.txt"
+    path.write_text("0")
+    processes = [subprocess.Popen([sys.executable, "-c", COUNT, path]) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert path.read_text() == "200"
+    assert list(tmp_path.iterdir()) == [path]

@@ -16,7 +16,7 @@ from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import Outcome, Record, load_record, record_path
 from ftkit.experiments.revision import revision
 from ftkit.experiments.run import Run
-from ftkit.experiments.running import run_experiment, run_experiments
+from ftkit.experiments.running import run_experiment, run_experiments, train
 from ftkit.experiments.trials import usual_rate
 from ftkit.methods import METHODS, as_method
 from ftkit.tasks import TASKS, Task
@@ -93,10 +93,10 @@ def test_a_training_that_another_experiment_holds_with_all_its_measures_is_taken
     measured = replace(small, name="moved-weights", conditions=small.conditions[:2])
     (first, second) = run_experiment(measured, tmp_path).outcomes
 
-    def train(condition: Condition, task: Task) -> Run:
+    def refuse(condition: Condition, task: Task) -> Run:
         raise LookupError("trained")
 
-    monkeypatch.setattr("ftkit.experiments.running.train", train)
+    monkeypatch.setattr("ftkit.experiments.running.train", refuse)
     plain = replace(small, name="methods", conditions=tuple(reversed(measured.conditions)), measures=())
     taken = run_experiment(plain, tmp_path)
     assert taken.outcomes == (replace(second, measures={}), replace(first, measures={}))
@@ -133,8 +133,17 @@ def test_a_training_that_several_experiments_want_is_made_once_with_all_measures
     assert trained[0].items() | trained[2].items() <= trained[1].items()
 
 
-def test_two_processes_on_one_record_lose_nothing(small: Experiment, tmp_path: Path):
+def test_two_processes_on_one_record_lose_nothing_and_make_nothing_twice(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     others: list[Outcome] = []
+    trained: list[Condition] = []
+
+    def counting(condition: Condition, task: Task) -> Run:
+        trained.append(condition)
+        return train(condition, task)
+
+    monkeypatch.setattr("ftkit.experiments.running.train", counting)
 
     def make_the_rest_meanwhile(outcome: Outcome, left: int) -> None:
         if not others:
@@ -142,7 +151,7 @@ def test_two_processes_on_one_record_lose_nothing(small: Experiment, tmp_path: P
 
     record = run_experiment(small, tmp_path, make_the_rest_meanwhile)
     assert list(record.outcomes) == others
-    assert [outcome.condition for outcome in others] == list(small.conditions)
+    assert [outcome.condition for outcome in others] == list(small.conditions) == trained
 
 
 def test_a_training_at_a_usual_rate_of_before_is_made_again(small: Experiment, tmp_path: Path):
@@ -156,7 +165,26 @@ def test_a_training_at_a_usual_rate_of_before_is_made_again(small: Experiment, t
     assert before.up_to_date().outcomes == ()
     before.save(path)
     (again,) = run_experiment(replace(small, conditions=usual), tmp_path).outcomes
-    assert again.learning_rate != rate / 3
+    assert again.learning_rate == rate
+
+
+def test_what_is_out_of_date_stays_until_it_is_made_again(small: Experiment, tmp_path: Path):
+    usual = tuple(replace(condition, learning_rate=None) for condition in small.conditions[:2])
+    made = run_experiment(replace(small, conditions=usual), tmp_path)
+    before = replace(
+        made, outcomes=tuple(replace(each, learning_rate=each.learning_rate / 3) for each in made.outcomes)
+    )
+    before.save(tmp_path / "small.json")
+    seen: list[Outcome] = []
+
+    def stop(outcome: Outcome, left: int) -> None:
+        seen.append(outcome)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(replace(small, conditions=usual), tmp_path, stop)
+    kept = Record.load(tmp_path / "small.json").outcomes
+    assert kept == (before.outcomes[1], replace(seen[0], machine=kept[1].machine))
 
 
 def test_two_ways_to_write_one_training_agree():

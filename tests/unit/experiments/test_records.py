@@ -118,8 +118,9 @@ def test_a_rate_that_diverges_is_a_trial_that_lost(
     assert found.best(as_method("full")) == found.trials[0]
     assert tune(task, ["full"], path, trials=2, epochs=2) == found
     rates.pop(0)
-    with pytest.raises(TrainingError, match=r"full diverged at every learning rate tried on .*: 1e\+30"):
-        tune(task, ["full"], path, trials=1, epochs=2)
+    with pytest.raises(TrainingError, match=r"every learning rate tried diverged: full \(1e\+30\); lp-ft \(1e\+30\)"):
+        tune(task, ["full", "lp-ft"], path, trials=1, epochs=2)
+    assert [each.seconds > 0 for each in Trials.load(path).trials] == [True] * 3
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
@@ -190,6 +191,7 @@ def test_the_recorded_trials_are_as_many_for_every_method():
         assert min(counts.values()) >= 4, (path.name, counts)
         assert len(set(counts.values())) == 1, (path.name, counts)
         (size,) = {trial.train_examples for trial in each.trials}
+        assert len({(trial.epochs, trial.seed) for trial in each.trials}) == 1
         assert path.stem == f"{each.task}-{size}"
     for task in TASKS:
         whole = max((each for each in recorded if each.task == task), key=lambda each: len(each.trials))
@@ -203,7 +205,8 @@ def test_the_trials_on_the_nearest_size_are_taken_method_by_method():
     assert nearest(files, 299).trials == nearest(files, 10).trials == (small, other)
     assert nearest(files, 301).trials == nearest(files, 5000).trials == (other, large)
     assert nearest([], 300) is None
-    assert kit_trials("reviews", 300) is None
+    assert kit_trials("reviews", 300) is kit_trials("movie", 300) is None
+    assert nearest(files, 0).trials == nearest(files, 1).trials
     assert usual_rate("reviews", LoRA(), 300) == LoRA().typical_rate
     found = kit_trials("movie-reviews", 5000)
     assert {each.train_examples for each in found.named("full")} == {2000}

@@ -17,6 +17,8 @@ from ftkit.experiments.experiment import Condition
 from ftkit.experiments.library.data_size import SIZES
 from ftkit.experiments.record import Record, record_path
 from ftkit.experiments.scoring import guess_score, mean_test_score
+from ftkit.figures.overfitting import turns
+from ftkit.figures.planes import side_by_side
 from ftkit.figures.records import variants
 from ftkit.figures.style import method_style
 
@@ -226,6 +228,27 @@ def test_claims_on_word_error_rates_and_on_costs_have_axes_of_their_own() -> Non
     assert all(name.endswith("speech") for name in names[1] if name.islower())
     assert "lora files are small" in names[2]
     assert [axes.get_xscale() for axes in (shares, words, costs)] == ["linear", "linear", "log"]
+
+
+@pytest.mark.parametrize("spent", [[10.0] * 7, [10.5, 10.0, 100.0], [10.0, 10.0, 10.0, 10.0, 12.0], [3.0, 1.0], [5.0]])
+def test_equal_costs_stand_side_by_side_in_their_order(spent: list[float]) -> None:
+    places = side_by_side(spent)
+    order = sorted(range(len(spent)), key=lambda index: spent[index])
+    assert [places[index] for index in order] == sorted(places)
+    assert len(set(places)) == len(spent)
+    assert np.allclose(np.log(places).mean(), np.log(spent).mean())
+
+
+def test_an_axis_says_where_points_were_moved(drawn: dict[str, figures.DescribedFigure]) -> None:
+    (axes,) = drawn["pareto trainable"].axes
+    assert axes.get_xlabel() == "Trained parameters (logarithmic; equal costs stand side by side)"
+    assert drawn["pareto seconds"].axes[0].get_xlabel() == "Training time, seconds"
+
+
+def test_curves_that_run_into_one_take_turns_on_it() -> None:
+    curve = np.array([0.7, 0.1])
+    assert turns([curve, curve + 0.009, curve + 0.018]) == [(0, 2), (1, 2), (0, 1)]
+    assert turns([curve, curve[:1]]) == [(0, 1), (0, 1)]
 
 
 def test_guessing_is_told_and_drawn_where_scores_come_near_it(

@@ -184,7 +184,7 @@ def test_texts_that_the_model_does_not_read_to_the_end_are_counted(review_table:
         review=[f"{text} {'very ' * 150}good" for text in review_table["review"][:3]] + list(review_table["review"][3:])
     )
     notes = own_task(longer, text="review", label="verdict").notes
-    assert any("the first 128 tokens" in note and note.endswith("more words than that: 3.") for note in notes)
+    assert any("the first 128 tokens" in note and note.endswith("more words than fit: 3.") for note in notes)
 
 
 def test_missing_column_names_those_there_are(review_table: pandas.DataFrame) -> None:
