@@ -60,7 +60,7 @@ def run_experiments(
     """Make what experiments lack; every training is kept as soon as it is done.
 
     A training that several of them want is made once, with all that any of them measures, and one that the record of
-    another of the kit's experiments holds, in the folder, is taken from there. Trainings on the same data are made one
+    another of the kit's experiments holds, made on this machine, is taken from there. Trainings on the same data are made one
     after the other, so that what their frozen blocks compute serves all. Several processes may work in one folder.
 
     Parameters
@@ -118,8 +118,11 @@ def _read(experiment: Experiment, folder: Path) -> Record:
 
 
 def _taken(wish: _Wish, task: Task) -> tuple[Outcome, Machine] | None:
-    """Find the same training, with all that is measured, in the record of another experiment, and its machine."""
-    condition, training = wish.condition, training_of(wish.condition)
+    """Find the same training, with all that is measured, in the record of another experiment, and its machine.
+
+    It must be this machine: time and memory of one record should be comparable.
+    """
+    condition, training, here = wish.condition, training_of(wish.condition), Machine.this()
     for name in EXPERIMENTS:
         other = wish.folder / f"{name}.json"
         if name == wish.experiment.name or not other.is_file():
@@ -128,8 +131,10 @@ def _taken(wish: _Wish, task: Task) -> tuple[Outcome, Machine] | None:
         if record.tests.get(task.name) != AnsweredItems.of(task):
             continue
         for outcome in record.where(task=condition.task, method=condition.method, seed=condition.seed):
-            if outcome.training == training and set(wish.experiment.measures) <= set(outcome.measures):
-                return outcome, record.machines[outcome.machine]
+            machine = record.machines[outcome.machine]
+            measured = set(wish.experiment.measures) <= set(outcome.measures)
+            if measured and machine == here and outcome.training == training:
+                return outcome, machine
     return None
 
 

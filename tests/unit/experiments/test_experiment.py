@@ -103,6 +103,12 @@ def test_a_training_that_another_experiment_holds_with_all_its_measures_is_taken
     assert taken.machines == Record.load(tmp_path / "moved-weights.json").machines
     with pytest.raises(LookupError, match="trained"):
         run_experiment(replace(measured, name="layers"), tmp_path / "elsewhere")
+    of_another = Record.load(tmp_path / "moved-weights.json")
+    (here,) = of_another.machines
+    of_another = replace(of_another, machines=(replace(here, processor="another"),))
+    of_another.save(tmp_path / "another" / "moved-weights.json")
+    with pytest.raises(LookupError, match="trained"):  # whose seconds would not compare
+        run_experiment(plain, tmp_path / "another")
     (tmp_path / "moved-weights.json").unlink()
     with pytest.raises(LookupError, match="trained"):  # methods measured nothing
         run_experiment(measured, tmp_path)
