@@ -60,8 +60,9 @@ def run_experiments(
     """Make what experiments lack; every training is kept as soon as it is done.
 
     A training that several of them want is made once, with all that any of them measures, and one that the record of
-    another of the kit's experiments holds, made on this machine, is taken from there. Trainings on the same data are made one
-    after the other, so that what their frozen blocks compute serves all. Several processes may work in one folder.
+    another of the kit's experiments holds, made on this machine, is taken from there. Trainings on the same data are
+    made one after the other, so that what their frozen blocks compute serves all. Several processes may work in one
+    folder.
 
     Parameters
     ----------
