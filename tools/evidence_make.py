@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import training_of
+from ftkit.methods import USUAL_METHODS
 from ftkit.processor import usable_cores
 from ftkit.tasks import TASKS
 
@@ -36,7 +37,7 @@ class Search:
 
 SEARCHES = (
     Search("movie-reviews", 600, 5),
-    Search("movie-reviews", 2000, 5, "scratch,linear-probe,full,lora"),  # those that are compared over data size
+    Search("movie-reviews", 2000, 5, ",".join(USUAL_METHODS)),  # the task is used whole too, and compared over sizes
     Search("solar-cells", 400, 5),
     Search("spoken-digits", 800, 4),
 )
