@@ -55,9 +55,17 @@ def _machine(results: Sequence[Result]) -> str:
         lines.append(
             f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
             f"{machine['memory_bytes'] / 1e9:.0f} GB of memory, {machine['system']}, Python {machine['python']}; "
-            f"{versions}. Measured {_dates(of_this)}."
+            f"{versions}. Measured {_dates(of_this)}: {', '.join(_parts(of_this))}."
         )
     return "## Machine\n\n" + "\n\n".join(lines)
+
+
+def _parts(results: Sequence[Result]) -> list[str]:
+    """Parts in the order in which they come; of one that has a single result, its name too."""
+    names: dict[str, list[str]] = {}
+    for result in results:
+        names.setdefault(result.part, []).append(result.name)
+    return [part if len(found) > 1 else f"{part} {found[0]}" for part, found in names.items()]
 
 
 def _doubts(results: Sequence[Result]) -> list[str]:
