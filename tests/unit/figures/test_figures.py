@@ -22,6 +22,7 @@ from ftkit.evaluation import Score, mean_score, score_by_group
 from ftkit.experiments.comparison import Comparison
 from ftkit.experiments.run import Run
 from ftkit.figures.curves import smoothed
+from ftkit.figures.planes import side_by_side
 from ftkit.figures.style import METHOD_STYLES
 from ftkit.methods import METHODS, USUAL_METHODS
 
@@ -170,8 +171,11 @@ def test_trade_off_draws_cost_and_score(cost: str, spent: Callable[[Run], float]
     axes = figures.trade_off(comparison, cost).axes[0]  # type: ignore[arg-type]
     assert (axes.get_xscale() == "log") == (cost in ("trainable", "saved"))
     points = points_of(axes)
-    for method, runs in comparison.by_method().items():
-        expected = (np.mean([spent(run) for run in runs]), 100 * mean_of(comparison, method, comparison.metric).value)
+    costs = [float(np.mean([spent(run) for run in runs])) for runs in comparison.by_method().values()]
+    places = side_by_side(costs) if cost in ("trainable", "saved") else costs
+    assert places == pytest.approx(costs, rel=0.5)
+    for method, place in zip(comparison.by_method(), places, strict=True):
+        expected = (place, 100 * mean_of(comparison, method, comparison.metric).value)
         assert points[method] == pytest.approx(expected)
 
 
