@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ftkit.errors import FtkitError
-from ftkit.methods import as_method
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ class Condition:
         learning_rate, epochs
             As they are after all defaults.
         """
+        from ftkit.methods import as_method
+
         settings = as_method(self.method, **self.settings).settings
         options = dict(sorted(self.options.items()))
         return repr(replace(self, settings=settings, learning_rate=learning_rate, epochs=epochs, options=options))

@@ -14,8 +14,6 @@ from ftkit.errors import FtkitError
 from ftkit.experiments.experiment import Condition
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.revision import revision
-from ftkit.experiments.trials import usual_rate
-from ftkit.methods import as_method
 from ftkit.paths import data_folder, write_text
 from ftkit.tasks import TASKS
 
@@ -249,6 +247,9 @@ def learning_rate_of(condition: Condition) -> float:
     """Learning rate at which a condition is trained: its own, else its method's usual one on the task."""
     if condition.learning_rate is not None:
         return condition.learning_rate
+    from ftkit.experiments.trials import usual_rate
+    from ftkit.methods import as_method
+
     method = as_method(condition.method, **condition.settings)
     return usual_rate(condition.task, method, condition.examples or TASKS[condition.task].default_train)
 

@@ -29,6 +29,7 @@ from ftkit.figures.records import (
 )
 from ftkit.figures.style import GREY, style
 
+TAKEN_OUT = "labels that look wrong taken out"
 SHARES = ("examples", "label_noise", "repaired", "epochs")
 
 
@@ -125,15 +126,7 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
         for axes in (left, right):
             axes.grid(axis="y")
         if repaired:
-            left.plot(
-                [],
-                [],
-                "o",
-                color=GREY,
-                markerfacecolor="white",
-                linestyle=":",
-                label="labels that look wrong taken out",
-            )
+            left.plot([], [], "o", color=GREY, markerfacecolor="white", linestyle=":", label=TAKEN_OUT)
         heading(figure, title)
         add_legend(figure, [left])
         figure.describe(title, "Means over seeds with 95 % intervals.", *sentences)
@@ -155,7 +148,7 @@ def _draw_repaired(axes: Axes, line: Line) -> str:
         markersize=7,
         zorder=4,
     )
-    return f"With labels that look wrong taken out, {line.told()}"
+    return f"With {TAKEN_OUT}, {line.told()}"
 
 
 def _draw_fewer(axes: Axes, record: Record, fewer: list[Variant]) -> list[str]:

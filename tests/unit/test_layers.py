@@ -118,6 +118,12 @@ def test_importing_the_package_loads_no_heavy_library():
     assert result.stdout.strip() == "[]"
 
 
+def test_records_and_claims_are_read_without_torch():
+    code = "import ftkit.experiments.claims, ftkit.experiments.record, sys; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout.strip() == "False"
+
+
 def test_every_offered_name_can_be_had():
     assert [name for name in ftkit.__all__ if getattr(ftkit, name, None) is None] == []
     assert set(ftkit.__all__) <= set(dir(ftkit))
