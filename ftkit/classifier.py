@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from ftkit.backbones import load_backbone
+from ftkit.randomness import seeded
 
 if TYPE_CHECKING:
     from ftkit.backbones.base import Backbone, Embedded
@@ -106,7 +106,7 @@ def build_classifier(task: Task, *, seed: int = 0, dropout: float = 0.0, **setti
     **settings
         Backbone settings, by default those the task's data ask for (`backbone_settings`).
     """
-    with torch.random.fork_rng(devices=[]):
+    with seeded(seed):
         backbone = load_backbone(task.backbone, **(settings or backbone_settings(task)))
         classifier = Classifier(backbone, len(task.label_names), dropout)
     classifier.head = new_head(backbone.width, len(task.label_names), seed)
@@ -115,8 +115,7 @@ def build_classifier(task: Task, *, seed: int = 0, dropout: float = 0.0, **setti
 
 def new_head(width: int, classes: int, seed: int) -> nn.Linear:
     """Return an output layer as `build_classifier` initialises it; the global random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return nn.Linear(width, classes)
 
 

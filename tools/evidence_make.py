@@ -37,9 +37,10 @@ class Search:
 
 SEARCHES = (
     Search("movie-reviews", 600, 5),
-    Search("movie-reviews", 2000, 5, ",".join(USUAL_METHODS)),  # the task is used whole too, and compared over sizes
+    Search("movie-reviews", 2000, 5, ",".join(USUAL_METHODS)),  # tasks are used whole too, and compared over sizes
     Search("solar-cells", 400, 5),
-    Search("spoken-digits", 800, 4),
+    Search("spoken-digits", 400, 5),
+    Search("spoken-digits", 800, 4, ",".join(USUAL_METHODS)),
 )
 """A training takes its learning rate from the trials on the size nearest to its own."""
 

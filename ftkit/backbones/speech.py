@@ -136,9 +136,10 @@ class WhisperBackbone(Backbone):
         prepared: list[SpeechInput] = []
         for start in range(0, len(items), 256):  # bounded memory for large sets
             clips = [np.asarray(clip[:samples], dtype=np.float32) for clip in items[start : start + 256]]
-            mel = extract(
-                clips, sampling_rate=SAMPLE_RATE, padding="max_length", max_length=samples, return_tensors="np"
-            )["input_features"]
+            with torch.autocast("cpu", enabled=False):  # spectrograms are float32, whatever a training computes in
+                mel = extract(
+                    clips, sampling_rate=SAMPLE_RATE, padding="max_length", max_length=samples, return_tensors="np"
+                )["input_features"]
             prepared += [
                 SpeechInput(frames, max(1, math.ceil(len(clip) / SAMPLES_PER_POSITION)))
                 for frames, clip in zip(mel, clips, strict=True)

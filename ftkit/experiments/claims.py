@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from ftkit.errors import FtkitError
 from ftkit.evaluation import ItemVariation, PairedTest, paired_runs
 from ftkit.experiments.measured_items import variation_of_difference
-from ftkit.experiments.record import Outcome, Record, from_digits, record_path
+from ftkit.experiments.record import Outcome, Record, check_records_folder, from_digits, record_path
 from ftkit.experiments.scoring import answer_tables
 from ftkit.paths import data_folder
 
@@ -210,7 +210,15 @@ def verdict(rule: str, margin: float, low: float, high: float, neutral: float = 
 
 
 def judge_all(claims: Sequence[Claim], folder: Path | None = None) -> Iterator[Judgement]:
-    """Judge claims from the records of a folder, by default those that come with the kit."""
+    """Judge claims from the records of a folder, by default those that come with the kit.
+
+    Raises
+    ------
+    FtkitError
+        If the folder does not exist.
+    """
+    if folder is not None:
+        check_records_folder(folder)
     records: dict[str, Record | None] = {}
     for claim in claims:
         if claim.experiment not in records:

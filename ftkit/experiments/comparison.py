@@ -251,7 +251,8 @@ def compare(
     UnknownNameError
         If there is no method of a name; before anything is trained.
     FtkitError
-        If there is no method or no seed, a method comes twice, or one does not apply to the task's kind of data.
+        If there is no method or no seed, a method or a seed comes twice, or a method does not apply to the task's kind
+        of data.
     """
     chosen = [as_method(method) for method in (USUAL_METHODS if methods is None else methods)]
     seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -292,6 +293,9 @@ def _check_request(task: Task, methods: list[Method], seeds: list[int]) -> None:
             raise FtkitError(
                 f"Method {name!r} comes twice. A comparison holds each method once; compare its settings in two."
             )
+    for seed in seeds:
+        if seeds.count(seed) > 1:
+            raise FtkitError(f"Seed {seed} comes twice, and would train the same model again. Name each seed once.")
 
 
 def _trials_for(

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ftkit.classifier import backbone_settings, build_classifier
@@ -22,6 +21,7 @@ from ftkit.experiments.machine import Machine, MemoryWatch, trim_memory
 from ftkit.experiments.run import DIGITS, Cost, Predictions, Run, Spec
 from ftkit.experiments.trials import recorded_rate
 from ftkit.methods import Method, Trainable, as_method
+from ftkit.randomness import seeded
 from ftkit.training.activations import Activations, Allocate, compute_activations
 from ftkit.training.augmentation import Augmentation, as_augmentation
 from ftkit.training.cache import ActivationCache, activation_key, shared_cache, weights_digest
@@ -59,7 +59,7 @@ class Prepared:
 
     @property
     def frozen_depth(self) -> int:
-        """Blocks whose work is done once, see `Trainable.frozen_depth`; 0 without a cache."""
+        """Blocks whose work need be done once only, see `Trainable.frozen_depth`; 0 without a cache."""
         return 0 if self.cache is None else self.trainable.frozen_depth()
 
     @cached_property
@@ -227,8 +227,7 @@ def fine_tune(
             checkpointing=checkpointing,
         )
         history = training.run()
-        assert training.best_probabilities is not None  # `BestWeights` has chosen an epoch
-        validation = as_predictions(task.validation, training.best_probabilities)
+        validation = as_predictions(task.validation, training.validation_probabilities[history.best_epoch - 1])
         test = answers(task.test, prepared, prepared.inputs(task.test))
         elapsed = time.perf_counter() - started
     return finished_run(
@@ -241,6 +240,7 @@ def fine_tune(
         seconds=history.seconds + train.seconds + prepared.start_seconds,
         evaluation_seconds=elapsed - history.seconds,
         peak_memory_bytes=memory.peak_bytes,
+        frozen_depth=0 if train.reader is None else prepared.frozen_depth,
     )
 
 
@@ -255,6 +255,7 @@ def finished_run(
     seconds: float,
     evaluation_seconds: float,
     peak_memory_bytes: int,
+    frozen_depth: int,
 ) -> Run:
     """Put together what came out of one training; see `Cost` for the figures."""
     count = prepared.trainable.count()
@@ -274,7 +275,7 @@ def finished_run(
             evaluation_seconds=evaluation_seconds,
             peak_memory_bytes=peak_memory_bytes,
             saved_bytes=sum(tensor.nbytes for tensor in prepared.trainable.trained_tensors().values()),
-            frozen_depth=prepared.frozen_depth,
+            frozen_depth=frozen_depth,
         ),
         machine=Machine.this(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -309,8 +310,7 @@ def prepare(
     if method.starts_with is not None:
         head, seconds = _first_head(task, method.starts_with, settings, cache, progress)
         classifier.head.load_state_dict(head)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with seeded(settings.seed):
         return Prepared(method.apply(classifier), settings.precision, cache, seconds)
 
 

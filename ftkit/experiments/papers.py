@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ftkit.errors import FtkitError, UnknownNameError
 from ftkit.evaluation import Score, mean_score
-from ftkit.experiments.record import Record, record_path
+from ftkit.experiments.record import Record, check_records_folder, record_path
 from ftkit.experiments.scoring import mean_test_score
 from ftkit.paths import data_folder
 from ftkit.tasks import TASKS
@@ -414,8 +414,8 @@ def cards_from_records(papers: Sequence[Published], folder: Path | None = None) 
     FtkitError
         If the folder does not exist.
     """
-    if folder is not None and not folder.is_dir():
-        raise FtkitError(f"There is no folder {folder} of records. Name one that `ftkit experiment` wrote to.")
+    if folder is not None:
+        check_records_folder(folder)
     records: dict[str, Record | None] = {}
     for published in papers:
         name = published.experiment

@@ -71,6 +71,7 @@ def probe_runs(task: Task, settings: Sequence[TrainingSettings], cache: Activati
             seconds=head.history.seconds + train.seconds / len(heads),
             evaluation_seconds=share,
             peak_memory_bytes=memory.peak_bytes,
+            frozen_depth=prepared.frozen_depth,
         )
 
 

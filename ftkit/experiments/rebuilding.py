@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ftkit.backbones import load_backbone
 from ftkit.classifier import Classifier
 from ftkit.errors import DataError
 from ftkit.experiments.run import Spec
 from ftkit.methods import Trainable, as_method
+from ftkit.randomness import seeded
 from ftkit.tasks.reading import LONGEST_SECONDS, read_image
 from ftkit.tasks.sound import read_sound
 
 
 def load_model(spec: Spec, classes: int, folder: Path) -> Trainable:
     """Build the classifier of a run and load what was trained."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
+    with seeded(spec.seed):
         classifier = Classifier(load_backbone(spec.backbone, **spec.backbone_settings), classes, spec.dropout)
         trainable = as_method(spec.method, **spec.settings).apply(classifier)
     trainable.load(folder)

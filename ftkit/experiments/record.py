@@ -231,8 +231,22 @@ class Record:
 
     @classmethod
     def load(cls, path: Path) -> Record:
-        """Read what `save` wrote."""
-        values = json.loads(path.read_text(encoding="utf-8"))
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FtkitError
+            If the file holds anything else.
+        """
+        try:
+            return cls._from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise FtkitError(
+                f"{path} is no record of this version of ftkit ({type(error).__name__}: {error}). Move it away."
+            ) from error
+
+    @classmethod
+    def _from_dict(cls, values: dict[str, Any]) -> Record:
         return cls(
             experiment=values["experiment"],
             machines=tuple(Machine(**machine) for machine in values["machines"]),
@@ -262,6 +276,12 @@ def training_of(condition: Condition) -> str:
 def record_path(name: str) -> Path:
     """File of an experiment's record that comes with the kit."""
     return data_folder() / "evidence" / "experiments" / f"{name}.json"
+
+
+def check_records_folder(folder: Path) -> None:
+    """Raise an `FtkitError` if a folder of records does not exist."""
+    if not folder.is_dir():
+        raise FtkitError(f"There is no folder {folder} of records. Name one that `ftkit experiment` wrote to.")
 
 
 def load_record(name: str) -> Record:

@@ -103,9 +103,21 @@ class Trials:
 
     @classmethod
     def load(cls, path: Path) -> Trials:
-        """Read what `save` wrote."""
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(values["task"], values["fingerprint"], tuple(Trial(**trial) for trial in values["trials"]))
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If the file holds anything else.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(values["task"], values["fingerprint"], tuple(Trial(**trial) for trial in values["trials"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path} holds no trials of this version of ftkit ({type(error).__name__}: {error}). Name another "
+                "file, or move this one away."
+            ) from error
 
 
 def _best(trials: Sequence[Trial]) -> Trial | None:

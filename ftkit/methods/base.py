@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
@@ -85,6 +86,10 @@ class Trainable:
         self.model.eval()
         for module in self.active:
             module.train()
+
+    def renews_statistics(self) -> bool:
+        """Whether batch normalisation goes by the statistics of a batch at any step, which must then stay whole."""
+        return has_batch_norm(self.active)
 
     def begin_step(self, progress: float) -> None:
         """Get ready for a step; ``progress`` is the share of all steps that are done. By default, do nothing."""
@@ -286,8 +291,8 @@ class Method(ABC):
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def check_whole_number(method: Method, name: str, value: object) -> None:
-    """Refuse a method's setting that is no whole number from 1.
+def check_whole_number(method: Method, name: str, value: object, lowest: int = 1) -> None:
+    """Refuse a method's setting that is no whole number, or too low.
 
     Parameters
     ----------
@@ -295,6 +300,8 @@ def check_whole_number(method: Method, name: str, value: object) -> None:
         Whose setting it is.
     name, value
         The setting's name, and what it was given.
+    lowest
+        The lowest that may be given, default 1.
 
     Raises
     ------
@@ -308,8 +315,19 @@ def check_whole_number(method: Method, name: str, value: object) -> None:
     Traceback (most recent call last):
     ftkit.errors.FtkitError: lora with rank = 0: choose a whole number from 1.
     """
-    if not isinstance(value, int) or value < 1:
-        raise FtkitError(f"{method.name} with {name} = {value!r}: choose a whole number from 1.")
+    if not isinstance(value, int) or value < lowest:
+        raise FtkitError(f"{method.name} with {name} = {value!r}: choose a whole number from {lowest}.")
+
+
+def is_number(value: object) -> bool:
+    """Whether a setting is a finite number, not a text or nan.
+
+    Examples
+    --------
+    >>> [is_number(value) for value in (0.5, 1, "0.5", float("nan"), None)]
+    [True, True, False, False, False]
+    """
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def is_vector(parameter: Tensor) -> bool:
@@ -321,6 +339,17 @@ def is_vector(parameter: Tensor) -> bool:
     [True, True, False]
     """
     return parameter.numel() == max(parameter.shape, default=1)
+
+
+def has_batch_norm(modules: Iterable[nn.Module]) -> bool:
+    """Whether there is batch normalisation in any of some modules.
+
+    Examples
+    --------
+    >>> has_batch_norm([nn.Linear(2, 2), nn.Sequential(nn.BatchNorm2d(2))])
+    True
+    """
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for module in modules for part in module.modules())
 
 
 def decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import nn
 
 from ftkit.errors import FtkitError
-from ftkit.methods.base import EVERYWHERE, Method, Trainable, train_only, unfreeze
+from ftkit.methods.base import EVERYWHERE, Method, Trainable, check_whole_number, train_only, unfreeze
 
 if TYPE_CHECKING:
     from ftkit.classifier import Classifier
@@ -85,6 +85,10 @@ class Partial(Method):
 
     blocks: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.blocks is not None:
+            check_whole_number(self, "blocks", self.blocks, lowest=0)
+
     def apply(self, model: Classifier) -> Trainable:
         """Freeze everything below the top blocks.
 
@@ -150,6 +154,10 @@ class Full(Method):
 class StillTrainable(Trainable):
     """A model whose batch normalisation goes on with the statistics that it has."""
 
+    def renews_statistics(self) -> bool:
+        """Never."""
+        return False
+
     def training_mode(self) -> None:
         """Put what trains in training mode, batch normalisation apart."""
         super().training_mode()
@@ -189,6 +197,11 @@ class Surgical(Method):
 
     first: int = 1
     last: int | None = None
+
+    def __post_init__(self) -> None:
+        check_whole_number(self, "first", self.first)
+        if self.last is not None:
+            check_whole_number(self, "last", self.last)
 
     def alternatives(self) -> list[Method]:
         """Other last blocks, as far as they don't lie before the first."""

@@ -13,7 +13,15 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME, get_peft_model_state_dict, set_
 from torch import nn
 
 from ftkit.errors import FtkitError
-from ftkit.methods.base import Method, Trainable, check_fit, check_whole_number, read_tensors, targets_of
+from ftkit.methods.base import (
+    Method,
+    Trainable,
+    check_fit,
+    check_whole_number,
+    is_number,
+    read_tensors,
+    targets_of,
+)
 from ftkit.methods.peft_tuners import AttentionPrefixConfig, BottleneckConfig, InputPromptConfig
 
 if TYPE_CHECKING:
@@ -140,7 +148,9 @@ class LoRA(PeftMethod):
     def __post_init__(self) -> None:
         check_whole_number(self, "rank", self.rank)
         check_whole_number(self, "alpha", self.alpha)
-        if not (isinstance(self.dropout, int | float) and 0 <= self.dropout < 1):
+        if self.blocks is not None:
+            check_whole_number(self, "blocks", self.blocks)
+        if not (is_number(self.dropout) and 0 <= self.dropout < 1):
             raise FtkitError(f"{self.name} with dropout = {self.dropout!r}: choose a number from 0 to below 1.")
 
     def alternatives(self) -> list[Method]:
@@ -250,6 +260,8 @@ class Adapter(PeftMethod):
 
     def __post_init__(self) -> None:
         check_whole_number(self, "width", self.width)
+        if self.blocks is not None:
+            check_whole_number(self, "blocks", self.blocks)
         if self.placement not in ("houlsby", "pfeiffer"):
             raise FtkitError(f"adapter placement {self.placement!r}: choose 'houlsby' or 'pfeiffer'.")
 

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from ftkit.errors import FtkitError
-from ftkit.methods.base import EVERYWHERE, Method, Trainable, check_whole_number, decay_groups, freeze, unfreeze
+from ftkit.methods.base import (
+    EVERYWHERE,
+    Method,
+    Trainable,
+    check_whole_number,
+    decay_groups,
+    freeze,
+    has_batch_norm,
+    is_number,
+    unfreeze,
+)
 from ftkit.methods.freezing import Full, LinearProbe
 from ftkit.tasks.source_data import source_data
 
@@ -57,7 +67,7 @@ class Gradual(Method):
     until: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.until <= 1:
+        if not (is_number(self.until) and 0 < self.until <= 1):
             raise FtkitError(f"gradual unfreezing until = {self.until!r}: choose a share above 0, at most 1.")
 
     def apply(self, model: Classifier) -> Trainable:
@@ -86,6 +96,10 @@ class GradualTrainable(Trainable):
     def frozen_depth(self) -> int:
         """Nothing stays frozen to the end."""
         return 0
+
+    def renews_statistics(self) -> bool:
+        """Batch normalisation in any stage, since each trains in the end."""
+        return has_batch_norm([self.model])
 
     def begin_step(self, progress: float) -> None:
         """Unfreeze as many stages as are due."""
@@ -132,7 +146,7 @@ class Discriminative(Method):
     decay: float = 0.75
 
     def __post_init__(self) -> None:
-        if not 0 < self.decay <= 1:
+        if not (is_number(self.decay) and 0 < self.decay <= 1):
             raise FtkitError(f"discriminative learning rates with decay = {self.decay!r}: choose above 0, at most 1.")
 
     def apply(self, model: Classifier) -> Trainable:
@@ -194,6 +208,11 @@ class LPFT(Full):
     statistics: str = "kept"
     probe_rate: float = LinearProbe.typical_rate
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (is_number(self.probe_rate) and self.probe_rate > 0):
+            raise FtkitError(f"{self.title} with probe_rate = {self.probe_rate!r}: choose a number above 0.")
+
     @property
     def starts_with(self) -> tuple[Method, float]:
         """The linear probe whose head is taken over, and its learning rate."""
@@ -233,7 +252,7 @@ class L2SP(Method):
     strength: float = 300.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.strength) and self.strength >= 0):
+        if not (is_number(self.strength) and self.strength >= 0):
             raise FtkitError(f"L2-SP with strength = {self.strength!r}: choose a number from 0.")
 
     def apply(self, model: Classifier) -> Trainable:
@@ -308,7 +327,7 @@ arXiv:1606.09282"
     items: int = 8
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.strength) and self.strength >= 0):
+        if not (is_number(self.strength) and self.strength >= 0):
             raise FtkitError(f"replay with strength = {self.strength!r}: choose a number from 0.")
         check_whole_number(self, "items", self.items)
 

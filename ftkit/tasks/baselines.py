@@ -184,6 +184,7 @@ def _mfcc_logistic(task: Task) -> BaselineResult:
 class _CalibratedMachine:
     """A support vector machine with probabilities, by logistic regression on held-out decisions (Platt, 1999).
 
+    Where a class has a single item nothing of it can be held out, and the decisions are those on the items themselves.
     scikit-learn's own calibration fits the sigmoid to the class shares; with unequal shares its likelier class
     is then not the machine's decision.
     """
@@ -196,10 +197,14 @@ class _CalibratedMachine:
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-        folds = StratifiedKFold(max(2, min(5, int(np.bincount(labels).min()))), shuffle=True, random_state=_SEED)
-        decisions = cross_val_predict(self._machine, features, labels, cv=folds, method="decision_function")
-        self._sigmoid = LogisticRegression(C=100.0, class_weight=self._weights).fit(_as_columns(decisions), labels)
         self._machine.fit(features, labels)
+        smallest = int(np.unique(labels, return_counts=True)[1].min())
+        if smallest > 1:
+            folds = StratifiedKFold(min(5, smallest), shuffle=True, random_state=_SEED)
+            decisions = cross_val_predict(self._machine, features, labels, cv=folds, method="decision_function")
+        else:
+            decisions = self._machine.decision_function(features)
+        self._sigmoid = LogisticRegression(C=100.0, class_weight=self._weights).fit(_as_columns(decisions), labels)
         return self
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:

@@ -117,13 +117,19 @@ def _load_table(path: Path) -> pandas.DataFrame:
         if separator not in header and ";" in header:
             separator = ";"
         # Words such as "NA" or "None" are texts and labels like any other; only nothing is nothing.
-        return pandas.read_csv(
+        table = pandas.read_csv(
             path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig"
         )
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file in UTF-8: {error}. Save it as CSV in UTF-8.") from error
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError, OSError) as error:
         raise DataError(f"Cannot read {path} as a table: {str(error).strip()}. Give a CSV or TSV file.") from error
+    if not isinstance(table.index, pandas.RangeIndex):  # pandas takes what is too much for an index
+        raise DataError(
+            f"The rows of {path} have more fields than its {len(table.columns)} columns. "
+            'Put texts that hold the separator in quotes: "fine, but long",positive.'
+        )
+    return table
 
 
 def _read_table(table: pandas.DataFrame, columns: Columns, folder: Path, where: str) -> Examples:
@@ -302,13 +308,14 @@ def _require_filled(rows: list[int], values: list[str], column: str, where: str)
 
 
 def _as_text(value: Any) -> str:
-    if value is None or value != value:  # NaN and NaT differ from themselves
+    import pandas
+
+    if value is None or value is pandas.NA or value != value:  # NaN and NaT differ from themselves
         return ""
     if isinstance(value, float) and value.is_integer():
         # A whole-number column with a gap is read as floats: 1.0 is the class "1".
         return str(int(value))
-    # Missing values of pandas' newer types cannot be compared; they print as <NA>.
-    return "" if str(value) == "<NA>" else re.sub(r"\x00", "", str(value)).strip()
+    return re.sub(r"\x00", "", str(value)).strip()
 
 
 def _is_visible_file(path: Path, folder: Path) -> bool:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -139,7 +138,8 @@ class ActivationCache:
         return freed
 
     def _build(self, key: str, label: str, build: Callable[[Allocate], Activations]) -> Activations | None:
-        part = self.folder / f".{uuid.uuid4().hex[:12]}.part"
+        part = self.folder / f".{key}.part"
+        _remove(part)  # of a process that was killed; a living one would hold the lock
         try:
             made = build(lambda shape, dtype: self._allocate(part, shape, dtype))
             if not part.exists():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file, save_file
+
+from ftkit.errors import TrainingError
 
 if TYPE_CHECKING:
     from tqdm.std import tqdm
@@ -41,9 +44,16 @@ class BestWeights(Callback):
     ----------
     patience
         Stop after this many epochs without a better one; None, the default, never stops early.
+
+    Raises
+    ------
+    TrainingError
+        If the patience is no whole number from 1.
     """
 
     def __init__(self, patience: int | None = None) -> None:
+        if patience is not None and (not isinstance(patience, Integral) or patience < 1):
+            raise TrainingError(f"patience = {patience!r}: choose a whole number of epochs from 1, or None.")
         self.patience = patience
         self.best: Epoch | None = None
         self.folder: tempfile.TemporaryDirectory[str] | None = None
@@ -55,25 +65,26 @@ class BestWeights(Callback):
     def on_epoch(self, training: Training, epoch: Epoch) -> None:
         """Keep the weights where they are the best so far."""
         if self.best is None or rank(epoch) > rank(self.best):
-            self.best = epoch
             tensors = training.trainable.trained_tensors()
-            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, self._file)
-            training.history.best_epoch = epoch.epoch
+            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, self._file(epoch.epoch))
+            # a Ctrl-C at any moment finds the file of the epoch that history names
+            before, training.history.best_epoch = training.history.best_epoch, epoch.epoch
+            self.best = epoch
+            self._file(before).unlink(missing_ok=True)
         elif self.patience is not None and epoch.epoch - self.best.epoch >= self.patience:
             training.stop()
 
     def on_end(self, training: Training) -> None:
         """Put the best weights back."""
         history = training.history
-        if self.best is not None and (history.interrupted or history.best_epoch != len(history.epochs)):
-            training.trainable.load_trained_state(load_file(self._file))
+        if history.best_epoch and (history.interrupted or history.best_epoch != len(history.epochs)):
+            training.trainable.load_trained_state(load_file(self._file(history.best_epoch)))
         if self.folder is not None:
             self.folder.cleanup()
 
-    @property
-    def _file(self) -> Path:
+    def _file(self, epoch: int) -> Path:
         assert self.folder is not None  # made when the training started
-        return Path(self.folder.name) / "best.safetensors"
+        return Path(self.folder.name) / f"epoch-{epoch}.safetensors"
 
 
 def rank(epoch: Epoch) -> tuple[float, float]:

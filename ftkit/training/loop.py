@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from ftkit.errors import DataError, DivergedError, TrainingError
 from ftkit.evaluation.metrics import METRICS
 from ftkit.processor import limit_threads
+from ftkit.randomness import seeded
 from ftkit.training.batches import Collate, Part, evaluation_order, training_loader
 from ftkit.training.history import Epoch, History, Step
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from ftkit.training.augmentation import Augmentation
     from ftkit.training.callbacks import Callback
 
+SHORTEST_CLIP = 1e-6
+"""Clipping to nothing would leave nothing to learn from; a very large ``clip_norm`` leaves every gradient as it is."""
 PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -46,7 +51,7 @@ class TrainingSettings:
     warmup
         Share of all steps over which the learning rate rises from zero, default 0.1; then it falls as a cosine.
     clip_norm
-        Longest gradient, default 1.
+        Longest gradient, default 1; a very large number, such as 1e9, clips none.
     label_smoothing
         Share of the target spread over all labels, default 0.
     class_weights
@@ -79,18 +84,20 @@ class TrainingSettings:
         for name, low, high in (
             ("learning_rate", 0.0, math.inf),
             ("weight_decay", 0.0, math.inf),
-            ("clip_norm", 0.0, math.inf),
+            ("clip_norm", SHORTEST_CLIP, math.inf),
             ("warmup", 0.0, 1.0),
             ("label_smoothing", 0.0, 0.999),
             ("dropout", 0.0, 0.999),
         ):
             value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
+            if not (isinstance(value, int | float | np.floating) and math.isfinite(value) and low <= value <= high):
                 raise TrainingError(f"{name} = {value!r}: choose a number from {low:g} to {high:g}.")
-        for name in ("epochs", "batch_size"):
+            object.__setattr__(self, name, float(value))  # NumPy's numbers can't be written as JSON
+        for name, lowest in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise TrainingError(f"{name} = {value!r}: choose a whole number from 1.")
+            if not isinstance(value, Integral) or value < lowest:
+                raise TrainingError(f"{name} = {value!r}: choose a whole number from {lowest}.")
+            object.__setattr__(self, name, int(value))
         if self.precision not in PRECISIONS:
             raise TrainingError(f"precision = {self.precision!r}: choose one of {', '.join(PRECISIONS)}.")
 
@@ -137,8 +144,8 @@ class Training:
     ----------
     history
         Every step and epoch so far.
-    best_probabilities
-        Answers on validation, float32 (examples, classes), in the epoch whose weights are kept; None before it.
+    validation_probabilities
+        Answers on validation after every epoch, float32 (examples, classes).
 
     Parameters
     ----------
@@ -185,7 +192,7 @@ class Training:
         self.augmentation = augmentation
         self.checkpointing = checkpointing
         self.history = History(metric)
-        self.best_probabilities: np.ndarray | None = None
+        self.validation_probabilities: list[np.ndarray] = []
         self.backbone = trainable.classifier.backbone
         self.stopped = False
 
@@ -204,8 +211,8 @@ class Training:
         Returns
         -------
         History
-            Every step and epoch. After Ctrl-C it holds what was done, with ``interrupted`` set, provided that one
-            epoch was finished; before that the interrupt goes on to the caller.
+            Every step and epoch. After Ctrl-C it holds what was done, with ``interrupted`` set, provided that the
+            weights of an epoch were kept; else the interrupt goes on to the caller.
 
         Raises
         ------
@@ -238,11 +245,10 @@ class Training:
         if self.checkpointing:
             self.backbone.checkpointed_blocks = len(self.backbone.blocks)
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(settings.seed)
+            with seeded(settings.seed):
                 self._run_epochs()
         except KeyboardInterrupt:
-            if not self.history.epochs:
+            if not self.history.best_epoch:
                 raise
             self.history.interrupted = True
         finally:
@@ -255,9 +261,7 @@ class Training:
 
     def _pass_length(self) -> int | None:
         """Most that goes through the model at once; batch statistics need the whole batch together."""
-        modules = [module for root in self.trainable.active for module in root.modules()]
-        normalises_batches = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules)
-        return None if normalises_batches else self.backbone.pass_length
+        return None if self.trainable.renews_statistics() else self.backbone.pass_length
 
     def _collate(self, reader: Reader) -> Collate:
         augment = self.augmentation
@@ -286,10 +290,9 @@ class Training:
                 validation_score=METRICS[self.history.metric].function(self.validation.labels, probabilities),
                 seconds=seconds,
             )
+            self.validation_probabilities.append(probabilities)
             self.history.epochs.append(epoch)
             self._call("on_epoch", epoch)
-            if self.history.best_epoch == number:
-                self.best_probabilities = probabilities
             if self.stopped:
                 break
 
@@ -401,7 +404,6 @@ def new_accelerator(precision: str = "float32") -> Accelerator:
     )
 
 
-@torch.inference_mode()
 def predict(
     model: nn.Module,
     reader: Reader,
@@ -434,17 +436,17 @@ def predict(
     if accelerator is not None:
         model.to(accelerator.device)  # a model that was read from a file lies on the processor
     device = next(model.parameters()).device
+    autocast = contextlib.nullcontext if accelerator is None else accelerator.autocast
     batches = evaluation_order([reader.length(item) for item in inputs], batch_size)
     rows: dict[int, np.ndarray] = {}
-    for indices in batches:
-        batch = send_to_device(reader.collate([inputs[i] for i in indices]), device)
-        if accelerator is None:
-            logits = model(batch)
-        else:
-            with accelerator.autocast():
+    # not around the move above: weights that are moved in inference mode could never train again
+    with torch.inference_mode():
+        for indices in batches:
+            batch = send_to_device(reader.collate([inputs[i] for i in indices]), device)
+            with autocast():
                 logits = model(batch)
-        probabilities = torch.softmax(logits.float(), dim=-1).cpu().numpy()
-        rows.update(zip(indices.tolist(), probabilities, strict=True))
+            probabilities = torch.softmax(logits.float(), dim=-1).cpu().numpy()
+            rows.update(zip(indices.tolist(), probabilities, strict=True))
     return np.stack([rows[index] for index in range(len(inputs))])
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ftkit.errors import TrainingError
-from ftkit.paths import cache_folder, write_text
+from ftkit.paths import cache_folder, locked, write_text
 from ftkit.processor import processor_name, usable_cores
 
 MUCH_FASTER = 1.1
@@ -70,14 +70,15 @@ def bf16_speed(modality: str = "text") -> float:
         ``"text"``, ``"image"`` or ``"audio"``.
     """
     path = cache_folder() / "precision.json"
-    try:
-        known: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
     key = f"{modality}, {processor_name()}, {usable_cores()} cores, torch {torch.__version__}"
-    if key not in known:
-        known[key] = measure_bf16_speed(modality)
-        write_text(path, json.dumps(known, indent=1) + "\n")
+    with locked(path):
+        try:
+            known: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+        if key not in known:
+            known[key] = measure_bf16_speed(modality)
+            write_text(path, json.dumps(known, indent=1) + "\n")
     return known[key]
 
 

@@ -93,6 +93,11 @@ def test_without_a_record_nothing_is_said():
     assert judge(claim("full", "lora"), None).verdict == "not measured"
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(FtkitError, match=r"no folder .*recrods"):
+        list(judge_all(load_claims(), tmp_path / "recrods"))
+
+
 def test_fewer_seeds_than_five_give_no_verdict(record: Record):
     fewer = replace(record, outcomes=tuple(each for each in record.outcomes if each.condition.seed < 4))
     judged = judge(claim("full", "linear-probe"), fewer)

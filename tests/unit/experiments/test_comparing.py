@@ -155,6 +155,7 @@ def test_a_notebook_shows_scores_and_baselines(first_comparison: Comparison):
         ({"methods": []}, FtkitError, "at least one method"),
         ({"methods": ["full"], "seeds": 0}, FtkitError, "at least one seed"),
         ({"methods": ["lora", LoRA(rank=2)]}, FtkitError, "'lora' comes twice"),
+        ({"methods": ["full"], "seeds": [0, 1, 0]}, FtkitError, "Seed 0 comes twice"),
     ],
 )
 def test_a_wrong_request_is_refused_before_any_work(

@@ -13,6 +13,7 @@ import pytest
 
 from ftkit.errors import DataError, FtkitError, TrainingError
 from ftkit.experiments.machine import Machine, MemoryWatch
+from ftkit.experiments.record import Record
 from ftkit.experiments.trials import Trial, Trials, kit_trials, nearest, own_path, read_trials, usual_rate
 from ftkit.experiments.tuning import further_trials, rate_grid, tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, LoRA, as_method
@@ -71,6 +72,17 @@ def test_trials_survive_their_file(tmp_path: Path):
     made = trials(trial(1e-3, 0.9, 0.4), trial(3e-3, 0.9, 0.3))
     made.save(tmp_path / "trials.json")
     assert Trials.load(tmp_path / "trials.json") == made
+
+
+@pytest.mark.parametrize("text", ["", '{"experiment": "methods"}', '{"task": "mine", "fingerprint": "0"', "[]"])
+@pytest.mark.parametrize(("read", "named"), [(Trials.load, "holds no trials"), (Record.load, "is no record")])
+def test_a_file_that_holds_something_else_is_named(
+    text: str, read: Callable[[Path], object], named: str, tmp_path: Path
+):
+    path = tmp_path / "file.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(FtkitError, match=rf"file\.json {named}"):
+        read(path)
 
 
 def test_trials_on_other_data_are_neither_used_nor_written_over(tmp_path: Path, tiny_task: Callable[[str], Task]):

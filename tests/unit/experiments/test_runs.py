@@ -13,6 +13,7 @@ from ftkit import fine_tune, load_run
 from ftkit.errors import FtkitError, TrainingError, UnknownNameError
 from ftkit.experiments.run import Run, Spec
 from ftkit.tasks import Task
+from ftkit.training.cache import ActivationCache
 from ftkit.training.callbacks import Callback
 from ftkit.training.history import Step
 from ftkit.training.loop import Training
@@ -122,6 +123,8 @@ def test_a_run_is_described_in_one_line(run: Run):
         ({"method": "lora", "lr": -1.0}, TrainingError, "learning_rate = -1.0"),
         ({"method": "lora", "epochs": 0}, TrainingError, "epochs = 0"),
         ({"method": "lora", "precision": "half"}, TrainingError, "precision = 'half'"),
+        ({"method": "lora", "seed": -1}, TrainingError, "seed = -1"),
+        ({"method": "lora", "patience": 0}, TrainingError, "patience = 0"),
     ],
 )
 def test_a_wrong_argument_is_refused_before_any_work(
@@ -153,6 +156,12 @@ def test_an_interrupted_run_comes_back_with_its_scores(tiny_task: Callable[[str]
 def test_an_interrupt_before_the_first_epoch_leaves_no_run(tiny_task: Callable[[str], Task]):
     with pytest.raises(KeyboardInterrupt):
         fine_tune(tiny_task("text"), "linear-probe", epochs=1, progress=False, callbacks=[InterruptAt(1)])
+
+
+def test_blocks_whose_work_was_not_kept_are_not_counted_as_done_once(tiny_task: Callable[[str], Task], tmp_path: Path):
+    nowhere = ActivationCache(tmp_path, memory_bytes=0, disk_bytes=0)
+    run = fine_tune(tiny_task("text"), "linear-probe", epochs=1, progress=False, cache=nowhere)
+    assert run.cost.frozen_depth == 0
 
 
 def test_the_same_call_gives_the_same_run(tiny_task: Callable[[str], Task]):

@@ -63,6 +63,27 @@ def test_a_size_that_is_no_whole_number_is_refused_before_any_work(method: str, 
         as_method(method, **{setting: value})
 
 
+@pytest.mark.parametrize(
+    ("method", "setting", "value"),
+    [
+        ("partial", "blocks", "two"),
+        ("partial", "blocks", -1),
+        ("lora", "blocks", 1.5),
+        ("adapter", "blocks", 0),
+        ("surgical", "first", "a"),
+        ("surgical", "last", 0),
+        ("gradual", "until", "half"),
+        ("discriminative", "decay", "none"),
+        ("lp-ft", "probe_rate", "low"),
+        ("l2-sp", "strength", "strong"),
+        ("replay", "strength", None),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_before_any_work(method: str, setting: str, value: object):
+    with pytest.raises(FtkitError, match=rf"{setting} = {value!r}: choose"):
+        as_method(method, **{setting: value})
+
+
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, "half"])
 def test_a_dropout_out_of_range_is_refused(dropout: object):
     with pytest.raises(FtkitError, match=r"lora with dropout = .*: choose a number from 0 to below 1"):

@@ -261,6 +261,15 @@ def test_a_rehearsal_remembers_features_of_before_the_first_batch(applied: Appli
     torch.testing.assert_close(trained.wanted, features, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_what_is_rehearsed_is_prepared_in_float32_whatever_computes(train: Callable[..., Training], modality: str):
+    trained = train(Replay(), modality, epochs=1, precision="bf16").trainable
+    backbone = trained.classifier.backbone
+    expected = backbone.collate(backbone.prepare(source_data(backbone).rehearsed))
+    for name, value in backbone.collate(trained.inputs).items():
+        assert torch.equal(value, expected[name])
+
+
 def test_what_is_rehearsed_moves_less(train: Callable[..., Training]):
     def distance(method: Method) -> float:
         training = train(method, "audio", epochs=4)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,13 @@ def test_baselines_work_on_few_examples_and_give_the_same_again(name: str) -> No
     task = load_task(name, limit=40)
     first, second = fit_baselines(task)[1], fit_baselines(task)[1]
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
+
+
+def test_the_baseline_of_pictures_does_with_one_of_a_class() -> None:
+    task = load_task("solar-cells", limit=40)
+    ok, defects = (np.flatnonzero(task.train.labels == label) for label in (0, 1))
+    results = fit_baselines(replace(task, train=task.train.take(np.array([*ok, defects[0]]))))
+    assert np.isfinite(results[1].probabilities).all()
 
 
 def test_mfcc_does_not_hear_loudness() -> None:

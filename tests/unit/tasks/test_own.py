@@ -289,6 +289,20 @@ def test_ragged_table_is_an_error_that_names_the_line(tmp_path: Path) -> None:
         own_task(tmp_path / "reviews.csv")
 
 
+def test_texts_with_the_separator_and_no_quotes_are_an_error(tmp_path: Path) -> None:
+    """Read as they are, all but the end of every text would be lost."""
+    (tmp_path / "reviews.csv").write_text("text,label\nfine, but long,good\ndull, and long,bad\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"more fields than its 2 columns.*quotes"):
+        own_task(tmp_path / "reviews.csv")
+
+
+def test_missing_values_of_newer_types_are_nothing(review_table: pandas.DataFrame) -> None:
+    table = review_table.astype("string")
+    table.loc[3, "review"] = pandas.NA
+    with pytest.raises(DataError, match=r"1 rows.*row 4"):
+        own_task(table, text="review", label="verdict")
+
+
 def test_two_columns_of_one_name_are_an_error(review_table: pandas.DataFrame) -> None:
     with pytest.raises(DataError, match="two columns named 'review'"):
         own_task(review_table.rename(columns={"film": "review"}), text="review", label="verdict")

@@ -121,6 +121,16 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
 
 
+def test_what_a_killed_process_left_behind_is_cleared_away(tmp_path: Path):
+    """It would lie there unseen by the budget otherwise."""
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+    left = tmp_path / ".a.part"
+    left.mkdir()
+    (left / "values.bin").write_bytes(b"begun")
+    assert cache.activations("a", "ten rows", activations) is not None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.lock"]
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
 
@@ -209,7 +211,9 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
 
 def test_batch_statistics_are_those_of_the_whole_batch(new_training: New):
     assert new_training("full", "image")._pass_length() is None
+    assert new_training("gradual", "image")._pass_length() is None  # at first none are renewed
     assert new_training("lora", "image")._pass_length() is not None
+    assert new_training("lp-ft", "image")._pass_length() is not None  # keeps those it has
 
 
 # ------------------------------------------------------------------------------------------------ failures
@@ -257,6 +261,9 @@ def test_a_split_of_one_class_is_refused_before_any_work(which: str, new_trainin
         ("warmup", 1.5),
         ("label_smoothing", 1.0),
         ("clip_norm", -1.0),
+        ("clip_norm", 0.0),
+        ("learning_rate", "1e-3"),
+        ("seed", -1),
         ("epochs", 0),
         ("epochs", 2.5),
         ("batch_size", 0),
@@ -268,7 +275,27 @@ def test_a_setting_out_of_its_range_is_named_with_the_range(setting: str, value:
         TrainingSettings(**{"learning_rate": 1e-3, "epochs": 1, setting: value})
 
 
+def test_numbers_of_numpy_are_as_good_as_others():
+    settings = TrainingSettings(np.float32(0.5), np.int64(2), batch_size=np.int64(8))
+    assert json.loads(json.dumps(asdict(settings))) == asdict(TrainingSettings(0.5, 2, batch_size=8))
+
+
 # ------------------------------------------------------------------------------------------------ prediction
+
+
+class AsIfMoved:
+    """Stands for an accelerator on whose device the model is not: moving it makes new tensors."""
+
+    device = torch.float32
+    autocast = staticmethod(contextlib.nullcontext)
+
+
+def test_a_model_that_has_answered_can_still_train(new_training: New):
+    training = new_training("full", "image", epochs=1)
+    model = training.trainable.model.double()
+    predict(model, training.backbone, training.validation.inputs, accelerator=AsIfMoved())
+    assert not any(tensor.is_inference() for tensor in [*model.parameters(), *model.buffers()])
+    training.run()
 
 
 def test_predictions_come_in_the_order_of_the_items(new_training: New):

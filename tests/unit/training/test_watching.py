@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ftkit.errors import TrainingError
 from ftkit.tasks import Task
 from ftkit.training.callbacks import BestWeights, Callback, ProgressBar
 from ftkit.training.history import Epoch, History, Step
@@ -34,6 +36,17 @@ class InterruptAt(Callback):
 
     def on_step(self, training: Training, step: Step) -> None:
         if step.step == self.step:
+            raise KeyboardInterrupt
+
+
+class InterruptAfterEpoch(Callback):
+    """Presses Ctrl-C while an epoch is looked at."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_epoch(self, training: Training, epoch: Epoch) -> None:
+        if epoch.epoch == self.epoch:
             raise KeyboardInterrupt
 
 
@@ -97,6 +110,33 @@ def test_an_interrupt_after_an_epoch_keeps_the_best_weights_so_far(new_training:
 def test_an_interrupt_before_the_first_validation_goes_on_to_the_caller(new_training: New):
     with pytest.raises(KeyboardInterrupt):
         new_training(callbacks=[BestWeights(), InterruptAt(1)]).run()
+
+
+def test_an_interrupt_while_an_epoch_is_looked_at_keeps_the_weights_that_history_names(new_training: New):
+    seen = Answers()
+    training = new_training(epochs=5, callbacks=[BestWeights(), seen, InterruptAfterEpoch(2)])
+    history = training.run()
+    assert history.interrupted
+    assert np.array_equal(answers(training), seen.after[history.best_epoch])
+    assert np.array_equal(training.validation_probabilities[history.best_epoch - 1], answers(training))
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_an_interrupt_before_the_weights_are_kept_leaves_those_before(epoch: int, new_training: New):
+    seen = Answers()
+    training = new_training(epochs=5, callbacks=[seen, InterruptAfterEpoch(epoch), BestWeights()])
+    if epoch == 1:
+        with pytest.raises(KeyboardInterrupt):
+            training.run()
+    else:
+        assert training.run().best_epoch == 1
+        assert np.array_equal(answers(training), seen.after[1])
+
+
+@pytest.mark.parametrize("patience", [0, -1, 1.5, "2"])
+def test_a_patience_that_is_no_number_of_epochs_is_refused(patience: Any):
+    with pytest.raises(TrainingError, match="patience"):
+        BestWeights(patience=patience)
 
 
 def test_callbacks_are_called_in_the_order_of_the_training(new_training: New):
