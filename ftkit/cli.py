@@ -510,7 +510,7 @@ def claims(
     """Show what is said about fine-tuning, and whether it holds in the recorded experiments."""
     from ftkit.experiments.claims import judge_all, load_claims
 
-    table = _table("Claim", "Verdict and effect (95 % interval)", "Seeds", "Source")
+    table = _table("Claim", "Verdict and effect (95 % interval)", "Holds if all of it lies", "Seeds", "Source")
     group = None
     for judgement in judge_all(load_claims(), records):
         claim = judgement.claim
@@ -519,7 +519,7 @@ def claims(
             table.add_row(claim.group.upper())
             group = claim.group
         seeds = "" if judgement.verdict == "not measured" else " and ".join(map(str, judgement.seeds))
-        table.add_row(claim.statement, str(judgement), seeds, claim.source)
+        table.add_row(claim.statement, str(judgement), claim.rule_in_words, seeds, claim.source)
     _console().print(table)
 
 

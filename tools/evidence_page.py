@@ -211,10 +211,13 @@ def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -
     for group in dict.fromkeys(each.claim.group for each in judgements):
         members = [each for each in judgements if each.claim.group == group]
         rows = [
-            [each.claim.statement, each.claim.experiment, each.effect_in_words, each.verdict, each.claim.source]
+            [
+                *(each.claim.statement, each.claim.experiment, each.effect_in_words, each.claim.rule_in_words),
+                *(each.verdict, each.claim.source),
+            ]
             for each in members
         ]
-        head = ["claim", "experiment", "effect (95 % interval)", "verdict", "source"]
+        head = ["claim", "experiment", "effect (95 % interval)", "holds if all of it lies", "verdict", "source"]
         parts += [f"### {group.capitalize()}", table(head, rows)]
     return "\n\n".join(parts)
 

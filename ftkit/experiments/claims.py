@@ -81,6 +81,26 @@ class Claim:
         if self.rule not in RULES:
             raise FtkitError(f"Claim {self.name}: no rule {self.rule!r}; there are {', '.join(RULES)}.")
 
+    @property
+    def rule_in_words(self) -> str:
+        """Where the whole interval of the effect must lie for the claim to hold, in the effect's unit.
+
+        Examples
+        --------
+        >>> claims = {claim.name: claim for claim in load_claims()}
+        >>> claims["a-quarter-of-the-data"].rule_in_words
+        'above 0 points'
+        >>> claims["lora-equals-full-movie-reviews"].rule_in_words
+        'within -2 and +2 points'
+        """
+        if self.quantity in COSTS:
+            limits, sign, unit = (1 - self.margin, 1 + self.margin, self.margin), "", "times"
+        else:
+            limits, sign, unit = (-100 * self.margin, 100 * self.margin, 100 * self.margin), "+", "points"
+        lowest, highest, margin = (f"{limit:{sign if limit else ''}g}" for limit in limits)
+        where = f"within {lowest} and {highest}" if self.rule == "within" else f"{self.rule} {margin}"
+        return f"{where} {unit}"
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -228,18 +248,22 @@ def judge_all(claims: Sequence[Claim], folder: Path | None = None) -> Iterator[J
 
 
 def claim_table(judgements: Iterable[Judgement]) -> pandas.DataFrame:
-    """One row a claim: its group, its statement, its verdict, and the effect with its 95 % interval.
+    """One row a claim: its group, its statement, its verdict, the effect with its 95 % interval, when it would hold.
 
     Examples
     --------
     >>> table = claim_table(judge_all(load_claims()))
     >>> list(table.columns)
-    ['group', 'claim', 'verdict', 'effect (95 % interval)']
+    ['group', 'claim', 'verdict', 'effect (95 % interval)', 'holds if all of it lies']
     """
     import pandas
 
-    rows = [(each.claim.group, each.claim.statement, each.verdict, each.effect_in_words) for each in judgements]
-    return pandas.DataFrame(rows, columns=["group", "claim", "verdict", "effect (95 % interval)"])
+    rows = [
+        (each.claim.group, each.claim.statement, each.verdict, each.effect_in_words, each.claim.rule_in_words)
+        for each in judgements
+    ]
+    columns = ["group", "claim", "verdict", "effect (95 % interval)", "holds if all of it lies"]
+    return pandas.DataFrame(rows, columns=columns)
 
 
 def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence[Outcome]) -> PairedTest:

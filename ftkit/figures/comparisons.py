@@ -197,10 +197,12 @@ def _keep_below_hundred(axes: Axes) -> None:
 
 
 def _key(methods: Sequence[_Method]) -> str:
+    grouped = methods[0].runs[0].predictions.groups is not None
+    items = "whole groups of test items" if grouped else "test items"
     several = any(len(method.runs) > 1 for method in methods)
     if several:
-        return "dots: single seeds, marker: their mean, bar: 95 % interval over seeds and test items"
-    return "bar: 95 % interval over test items"
+        return f"dots: single seeds, marker: their mean, bar: 95 % interval over seeds and {items}"
+    return f"bar: 95 % interval over {items}"
 
 
 def _told(methods: Sequence[_Method]) -> str:

@@ -40,6 +40,8 @@ FRONT = "Pareto front: no method is both cheaper and better"
 OFF = "with what the method added turned off"
 APART = 1.25
 """Factor between points of equal cost on a logarithmic axis."""
+NEARLY_NOTHING = 0.05
+"""Where most ways lose less than this, larger losses are drawn on a logarithmic axis, or the others would be a heap."""
 ROOM = 9
 """Methods that a plane has room to name beside their points; where there are more, a legend names them."""
 
@@ -231,7 +233,7 @@ def learn_forget(record: Record) -> DescribedFigure:
     tasks = by_task(measured(record, "forgetting"), record, "measure of forgetting")
     title = "What is learned and what is forgotten"
     with style():
-        figure = new_figure(height=0.7 + 3.6 * len(tasks))
+        figure = new_figure(height=5.6 if len(tasks) == 1 else 0.7 + 3.8 * len(tasks))
         all_axes = figure.subplots(len(tasks), 1, squeeze=False)[:, 0]
         sentences, points = [], []
         for axes, (task, outcomes) in zip(all_axes, tasks.items(), strict=True):
@@ -242,8 +244,13 @@ def learn_forget(record: Record) -> DescribedFigure:
             ability = ", ".join(filter(None, (measure["ability"], measure["unit"])))
             axes.axvline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
             axes.set(title=task_title(task), ylabel=score_label(record, task))
-            axes.set_xlabel(f"Lost: {ability} ({RANGE}; 0: nothing forgotten)")
-            axes.margins(x=0.14, y=0.12)
+            beyond = ""
+            if np.median([abs(point.x) for point, _ in drawn]) < NEARLY_NOTHING:
+                axes.set_xscale("symlog", linthresh=NEARLY_NOTHING, linscale=0.7)
+                axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                beyond = f"; beyond {NEARLY_NOTHING:g}: logarithmic"
+            axes.set_xlabel(f"Lost: {ability}\n({RANGE}; 0: nothing forgotten{beyond})")
+            axes.margins(x=0.18, y=0.12)
             axes.grid(axis="both")
         heading(figure, title)
         if "with the added part off" in " ".join(sentences):
@@ -354,7 +361,7 @@ def _draw_loss(axes: Axes, record: Record, variant: Variant) -> tuple[LabelledPo
     measure = measure_of(variant.outcomes[0], "forgetting")
     unit = f" {measure['unit']}" if measure["unit"] else ""
     told = f"{variant.label}: lost {mean:.2f}{unit} ({least:.2f} to {most:.2f}), score {score}{off}."
-    return _labelled(mean, score, variant.label, least, most), told
+    return _labelled(mean, score, variant.label.replace(", ", "\n", 1), least, most), told
 
 
 def _draw_adapter_off(axes: Axes, variant: Variant, mean: float, score: Score) -> str:
