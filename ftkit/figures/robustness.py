@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -30,6 +34,8 @@ from ftkit.figures.records import (
 from ftkit.figures.style import GREY, style
 
 TAKEN_OUT = "labels that look wrong taken out"
+APART = 0.6
+"""Between markers of equal place, in percent of wrong labels."""
 SHARES = ("examples", "label_noise", "repaired", "epochs")
 
 
@@ -112,12 +118,13 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
         figure = new_figure(height=4.2)
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1) if fewer else (1, 0.001))
         lines = [score_line(record, each, _wrong_percent) for each in variants(whole, SHARES)]
-        for line in lines:
+        rest = [score_line(record, each, _wrong_percent) for each in variants(repaired, SHARES)]
+        for line in _side_by_side(lines):
             draw_line(left, line)
+        for line in _side_by_side(rest):
+            _draw_repaired(left, line)
         sentences = ["By share of wrong labels in %.", *(line.told() for line in lines)]
-        sentences += [
-            _draw_repaired(left, score_line(record, each, _wrong_percent)) for each in variants(repaired, SHARES)
-        ]
+        sentences += [f"With {TAKEN_OUT}, {line.told()}" for line in rest]
         left.set(xlabel="Wrong labels, % of the training set", ylabel=score_label(record, task))
         left.set_xticks(sorted({place for line in lines for place in line.xs}))
         left.margins(x=0.06)
@@ -137,7 +144,13 @@ def _wrong_percent(outcome: Outcome) -> float:
     return round(100 * outcome.condition.label_noise, 6)
 
 
-def _draw_repaired(axes: Axes, line: Line) -> str:
+def _side_by_side(lines: Sequence[Line]) -> list[Line]:
+    """Lines a little to the left and right of each other, for drawing: equal scores would hide one another."""
+    shifts = APART * (np.arange(len(lines)) - (len(lines) - 1) / 2)
+    return [replace(line, xs=[x + shift for x in line.xs]) for line, shift in zip(lines, shifts, strict=True)]
+
+
+def _draw_repaired(axes: Axes, line: Line) -> None:
     axes.plot(
         line.xs,
         line.values,
@@ -148,7 +161,6 @@ def _draw_repaired(axes: Axes, line: Line) -> str:
         markersize=7,
         zorder=4,
     )
-    return f"With {TAKEN_OUT}, {line.told()}"
 
 
 def _draw_fewer(axes: Axes, record: Record, fewer: list[Variant]) -> list[str]:
