@@ -122,7 +122,8 @@ def test_the_page_gives_the_claims_with_effect_and_verdict(evidence: Path):
     ]
     assert len(rows) == len(load_claims())
     assert any(re.fullmatch(r"[+-]\d+\.\d points \([+-].* to [+-].*\)", row[2]) for row in rows)
-    assert all((row[3] == "not measured") == (row[2] == "") for row in rows)
+    assert all(re.fullmatch(r"(above|below|within) .*(points|times)", row[3]) for row in rows)
+    assert all((row[4] == "not measured") == (row[2] == "") for row in rows)
 
 
 def test_a_figure_that_is_no_longer_drawn_is_removed(evidence: Path):
