@@ -42,9 +42,8 @@ def write_page(folder: Path) -> Path:
     records = {
         name: Record.load(path) for name in EXPERIMENTS if (path := folder / "experiments" / f"{name}.json").is_file()
     }
-    records = folder / "experiments"
-    records.mkdir(parents=True, exist_ok=True)  # nothing may have been made yet
-    judgements = list(judge_all(load_claims(), records))
+    (folder / "experiments").mkdir(parents=True, exist_ok=True)  # nothing may have been made yet
+    judgements = list(judge_all(load_claims(), folder / "experiments"))
     drawn: dict[str, DescribedFigure] = {}
     trials = [Trials.load(path) for path in sorted((folder / "tuning").glob("*.json"))]
     sections = [INTRODUCTION, machines(list(records.values())), overview(records), computing(records, trials)]
