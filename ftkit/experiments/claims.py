@@ -15,7 +15,7 @@ from scipy.stats import t as student
 from ftkit.errors import FtkitError
 from ftkit.evaluation import ItemVariation, PairedTest, paired_runs
 from ftkit.experiments.measured_items import variation_of_difference
-from ftkit.experiments.record import Outcome, Record, check_records_folder, from_digits, record_path
+from ftkit.experiments.record import Outcome, Record, find_record, from_digits
 from ftkit.experiments.scoring import answer_tables
 from ftkit.paths import data_folder
 
@@ -230,20 +230,11 @@ def verdict(rule: str, margin: float, low: float, high: float, neutral: float = 
 
 
 def judge_all(claims: Sequence[Claim], folder: Path | None = None) -> Iterator[Judgement]:
-    """Judge claims from the records of a folder, by default those that come with the kit.
-
-    Raises
-    ------
-    FtkitError
-        If the folder does not exist.
-    """
-    if folder is not None:
-        check_records_folder(folder)
+    """Judge claims from the records of a folder, by default those of the kit; see `find_record`."""
     records: dict[str, Record | None] = {}
     for claim in claims:
         if claim.experiment not in records:
-            path = record_path(claim.experiment) if folder is None else folder / f"{claim.experiment}.json"
-            records[claim.experiment] = Record.load(path) if path.is_file() else None
+            records[claim.experiment] = find_record(claim.experiment, folder)
         yield judge(claim, records[claim.experiment])
 
 

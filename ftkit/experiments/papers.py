@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ftkit.errors import FtkitError, UnknownNameError
 from ftkit.evaluation import Score, mean_score
-from ftkit.experiments.record import Record, check_records_folder, record_path
+from ftkit.experiments.record import Record, find_record
 from ftkit.experiments.scoring import mean_test_score
 from ftkit.paths import data_folder
 from ftkit.tasks import TASKS
@@ -407,21 +407,12 @@ def paper_card(result: Record | Run | Sequence[Run] | None, published: Published
 
 
 def cards_from_records(papers: Sequence[Published], folder: Path | None = None) -> Iterator[PaperCard]:
-    """Set published figures beside the records of a folder, by default those that come with the kit.
-
-    Raises
-    ------
-    FtkitError
-        If the folder does not exist.
-    """
-    if folder is not None:
-        check_records_folder(folder)
+    """Set published figures beside the records of a folder, by default those of the kit; see `find_record`."""
     records: dict[str, Record | None] = {}
     for published in papers:
         name = published.experiment
         if name not in records:
-            path = record_path(name) if folder is None else folder / f"{name}.json"
-            records[name] = Record.load(path) if path.is_file() else None
+            records[name] = find_record(name, folder)
         yield paper_card(records[name], published)
 
 

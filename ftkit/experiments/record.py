@@ -278,10 +278,18 @@ def record_path(name: str) -> Path:
     return data_folder() / "evidence" / "experiments" / f"{name}.json"
 
 
-def check_records_folder(folder: Path) -> None:
-    """Raise an `FtkitError` if a folder of records does not exist."""
-    if not folder.is_dir():
+def find_record(name: str, folder: Path | None = None) -> Record | None:
+    """Load an experiment's record from a folder, by default that of the kit; None where it holds none.
+
+    Raises
+    ------
+    FtkitError
+        If the folder does not exist.
+    """
+    if folder is not None and not folder.is_dir():
         raise FtkitError(f"There is no folder {folder} of records. Name one that `ftkit experiment` wrote to.")
+    path = record_path(name) if folder is None else folder / f"{name}.json"
+    return Record.load(path) if path.is_file() else None
 
 
 def load_record(name: str) -> Record:
