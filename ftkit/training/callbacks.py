@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +51,7 @@ class BestWeights(Callback):
     """
 
     def __init__(self, patience: int | None = None) -> None:
-        if patience is not None and (not isinstance(patience, Integral) or patience < 1):
+        if patience is not None and (not isinstance(patience, int) or patience < 1):
             raise TrainingError(f"patience = {patience!r}: choose a whole number of epochs from 1, or None.")
         self.patience = patience
         self.best: Epoch | None = None
