@@ -9,19 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 import timm
 import torch
-from timm.layers import pad_same
 from timm.models import EfficientNet
 from torch import Tensor, nn
 
 from ftkit.backbones.base import Backbone, Embedded, Targets
 from ftkit.backbones.checkpointing import checkpointed
+from ftkit.backbones.depthwise import DepthwiseConvolution
 from ftkit.errors import AssetError
 
 ARCHITECTURE = "tf_efficientnet_lite0"
-
-
-PICTURES_AT_ONCE = 8
-"""Pictures whose depthwise gradients are computed together."""
 
 
 class Normalise(nn.Module):
@@ -44,75 +40,6 @@ class Stem(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> Embedded:
         """Embed ``pixels`` (batch, 3, height, width); every place of the map counts."""
         return Embedded(self.norm(self.convolution(self.normalise(batch["pixels"]))))
-
-
-class DepthwiseConvolution(nn.Module):
-    """A depthwise convolution with "same" padding, whose gradient is computed in float32 on a CPU.
-
-    In bf16 the kernels that torch 2.9 has for its gradient on a CPU are several times slower than in float32, while
-    those of all other convolutions are faster; under autocast this layer would cost what the rest gains.
-
-    Parameters
-    ----------
-    convolution
-        The timm layer whose weight it takes over.
-    """
-
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        self.weight = convolution.weight
-        self.kernel_size = list(convolution.kernel_size)
-        self.stride = list(convolution.stride)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Convolve (batch, channels, height, width), each channel by itself."""
-        device = pixels.device.type
-        weight = self.weight
-        if torch.is_autocast_enabled(device):
-            kind = torch.get_autocast_dtype(device)
-            pixels, weight = pixels.to(kind), weight.to(kind)
-        if self.stride == [1, 1]:  # "same" is symmetric then, and the convolution pads without a copy
-            return _Depthwise.apply(pixels, weight, self.stride, [size // 2 for size in self.kernel_size])
-        return _Depthwise.apply(pad_same(pixels, self.kernel_size, self.stride), weight, self.stride, [0, 0])
-
-
-class _Depthwise(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, pixels: Tensor, weight: Tensor, stride: list[int], padding: list[int]) -> Tensor:
-        ctx.save_for_backward(pixels, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return nn.functional.conv2d(pixels, weight, stride=stride, padding=padding, groups=len(weight))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        pixels, weight = ctx.saved_tensors
-        (gradient,) = gradients
-        wants_pixels, wants_weight, *_ = ctx.needs_input_grad
-        slow_in_bf16 = wants_weight or ctx.stride != [1, 1]
-        kind = torch.float32 if slow_in_bf16 and gradient.device.type == "cpu" else gradient.dtype
-        for_pixels = torch.empty_like(pixels) if wants_pixels else None
-        for_weight = torch.zeros_like(weight, dtype=kind) if wants_weight else None
-        # a few pictures at a time: the float32 copies of a whole batch would be the largest tensors of the training
-        for start in range(0, len(pixels), PICTURES_AT_ONCE):
-            some = slice(start, start + PICTURES_AT_ONCE)
-            part_pixels, part_weight, _ = torch.ops.aten.convolution_backward(
-                gradient[some].to(kind),
-                pixels[some].to(kind),
-                weight.to(kind),
-                None,
-                ctx.stride,
-                ctx.padding,
-                [1, 1],
-                False,
-                [0, 0],
-                len(weight),
-                [wants_pixels, wants_weight, False],
-            )
-            if for_pixels is not None:
-                for_pixels[some] = part_pixels
-            if for_weight is not None:
-                for_weight += part_weight
-        return for_pixels, None if for_weight is None else for_weight.to(weight.dtype), None, None
 
 
 class Bottleneck(nn.Module):

@@ -17,9 +17,10 @@ from ftkit.classifier import backbone_settings, build_classifier
 from ftkit.errors import TrainingError
 from ftkit.evaluation import Score
 from ftkit.evaluation import score as score_with_interval
-from ftkit.experiments.machine import Machine, MemoryWatch, trim_memory
+from ftkit.experiments.machine import Machine, MemoryWatch
 from ftkit.experiments.run import DIGITS, Cost, Predictions, Run, Spec
 from ftkit.experiments.trials import recorded_rate
+from ftkit.memory import trim_memory
 from ftkit.methods import Method, Trainable, as_method
 from ftkit.randomness import seeded
 from ftkit.training.activations import Activations, Allocate, compute_activations

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
-import sys
 import threading
 from dataclasses import dataclass
 from importlib import metadata
 from types import TracebackType
-from typing import Any
 
+from ftkit.memory import release_memory
 from ftkit.processor import processor_name, usable_cores
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "timm", "numpy", "scikit-learn")
@@ -109,19 +107,3 @@ class MemoryWatch:
         import psutil
 
         self.peak_bytes = max(self.peak_bytes, psutil.Process().memory_info().rss)
-
-
-def release_memory() -> None:
-    """Collect garbage, then give freed memory back to the system."""
-    import gc
-
-    gc.collect()
-    trim_memory()
-
-
-def trim_memory() -> None:
-    """Give freed memory back to the system where the C library can (Linux)."""
-    if sys.platform == "linux":
-        trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)

@@ -13,7 +13,8 @@ import numpy as np
 
 from ftkit.errors import FtkitError
 from ftkit.evaluation import METRICS, Score
-from ftkit.experiments.machine import Machine, release_memory
+from ftkit.experiments.machine import Machine
+from ftkit.memory import release_memory
 from ftkit.paths import write_text
 from ftkit.training.history import History
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ftkit.errors import DataError, DivergedError, TrainingError
 from ftkit.evaluation.metrics import METRICS
+from ftkit.memory import reuse_freed_memory
 from ftkit.processor import limit_threads
 from ftkit.randomness import seeded
 from ftkit.training.batches import Collate, Part, evaluation_order, training_loader
@@ -397,6 +398,7 @@ def new_accelerator(precision: str = "float32") -> Accelerator:
     Accelerate keeps one precision for the whole process; a notebook compares several, so its state is made anew.
     """
     limit_threads()
+    reuse_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = True  # what stays float32 on a GPU: convolutions use it anyway
     AcceleratorState._reset_state()
     return Accelerator(

@@ -103,7 +103,7 @@ def _transformer_step() -> Callable[[], torch.Tensor]:
 
 
 def _image_step() -> Callable[[], torch.Tensor]:
-    from ftkit.backbones.vision import DepthwiseConvolution
+    from ftkit.backbones.depthwise import DepthwiseConvolution
 
     block = nn.Sequential(
         nn.Conv2d(24, 144, 1, bias=False),

@@ -86,21 +86,17 @@ def nothing_kept() -> Iterator[None]:
 
 @contextmanager
 def default_kernels() -> Iterator[None]:
-    """Use torch's own attention and dropout, and compute the gradients of depthwise convolutions in bf16."""
-    from torch.nn import functional
+    """Use torch's own attention, dropout and gradients of depthwise convolutions."""
+    from ftkit.backbones import depthwise, speech, text
 
-    from ftkit.backbones import speech, text, vision
-
-    kept = text.ATTENTION, text.with_fast_dropout, vision._Depthwise.apply
+    kept = text.ATTENTION, text.with_fast_dropout, depthwise._Depthwise.apply
     text.ATTENTION = speech.ATTENTION = "sdpa"
     text.with_fast_dropout = lambda model: model
-    vision._Depthwise.apply = lambda pixels, weight, stride, padding: functional.conv2d(  # type: ignore[method-assign]
-        pixels, weight, stride=stride, padding=padding, groups=len(weight)
-    )
+    depthwise._Depthwise.apply = depthwise.convolve  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
-        text.ATTENTION, text.with_fast_dropout, vision._Depthwise.apply = kept  # type: ignore[method-assign]
+        text.ATTENTION, text.with_fast_dropout, depthwise._Depthwise.apply = kept  # type: ignore[method-assign]
         speech.ATTENTION = text.ATTENTION
 
 
@@ -142,6 +138,18 @@ def maps_kept() -> Iterator[None]:
 
 
 @contextmanager
+def freed_memory_given_back() -> Iterator[None]:
+    """Leave it to the C library what becomes of large blocks that are freed."""
+    from ftkit.training import loop
+
+    kept, loop.reuse_freed_memory = loop.reuse_freed_memory, lambda: None
+    try:
+        yield
+    finally:
+        loop.reuse_freed_memory = kept
+
+
+@contextmanager
 def one_head_at_a_time() -> Iterator[None]:
     """Train linear probes of several rates and seeds one after the other."""
     from ftkit.experiments import probing
@@ -167,6 +175,7 @@ PIECES: dict[str, Any] = {
     "fused optimizer": plain_optimizer,
     "long batches in parts": batches_whole,
     "feature maps computed again": maps_kept,
+    "freed memory kept": freed_memory_given_back,
     "many heads at once": one_head_at_a_time,
 }
 """What makes the loop fast or small: name to the context in which it is off."""

@@ -14,7 +14,7 @@ import ftkit
 
 PACKAGE = Path(ftkit.__file__).parent
 LAYERS = (
-    ("errors", "paths", "processor", "randomness"),
+    ("errors", "memory", "paths", "processor", "randomness"),
     ("catalog",),
     ("fetch",),
     ("evaluation",),

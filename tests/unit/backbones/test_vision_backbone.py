@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
-from timm.layers import BatchNormAct2d, Conv2dSame
+from timm.layers import BatchNormAct2d
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
 from ftkit.backbones import load_backbone
-from ftkit.backbones.vision import Bottleneck, DepthwiseConvolution, load_imagenet_model
+from ftkit.backbones.vision import Bottleneck, load_imagenet_model
 from ftkit.errors import AssetError
 from ftkit.fetch import fetch
 
@@ -70,27 +70,6 @@ def test_weights_of_another_network_are_refused(tmp_path):
         load_imagenet_model(tmp_path)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("in_bf16", "tolerance"), [(False, 1e-4), (True, 5e-2)])
-def test_the_gradient_of_a_depthwise_convolution_is_torchs(stride: int, in_bf16: bool, tolerance: float):
-    torch.manual_seed(0)
-    plain = Conv2dSame(6, 6, 5, stride=stride, groups=6, bias=False)
-    ours = DepthwiseConvolution(plain)
-    pixels = torch.randn(11, 6, 9, 9)
-    found = []
-    for layer, autocast in ((plain, False), (ours, in_bf16)):
-        given = pixels.clone().requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            result = layer(given)
-        (result.float() ** 2).mean().backward()
-        found.append((result.float(), given.grad, plain.weight.grad))
-        plain.weight.grad = None
-    for expected, got in zip(*found, strict=True):
-        assert expected is not None
-        assert got is not None
-        torch.testing.assert_close(got, expected, atol=tolerance * float(expected.detach().abs().max()), rtol=tolerance)
-
-
 def stepped(block: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor], int]:
     """What a block gives, the gradient of its input, its weights' gradients and statistics, and the bytes it kept."""
     kept: dict[int, int] = {}
@@ -120,7 +99,8 @@ def test_a_bottleneck_computes_timms_block_and_keeps_less(kind: type[nn.Module])
     torch.testing.assert_close(gradient, expected_gradient)
     assert state.keys() == expected_state.keys()
     for name, tensor in expected_state.items():  # gradients, running statistics, number of batches
-        torch.testing.assert_close(state[name], tensor, msg=name)
+        # sums of hundreds cancel in some of them: torch's own lie 2e-5 from those in float64
+        torch.testing.assert_close(state[name], tensor, atol=1e-4, rtol=1e-5, msg=name)
     assert kept < 0.8 * expected_kept
 
 

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import psutil, torch
+from ftkit.memory import release_memory, reuse_freed_memory
+
+def resident():
+    return psutil.Process().memory_info().rss / 2**20
+
+if {keep}:
+    reuse_freed_memory()
+before = resident()
+block = torch.ones(64, 2**18)  # 64 MiB
+assert resident() > before + 60
+del block
+print(resident() - before)
+release_memory()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' allocators are left as they are")
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_large_block_that_was_freed_stays_for_reuse_until_memory_is_released(keep: bool):
+    program = PROGRAM.format(keep=keep)
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    freed, released = (float(line) for line in printed.split())
+    assert (freed > 60) is keep
+    assert released < 10
