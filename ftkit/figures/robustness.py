@@ -119,9 +119,9 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1) if fewer else (1, 0.001))
         lines = [score_line(record, each, _wrong_percent) for each in variants(whole, SHARES)]
         rest = [score_line(record, each, _wrong_percent) for each in variants(repaired, SHARES)]
-        for line in _side_by_side(lines):
+        for line in _shifted(lines):
             draw_line(left, line)
-        for line in _side_by_side(rest):
+        for line in _shifted(rest):
             _draw_repaired(left, line)
         sentences = ["By share of wrong labels in %.", *(line.told() for line in lines)]
         sentences += [f"With {TAKEN_OUT}, {line.told()}" for line in rest]
@@ -144,7 +144,7 @@ def _wrong_percent(outcome: Outcome) -> float:
     return round(100 * outcome.condition.label_noise, 6)
 
 
-def _side_by_side(lines: Sequence[Line]) -> list[Line]:
+def _shifted(lines: Sequence[Line]) -> list[Line]:
     """Lines a little to the left and right of each other, for drawing: equal scores would hide one another."""
     shifts = APART * (np.arange(len(lines)) - (len(lines) - 1) / 2)
     return [replace(line, xs=[x + shift for x in line.xs]) for line, shift in zip(lines, shifts, strict=True)]
