@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from ftkit.errors import DataError, UnknownNameError
 from ftkit.evaluation import Score, find_metric
 from ftkit.figures.display import DescribedFigure, new_figure
-from ftkit.figures.planes import COST_AXES, CostAxis, Priced, draw_trade_off
+from ftkit.figures.planes import COST_AXES, CostAxis, Priced, draw_trade_off, pareto_front
 from ftkit.figures.style import GREY, MethodStyle, method_style, style
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def trade_off(
         Priced(each.look.title, each.look, float(np.mean([price.of(run) for run in each.runs])), each.score)
         for each in methods
     ]
-    return draw_trade_off(points, price.axis, measure, comparison.title)
+    return draw_trade_off(points, price.axis, measure, comparison.title, pareto_front(points))
 
 
 @dataclass(frozen=True)

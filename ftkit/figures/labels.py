@@ -157,6 +157,8 @@ def _boxes_of_point(axes: Axes, point: LabelledPoint) -> list[Bbox]:
 
 
 def _boxes_of_steps(axes: Axes, steps: Sequence[tuple[float, float]]) -> list[Bbox]:
+    if not steps:
+        return []
     pixels = axes.transData.transform(steps)
     corners: list[NDArray[np.float64]] = [pixels[0]]
     for start, end in pairwise(pixels):

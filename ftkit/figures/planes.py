@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
@@ -37,6 +36,7 @@ from ftkit.figures.records import (
 from ftkit.figures.style import GREY, MethodStyle, style
 
 FRONT = "Pareto front: no method is both cheaper and better"
+NO_FRONT = "Taken on several machines, on which such costs do not compare: no front is drawn"
 OFF = "with what the method added turned off"
 APART = 1.25
 """Factor between points of equal cost on a logarithmic axis."""
@@ -115,10 +115,21 @@ def pareto(record: Record, cost: str = "trainable", task: str | None = None) -> 
         )
         for each in variants(outcomes)
     ]
-    return draw_trade_off(points, COST_AXES[cost], find_metric(record.tests[task].metric), task_title(task))
+    measure = find_metric(record.tests[task].metric)
+    # another machine, or another number of threads, takes another time and other memory
+    comparable = cost not in ("seconds", "peak_memory_bytes") or len({outcome.machine for outcome in outcomes}) == 1
+    front = pareto_front(points) if comparable else []
+    return draw_trade_off(points, COST_AXES[cost], measure, task_title(task), front)
 
 
-def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, title: str) -> DescribedFigure:
+def pareto_front(points: Sequence[Priced]) -> list[int]:
+    """Positions of the methods that no other one beats in both cost and score, from the cheapest to the best."""
+    return front_of([point.spent for point in points], [point.score.value for point in points])
+
+
+def draw_trade_off(
+    points: Sequence[Priced], price: CostAxis, measure: Metric, title: str, front: Sequence[int]
+) -> DescribedFigure:
     """Draw methods as points of cost and score, with the Pareto front.
 
     Parameters
@@ -131,6 +142,9 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
         The vertical axis.
     title
         What the methods were trained on.
+    front
+        Positions of the points on the front. Without any, none is drawn, and the figure says that the costs were taken
+        on several machines.
     """
     spent = [point.spent for point in points]
     values = [100 * point.score.value for point in points]
@@ -141,12 +155,11 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
         if price.logarithmic:
             axes.set_xscale("log")
         places = side_by_side(spent) if price.logarithmic else spent
-        front = front_of(spent, values)
         steps = [(places[index], values[index]) for index in front]
-        steps.append((max(places), steps[-1][1]))
-        axes.step(
-            *zip(*steps, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1, label="" if crowded else FRONT
-        )
+        if front:
+            steps.append((max(places), steps[-1][1]))
+            label = "" if crowded else FRONT
+            axes.step(*zip(*steps, strict=True), where="post", color=GREY, linewidth=1.2, zorder=1, label=label)
         for point, place in zip(points, places, strict=True):
             if crowded:
                 _draw_pale_point(axes, replace(point, spent=place))
@@ -162,9 +175,9 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
             axes.set_xlim(left=0)
         axes.grid(axis="both")
         if crowded:
-            add_legend(figure, [axes], f"Line: {FRONT}", length=1.5)
+            add_legend(figure, [axes], f"Line: {FRONT}" if front else NO_FRONT, length=1.5)
         else:
-            figure.legend(loc="outside lower center")
+            figure.legend(loc="outside lower center", title=None if front else NO_FRONT)
         named = [point.label if not crowded or index in front else "" for index, point in enumerate(points)]
         label_points(
             figure,
@@ -172,10 +185,11 @@ def draw_trade_off(points: Sequence[Priced], price: CostAxis, measure: Metric, t
             [_labelled(place, each.score, name) for each, place, name in zip(points, places, named, strict=True)],
             steps,
         )
+        on_front = "On the Pareto front: " + ", ".join(points[index].label for index in front) + "."
         figure.describe(
             f"{measure.title} on the test set against {price.short}: {title}",
             *(f"{point.label}: {compact(point.spent)}{price.unit}, {point.score}." for point in points),
-            "On the Pareto front: " + ", ".join(points[index].label for index in front) + ".",
+            on_front if front else f"{NO_FRONT}.",
         )
     return figure
 
@@ -214,7 +228,8 @@ def side_by_side(spent: Sequence[float]) -> list[float]:
 def learn_forget(record: Record) -> DescribedFigure:
     """Draw what each method loses of the source ability against what it scores on the new task.
 
-    A hollow marker is the loss with what the method added turned off.
+    A hollow marker is the loss with what the method added turned off. The legend names the methods; where
+    one has several variants, each says at its point which it is.
 
     Parameters
     ----------
@@ -254,8 +269,8 @@ def learn_forget(record: Record) -> DescribedFigure:
             axes.grid(axis="both")
         heading(figure, title)
         if "with the added part off" in " ".join(sentences):
-            handle = Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle=":", label=OFF)
-            figure.legend(handles=[handle], loc="outside lower center", handlelength=3)
+            all_axes[0].plot([], [], "o:", color=GREY, markerfacecolor="white", label=OFF)
+        add_legend(figure, list(all_axes), length=2)
         figure.settle()
         for axes, of_task in zip(all_axes, points, strict=True):
             label_points(figure, axes, of_task, [(0, axes.get_ylim()[0]), (0, axes.get_ylim()[1])])
@@ -333,7 +348,9 @@ def _draw_pale_point(axes: Axes, point: Priced) -> None:
     )
 
 
-def _draw_point(axes: Axes, x: float, score: Score, look: MethodStyle, sideways: Any = None) -> None:
+def _draw_point(
+    axes: Axes, x: float, score: Score, look: MethodStyle, sideways: Any = None, label: str | None = None
+) -> None:
     axes.errorbar(
         [x],
         [100 * score.value],
@@ -348,6 +365,7 @@ def _draw_point(axes: Axes, x: float, score: Score, look: MethodStyle, sideways:
         capthick=1.4,
         elinewidth=1.4,
         zorder=3,
+        label=label,
     )
 
 
@@ -356,12 +374,12 @@ def _draw_loss(axes: Axes, record: Record, variant: Variant) -> tuple[LabelledPo
     score = mean_test_score(record, variant.outcomes)
     losses = [lost(outcome) for outcome in variant.outcomes]
     mean, least, most = float(np.mean(losses)), min(losses), max(losses)
-    _draw_point(axes, mean, score, variant.look, error_bars([mean], [least], [most]))
+    _draw_point(axes, mean, score, variant.look, error_bars([mean], [least], [most]), label=variant.look.title)
     off = _draw_adapter_off(axes, variant, mean, score)
     measure = measure_of(variant.outcomes[0], "forgetting")
     unit = f" {measure['unit']}" if measure["unit"] else ""
     told = f"{variant.label}: lost {mean:.2f}{unit} ({least:.2f} to {most:.2f}), score {score}{off}."
-    return _labelled(mean, score, variant.label.replace(", ", "\n", 1), least, most), told
+    return _labelled(mean, score, variant.detail, least, most), told
 
 
 def _draw_adapter_off(axes: Axes, variant: Variant, mean: float, score: Score) -> str:
