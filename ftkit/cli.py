@@ -225,7 +225,10 @@ def compare(
 def train(
     task: TaskOrPath,
     method: Annotated[str, typer.Option(help="See `ftkit methods`.")] = "lora",
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate; default: the best one recorded.")] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Peak learning rate; default: the best recorded for a ready-made task, else the usual one."),
+    ] = None,
     epochs: Epochs = None,
     seed: Annotated[int, typer.Option(help="Decides the head's start, the order of the data, dropout.")] = 0,
     limit: Limit = None,
@@ -501,6 +504,7 @@ def experiment(
 
     for record in run_experiments(chosen, where, tell):
         typer.echo(f"{_many(len(record.outcomes), 'training')} in {where.absolute() / record.experiment}.json")
+    typer.echo(f"Claims judged by them: ftkit claims --records {where}")
 
 
 @command("Nothing was changed.")
@@ -559,7 +563,7 @@ def _list_experiments() -> None:
     from ftkit.experiments.library import EXPERIMENTS
     from ftkit.experiments.record import Record, record_path
 
-    table = _table("Name", "Question", "Trainings", "Recorded")
+    table = _table("Name", "Question", "Trainings", "In the kit")
     for each in EXPERIMENTS.values():
         path = record_path(each.name)
         recorded = len(Record.load(path).outcomes) if path.is_file() else 0

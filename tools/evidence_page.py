@@ -156,7 +156,15 @@ def section(experiment: Experiment, drawn: dict[str, DescribedFigure]) -> str:
     """An experiment with its question and its figures."""
     shown = [picture(name, figure) for name, figure in drawn.items()]
     return "\n\n".join(
-        [f"### {experiment.title}", experiment.question, *(shown or ["No figure can be drawn of it yet."])]
+        filter(
+            None,
+            [
+                f"### {experiment.title}",
+                experiment.question,
+                *(shown or ["No figure can be drawn of it yet."]),
+                experiment.remark,
+            ],
+        )
     )
 
 

@@ -214,10 +214,10 @@ def compare(
 ) -> Comparison:
     """Fine-tune with several methods and put the results side by side.
 
-    Every method gets its own learning rate, found on validation with as many trials as every other: those recorded
-    with the kit for the ready-made tasks, else ``trials`` a method that are made and recorded now. Every finished run
-    is saved at once; what the folder holds already is not trained again, so an interrupted comparison goes on where
-    it stopped.
+    Every method gets its own learning rate, found on validation: in the trials recorded with the kit for the ready-made
+    tasks, else in ``trials`` a method that are made and recorded now. `Comparison.fairness` warns where one had more
+    trials than another. Every finished run is saved at once; what the folder holds already is not trained again, so an
+    interrupted comparison goes on where it stopped.
 
     Parameters
     ----------

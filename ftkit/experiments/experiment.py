@@ -103,6 +103,8 @@ class Experiment:
         The trainings, in the order in which they are made.
     measures
         Names of `MEASURES` that are taken of every trained model.
+    remark
+        What readers of its outcomes must know; empty, the default, where nothing.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Experiment:
     question: str
     conditions: tuple[Condition, ...]
     measures: tuple[str, ...] = ()
+    remark: str = ""
 
     def on_task(self, task: str) -> Experiment:
         """Return the part of it that one task is asked."""

@@ -95,9 +95,11 @@ class _Remedy:
     def told(self) -> str:
         """The numbers in words."""
         train, validation = self.losses("train_loss"), self.losses("validation_loss")
+        stopped = any(len(outcome.train_loss) > len(train) for outcome in self.variant.outcomes)
+        end = f"after the {len(train)} epochs that all seeds made" if stopped else f"after {len(train)} epochs"
         return (
-            f"{self.variant.label}: {self.score}, best epoch {self.epochs()}; after {len(validation)} epochs training "
-            f"loss {train[-1]:.2f}, validation loss {validation[-1]:.2f}, lowest {validation.min():.2f}."
+            f"{self.variant.label}: {self.score}, best epoch {self.epochs()}; {end} training loss {train[-1]:.2f}, "
+            f"validation loss {validation[-1]:.2f}, lowest {validation.min():.2f}."
         )
 
 

@@ -110,7 +110,9 @@ def _profiles(missed: Sequence[Value], results: Sequence[Result]) -> list[str]:
         for result in found
         for operation, share in result.values("ours", "profile")[0].items()
     ]
-    title = "Where the time of a step goes in what missed its target, by operation:"
+    title = (
+        "Where the time of a step goes in what missed its target (of a comparison: in full fine-tuning), by operation:"
+    )
     return [title, _table(["task", "method", "operation", "share of the time"], rows)]
 
 
