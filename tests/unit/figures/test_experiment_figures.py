@@ -136,6 +136,37 @@ def test_pareto_names_all_methods_and_the_front_that_none_beats(
     assert set(front[1].split(", ")) == set(costs) - beaten
 
 
+@pytest.mark.parametrize(
+    ("cost", "compares"), [("seconds", False), ("peak_memory_bytes", False), ("trainable", True), ("saved_bytes", True)]
+)
+def test_time_and_memory_of_several_machines_have_no_front(
+    cost: str,
+    compares: bool,
+    records: dict[str, Record],
+    assert_readable: Callable[[figures.DescribedFigure], None],
+) -> None:
+    first, *others = records["methods"].outcomes
+    mixed = replace(records["methods"], outcomes=(replace(first, machine=1), *others))
+    figure = figures.pareto(mixed, cost, first.condition.task)
+    assert ("On the Pareto front: " in figure.ftkit_alt) is compares
+    assert ("Taken on several machines" in figure.ftkit_alt) is not compares
+    legend_title = figure.legends[0].get_title().get_text()
+    assert ("Taken on several machines" in legend_title) is not compares
+    assert_readable(figure)
+
+
+def test_the_plane_of_forgetting_names_methods_below_and_their_variants_at_the_points(
+    drawn: dict[str, figures.DescribedFigure],
+) -> None:
+    figure = drawn["learn_forget"]
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(named) == len(set(named))
+    assert {"Full fine-tuning", "LoRA"} <= set(named)
+    written = {text.get_text() for axes in figure.axes for text in axes.texts}
+    assert "rate 0.01" in written
+    assert not written & set(named)
+
+
 def test_an_unknown_cost_is_named(records: dict[str, Record]) -> None:
     with pytest.raises(UnknownNameError, match="Unknown cost 'euros'"):
         figures.pareto(records["methods"], "euros", "movie-reviews")
