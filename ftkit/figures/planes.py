@@ -48,20 +48,21 @@ ROOM = 9
 
 @dataclass(frozen=True)
 class CostAxis:
-    """How a cost is written: the axis' title, a short name, the unit after a number, and the axis' scale."""
+    """How a cost is written: title, short name, unit after a number, scale; and whether it depends on the machine."""
 
     title: str
     short: str
     unit: str
     logarithmic: bool
+    of_the_machine: bool
 
 
 COST_AXES: Mapping[str, CostAxis] = MappingProxyType(
     {
-        "trainable": CostAxis("Trained parameters", "trained parameters", "", True),
-        "seconds": CostAxis("Training time, seconds", "training time", " s", False),
-        "peak_memory_bytes": CostAxis("Peak memory, MB", "peak memory", " MB", False),
-        "saved_bytes": CostAxis("Saved file, MB", "size of the saved file", " MB", True),
+        "trainable": CostAxis("Trained parameters", "trained parameters", "", True, False),
+        "seconds": CostAxis("Training time, seconds", "training time", " s", False, True),
+        "peak_memory_bytes": CostAxis("Peak memory, MB", "peak memory", " MB", False, True),
+        "saved_bytes": CostAxis("Saved file, MB", "size of the saved file", " MB", True, False),
     }
 )
 """By field of `Outcome`; bytes are drawn in megabytes."""
@@ -116,10 +117,9 @@ def pareto(record: Record, cost: str = "trainable", task: str | None = None) -> 
         for each in variants(outcomes)
     ]
     measure = find_metric(record.tests[task].metric)
-    # another machine, or another number of threads, takes another time and other memory
-    comparable = cost not in ("seconds", "peak_memory_bytes") or len({outcome.machine for outcome in outcomes}) == 1
-    front = pareto_front(points) if comparable else []
-    return draw_trade_off(points, COST_AXES[cost], measure, task_title(task), front)
+    price = COST_AXES[cost]
+    comparable = not price.of_the_machine or len({outcome.machine for outcome in outcomes}) == 1
+    return draw_trade_off(points, price, measure, task_title(task), pareto_front(points) if comparable else [])
 
 
 def pareto_front(points: Sequence[Priced]) -> list[int]:
