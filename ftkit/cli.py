@@ -830,6 +830,7 @@ def _score_titles(metrics: Sequence[str]) -> list[str]:
 
 
 def _score_rows(comparison: Comparison, metrics: Sequence[str]) -> Iterator[list[str]]:
+    from ftkit.experiments.run import file_size, percent
     from ftkit.methods import METHODS
 
     for name, runs in comparison.by_method().items():
@@ -839,10 +840,10 @@ def _score_rows(comparison: Comparison, metrics: Sequence[str]) -> Iterator[list
             str(comparison.score(name, metrics[0])),
             *(f"{100 * comparison.score(name, metric).value:.1f}" for metric in metrics[1:]),
             f"{runs[0].spec.learning_rate:g}",
-            f"{100 * cost.share:.3g} %",
+            percent(cost.share),
             f"{sum(run.cost.seconds for run in runs) / len(runs):.0f} s",
             f"{max(run.cost.peak_memory_bytes for run in runs) / 1e6:,.0f} MB",
-            f"{cost.saved_bytes / 1e6:,.1f} MB" if cost.saved_bytes >= 1e6 else f"{cost.saved_bytes / 1e3:,.0f} kB",
+            file_size(cost.saved_bytes),
         ]
 
 

@@ -8,10 +8,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ftkit.errors import FtkitError
 
-__all__ = ["cache_folder", "data_folder", "locked", "runs_folder", "write_bytes", "write_text"]
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+__all__ = ["cache_folder", "claimed", "data_folder", "locked", "runs_folder", "write_bytes", "write_text"]
 
 
 def data_folder() -> Path:
@@ -85,12 +89,54 @@ def locked(path: Path) -> Iterator[None]:
     >>> file.read_text()
     '1'
     """
+    with _lock(path):
+        yield
+
+
+@contextmanager
+def claimed(name: Path, *, wait: bool) -> Iterator[bool]:
+    """Claim a piece of work, so that of several processes one does it.
+
+    Parameters
+    ----------
+    name
+        A path that stands for the work; the same in all processes.
+    wait
+        Whether to wait while another process has it.
+
+    Yields
+    ------
+    bool
+        Whether it is ours; False only where another process has it and is not waited for. A process that dies gives
+        back what it has claimed.
+
+    Examples
+    --------
+    >>> with claimed(Path("a piece of work"), wait=False) as ours:
+    ...     ours
+    True
+    """
+    from filelock import Timeout
+
+    lock = _lock(name)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _lock(path: Path) -> FileLock:
+    """Lock of a path: an empty file in the cache folder."""
     from filelock import FileLock
 
     folder = cache_folder() / "locks"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]):
-        yield
+    return FileLock(folder / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24])
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -120,7 +120,7 @@ def done(experiment: Experiment, record: Record | None) -> list[str]:
         f"{sum(getattr(outcome, name) for outcome in made):,.0f}" for name in ("seconds", "total_seconds")
     )
     timed = sum(outcome.total_seconds > 0 for outcome in made)
-    everything += f" (of {timed})" if timed < len(made) else ""
+    everything += f" (known of {timed})" if timed < len(made) else ""
     return [f"{len(made)} of {declared}", training, everything, when, ", ".join(commits)]
 
 

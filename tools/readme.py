@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ftkit.evaluation import METRICS, Score
+from ftkit.experiments.run import file_size, percent
 from ftkit.methods import METHODS
 from ftkit.paths import write_bytes, write_text
 
@@ -124,8 +125,9 @@ def results(task: dict[str, Any]) -> str:
     for row in task["methods"]:
         cost = row["cost"]
         rows.append(
-            f"| {METHODS[row['method']].title} | {_scores(row['scores'])} | {cost['trainable'] / cost['total']:.2%} | "
-            f"{cost['seconds']:.0f} s | {cost['saved_bytes'] / 1e6:.2f} MB |"
+            f"| {METHODS[row['method']].title} | {_scores(row['scores'])} | "
+            f"{percent(cost['trainable'] / cost['total'])} | "
+            f"{cost['seconds']:.0f} s | {file_size(cost['saved_bytes'])} |"
         )
     rows += [f"| *{line['title']}* | {_scores(line['scores'])} | | | |" for line in task["baselines"]]
     rows += [

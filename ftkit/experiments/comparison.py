@@ -16,7 +16,7 @@ from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.fairness import Fairness, method_facts
 from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
 from ftkit.experiments.probing import probe_runs
-from ftkit.experiments.run import RUN_FILE, Predictions, Run, load_run
+from ftkit.experiments.run import RUN_FILE, Predictions, Run, file_size, load_run, percent
 from ftkit.experiments.trials import Trials, joined, own_path, recorded_trials
 from ftkit.experiments.tuning import tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
@@ -155,10 +155,10 @@ class Comparison:
             "seeds": len(runs),
             "learning rate": f"{runs[0].spec.learning_rate:g}",
             "trained": f"{cost.trainable:,}",
-            "of all": f"{cost.share:.2%}",
+            "of all": percent(cost.share),
             "training": f"{np.mean([run.cost.seconds for run in runs]):.0f} s",
             "peak memory": f"{max(run.cost.peak_memory_bytes for run in runs) / 1e6:,.0f} MB",
-            "file": f"{cost.saved_bytes / 1e6:,.2f} MB",
+            "file": file_size(cost.saved_bytes),
         }
 
     def baseline_table(self) -> pandas.DataFrame:

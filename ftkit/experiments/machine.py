@@ -27,7 +27,7 @@ class Machine:
     threads
         Threads that torch computes with.
     memory_bytes
-        Physical memory.
+        Physical memory to a tenth of a gigabyte; what a kernel keeps of it for itself differs from start to start.
     system
         Operating system and architecture.
     python
@@ -54,7 +54,7 @@ class Machine:
             processor=torch.cuda.get_device_name() if torch.cuda.is_available() else processor_name(),
             cores=usable_cores(),
             threads=torch.get_num_threads(),
-            memory_bytes=psutil.virtual_memory().total,
+            memory_bytes=round(psutil.virtual_memory().total, -8),
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
             versions={name: metadata.version(name) for name in ("ftkit", *LIBRARIES)},

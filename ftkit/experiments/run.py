@@ -188,6 +188,28 @@ class Answers:
         return "\n".join(f"{label} ({share:.0%})" for label, share in zip(self.labels, confidences, strict=True))
 
 
+def percent(share: float) -> str:
+    """Write a share, 0..1, with two digits where it is small.
+
+    Examples
+    --------
+    >>> percent(1.0), percent(0.0000341)
+    ('100 %', '0.0034 %')
+    """
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
+def file_size(count: int) -> str:
+    """Write a number of bytes.
+
+    Examples
+    --------
+    >>> file_size(90_300_000), file_size(3_080)
+    ('90.3 MB', '3 kB')
+    """
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
+
+
 @dataclass
 class Run:
     """The result of fine-tuning once.

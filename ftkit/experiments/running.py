@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import AnsweredItems, Outcome, Record, learning_rate_of, training_of
 from ftkit.experiments.run import Run
 from ftkit.methods import as_method
-from ftkit.paths import locked
+from ftkit.paths import claimed, locked
 from ftkit.tasks import Task
 
 
@@ -31,6 +32,11 @@ class _Wish:
     @property
     def path(self) -> Path:
         return self.folder / f"{self.experiment.name}.json"
+
+    @property
+    def claim(self) -> Path:
+        """Stands for the training, whichever experiments want it."""
+        return self.folder / hashlib.sha256(training_of(self.condition).encode()).hexdigest()
 
     def is_done(self) -> bool:
         """Whether the record has it by now, of another process."""
@@ -62,7 +68,7 @@ def run_experiments(
     A training that several of them want is made once, with all that any of them measures, and one that the record of
     another of the kit's experiments holds, made on this machine, is taken from there. Trainings on the same data are
     made one after the other, so that what their frozen blocks compute serves all. Several processes may work in one
-    folder.
+    folder: each takes what no other is training.
 
     Parameters
     ----------
@@ -90,26 +96,23 @@ def run_experiments(
         for condition in experiment.conditions:
             if not record.done(condition):
                 alike.setdefault(training_of(condition), []).append(_Wish(experiment, folder, condition))
-    began = time.perf_counter()
-    for left, (alike_wishes, task) in zip(reversed(range(len(alike))), _with_tasks(list(alike.values())), strict=True):
-        wishes = [wish for wish in alike_wishes if not wish.is_done()]
-        if not wishes:
-            continue
-        untrained = []
-        for wish in wishes:
-            found = _taken(wish, task)
-            if found is None:
-                untrained.append(wish)
-            else:
-                outcome, machine = found
-                wish.keep(outcome, task, machine)
-        if untrained:
-            outcome, machine = _made(untrained, task, began)
-            for wish in untrained:
-                wish.keep(outcome, task, machine)
+    waiting, wait = list(alike.values()), False
+    left = len(waiting)
+    while waiting:
+        others: list[list[_Wish]] = []
         began = time.perf_counter()
-        if on_outcome is not None:
-            on_outcome(outcome, left)
+        for wishes, task in _with_tasks(waiting):
+            with claimed(wishes[0].claim, wait=wait) as ours:
+                if not ours:
+                    others.append(wishes)
+                    continue
+                outcome = _fulfilled([wish for wish in wishes if not wish.is_done()], task, began)
+            left -= 1
+            began = time.perf_counter()
+            if outcome is not None and on_outcome is not None:
+                on_outcome(outcome, left)
+        # What other processes are at is looked at again when all else is done; where nothing else is left, wait.
+        waiting, wait = others, len(others) == len(waiting)
     return [_read(experiment, folder) for experiment in experiments]
 
 
@@ -137,6 +140,25 @@ def _taken(wish: _Wish, task: Task) -> tuple[Outcome, Machine] | None:
             if measured and machine == here and outcome.training == training:
                 return outcome, machine
     return None
+
+
+def _fulfilled(wishes: Sequence[_Wish], task: Task, began: float) -> Outcome | None:
+    """Take a training from another record, else make it, and keep it for all who want it; None where none does."""
+    if not wishes:
+        return None
+    untrained = []
+    for wish in wishes:
+        found = _taken(wish, task)
+        if found is None:
+            untrained.append(wish)
+        else:
+            outcome, machine = found
+            wish.keep(outcome, task, machine)
+    if untrained:
+        outcome, machine = _made(untrained, task, began)
+        for wish in untrained:
+            wish.keep(outcome, task, machine)
+    return outcome
 
 
 def _made(wishes: Sequence[_Wish], task: Task, began: float) -> tuple[Outcome, Machine]:

@@ -16,6 +16,7 @@ from ftkit.catalog import Asset
 from ftkit.errors import FtkitError
 from ftkit.evaluation import METRICS, Score
 from ftkit.experiments.demo import TaskFacts, facts_of
+from ftkit.experiments.run import file_size, percent
 from ftkit.methods import METHODS
 from ftkit.paths import write_text
 
@@ -278,10 +279,10 @@ def _costs(runs: Sequence[Run]) -> tuple[str, ...]:
         str(len(runs)),
         f"{runs[0].spec.learning_rate:g}",
         f"{cost.trainable:,}",
-        _share(cost.share),
+        percent(cost.share),
         _brief_seconds(float(np.mean([run.cost.seconds for run in runs]))),
         _megabytes(max(run.cost.peak_memory_bytes for run in runs)),
-        _file_size(cost.saved_bytes),
+        file_size(cost.saved_bytes),
     )
 
 
@@ -377,20 +378,12 @@ def _duration(seconds: float | None) -> str | None:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def _share(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
-
-
 def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
 def _brief_seconds(seconds: float) -> str:
     return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-
-
-def _file_size(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
 
 
 def _megabytes(size: float) -> str:

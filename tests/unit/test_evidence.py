@@ -88,7 +88,7 @@ def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions
     seconds, days = sum(outcome.seconds for outcome in made), sorted(outcome.created for outcome in made)
     count = len(EXPERIMENTS["learning-rates"].conditions)
     timed = [outcome.total_seconds for outcome in made if outcome.total_seconds]
-    everything = f"{sum(timed):,.0f} (of {len(timed)})"
+    everything = f"{sum(timed):,.0f} (known of {len(timed)})"
     assert (
         f"| {count} of {count} | {seconds:,.0f} | {everything} | {days[0]} to {days[-1]} | not kept, 83bc2a4d0f1e |"
         in text

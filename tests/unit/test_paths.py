@@ -150,3 +150,23 @@ def test_two_processes_write_a_locked_file_one_after_the_other(tmp_path: Path) -
     assert [process.wait(60) for process in processes] == [0, 0]
     assert path.read_text() == "200"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_work_that_another_process_claims_is_ours_when_that_dies(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    code = (
+        "import sys; from pathlib import Path; from ftkit.paths import claimed\n"
+        "with claimed(Path(sys.argv[1]), wait=True):\n    print('claimed', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(work)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "claimed\n"
+        with paths.claimed(work, wait=False) as ours:
+            assert not ours
+        with paths.claimed(tmp_path / "other work", wait=False) as ours:
+            assert ours
+        other.kill()
+    with paths.claimed(work, wait=True) as ours:
+        assert ours

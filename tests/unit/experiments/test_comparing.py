@@ -117,7 +117,7 @@ def test_the_table_has_a_row_a_method(first_comparison: Comparison):
     row = table.loc["Linear probe"]
     assert row["seeds"] == 2
     assert row["trained"] == "770"
-    assert row["of all"] == "0.00%"
+    assert row["of all"] == "0.0034 %"
     assert row["Accuracy"] == str(first_comparison.score("linear-probe"))
     assert "Linear probe" in repr(first_comparison)
 

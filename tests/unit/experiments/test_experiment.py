@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -16,9 +17,10 @@ from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import Outcome, Record, load_record, record_path
 from ftkit.experiments.revision import revision
 from ftkit.experiments.run import Run
-from ftkit.experiments.running import run_experiment, run_experiments, train
+from ftkit.experiments.running import _Wish, run_experiment, run_experiments, train
 from ftkit.experiments.trials import usual_rate
 from ftkit.methods import METHODS, as_method
+from ftkit.paths import claimed
 from ftkit.tasks import TASKS, Task
 
 
@@ -158,6 +160,37 @@ def test_two_processes_on_one_record_lose_nothing_and_make_nothing_twice(
     record = run_experiment(small, tmp_path, make_the_rest_meanwhile)
     assert list(record.outcomes) == others
     assert [outcome.condition for outcome in others] == list(small.conditions) == trained
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_what_another_process_is_training_is_left_to_it(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_task: Callable[[str], Task], finishes: bool
+):
+    """Another process trains the first condition while the others are made here; then it is done, or killed."""
+    first = small.conditions[0]
+    elsewhere = run_experiment(replace(small, conditions=(first,)), tmp_path / "elsewhere")
+    trained: list[Condition] = []
+
+    def counting(condition: Condition, task: Task) -> Run:
+        trained.append(condition)
+        return train(condition, task)
+
+    monkeypatch.setattr("ftkit.experiments.running.train", counting)
+    with ExitStack() as other:
+        assert other.enter_context(claimed(_Wish(small, tmp_path, first).claim, wait=False))
+
+        def end_of_the_other(outcome: Outcome, left: int) -> None:
+            if left == 1:
+                if finishes:
+                    path = tmp_path / "small.json"
+                    (outcome,), (machine,) = elsewhere.outcomes, elsewhere.machines
+                    Record.load(path).adding(outcome, tiny_task("audio"), machine).save(path)
+                other.close()
+
+        record = run_experiment(small, tmp_path, end_of_the_other)
+    assert trained == [*small.conditions[1:], *([] if finishes else [first])]
+    assert [outcome.condition for outcome in record.outcomes] == [*small.conditions[1:], first]
+    assert (record.outcomes[-1] == elsewhere.outcomes[0]) == finishes
 
 
 def test_a_training_at_a_usual_rate_of_before_is_made_again(small: Experiment, tmp_path: Path):

@@ -247,7 +247,7 @@ def test_an_idle_watch_sees_no_more_than_the_process_has():
 
 def test_the_machine_describes_itself():
     machine = Machine.this()
-    assert machine.memory_bytes == psutil.virtual_memory().total
+    assert machine.memory_bytes == pytest.approx(psutil.virtual_memory().total, abs=0.5e8)
     assert machine.cores >= 1
     assert set(machine.versions) >= {"ftkit", "torch", "transformers", "peft"}
     assert machine.processor
