@@ -12,7 +12,7 @@ __all__ = ["seeded"]
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from a seed inside the block; after it torch's generators, those of GPUs too, are as they were.
+    """Draw from a seed inside the block; after it torch's generators, of the processor and of CUDA, are as they were.
 
     Parameters
     ----------

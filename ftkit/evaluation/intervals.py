@@ -101,7 +101,8 @@ def bootstrap(
     """Return a metric with its percentile bootstrap interval.
 
     Items are drawn again with replacement, the metric is computed on each such resample, and the interval is the
-    central part of those values. With `groups`, whole groups (films, speakers) are drawn instead: items of one group
+    central part of those values. Where all are right, or all wrong, no resample differs, and Wilson's interval of as
+    many draws is taken. With `groups`, whole groups (films, speakers) are drawn instead: items of one group
     resemble each other, so that many items of few groups say less than they seem to. The cluster interval can be
     trusted from about twenty groups on; with fewer it is too narrow.
 
@@ -145,6 +146,8 @@ def bootstrap(
         [metric.counted(whole, table, counts) for counts in resampled_counts(whole.size, groups, resamples, seed)]
     )
     low, high = percentile_interval(values, confidence)
+    if low == high:
+        return _of_what_never_varies(value, whole.size, groups, confidence)
     return Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
 
 
@@ -241,9 +244,23 @@ def mean_score(
     pairs = [checked_predictions(labels, table) for table in probabilities]
     whole, tables = pairs[0][0], [table for _, table in pairs]
     value = float(np.mean([metric.function(whole, table) for table in tables]))
-    values = resampled_means(metric, whole, tables, drawable_groups(groups, whole.size), seed=seed)
-    low, high = percentile_interval(values, 0.95)
+    groups = drawable_groups(groups, whole.size)
+    low, high = percentile_interval(resampled_means(metric, whole, tables, groups, seed=seed), 0.95)
+    if low == high:
+        return _of_what_never_varies(value, whole.size, groups, 0.95)
     return Score(value, low, high, whole.size, "hierarchical bootstrap")
+
+
+def _of_what_never_varies(value: float, n: int, groups: ArrayLike | None, confidence: float) -> Score:
+    """Interval where every resample gives the same: Wilson's of as many items, or groups, as were drawn."""
+    drawn = independent_draws(n, groups)
+    bounds = wilson(round(value * drawn), drawn, confidence)
+    return Score(value, min(bounds.low, value), max(bounds.high, value), n, "wilson")
+
+
+def independent_draws(n: int, groups: ArrayLike | None) -> int:
+    """Count what a resample draws: groups, or n items where there are none."""
+    return n if groups is None else np.unique(checked_groups(groups, n)).size
 
 
 def drawable_groups(groups: ArrayLike | None, n: int) -> NDArray | None:

@@ -11,7 +11,7 @@ from scipy.stats import binomtest, norm
 
 from ftkit.errors import DataError
 from ftkit.evaluation.checks import checked_labels, checked_predictions
-from ftkit.evaluation.intervals import drawable_groups, percentile_interval, resampled_means
+from ftkit.evaluation.intervals import drawable_groups, independent_draws, percentile_interval, resampled_means
 from ftkit.evaluation.metrics import Values, find_metric
 
 
@@ -211,6 +211,10 @@ def _paired(
         for draw, tables in enumerate(sides)
     )
     low, high = percentile_interval(one - other, 0.95)
+    if low == high:  # no resample differs; two sides that were never told apart may differ on other items
+        share = 1 / (independent_draws(truth.size, groups) + 2)
+        half = float(norm.ppf(0.975) * np.sqrt(2 * share * share))
+        low, high = max(-1.0, low - half), min(1.0, high + half)
     right = [[table.argmax(axis=1) == truth for table in tables] for tables in sides]
     discordant = np.mean([(first != second).sum() for first in right[0] for second in right[1]])
     p_value = _p_value(one - other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ftkit.errors import DataError, FtkitError
+from ftkit.errors import DataError, DivergedError, FtkitError
 from ftkit.evaluation import METRICS, PairedTest, Score, holm, mean_score, paired_runs
 from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.fairness import Fairness, method_facts
@@ -253,6 +254,8 @@ def compare(
     FtkitError
         If there is no method or no seed, a method or a seed comes twice, or a method does not apply to the task's kind
         of data.
+    DivergedError
+        If every run diverges. Where some do, they are left out, and the notes say so.
     """
     chosen = [as_method(method) for method in (USUAL_METHODS if methods is None else methods)]
     seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -262,12 +265,19 @@ def compare(
     recorded = _trials_for(task, chosen, folder, trials, choices, epochs)
     if choices:
         chosen = [recorded.best_settings(method) for method in chosen]
-    runs = []
+    runs: list[Run] = []
+    notes = list(task.notes)
     pairs = [(method, seed) for method in chosen for seed in seed_list]
     planned = [_Planned.of(task, method, seed, recorded, epochs, folder) for method, seed in pairs]
     _probe_together(task, planned)
     for each in _with_progress(planned, task, progress):
-        run = each.find_or_train(task, progress)
+        try:
+            run = each.find_or_train(task, progress)
+        except DivergedError as error:
+            notes.append(f"{each.method.title}, seed {each.settings.seed}, is left out: {error}")
+            if each is planned[-1] and not runs:
+                raise
+            continue
         runs.append(run)
         if on_run is not None:
             on_run(run)
@@ -278,7 +288,7 @@ def compare(
         runs=runs,
         baselines=_baselines(task, folder),
         trials=recorded,
-        notes=task.notes,
+        notes=tuple(notes),
     )
 
 
@@ -350,9 +360,14 @@ class _Planned:
 
 
 def _probe_together(task: Task, planned: Sequence[_Planned]) -> None:
-    """Train the linear probes of all seeds in one computation; they are then found."""
+    """Train the linear probes of all seeds in one computation; they are then found.
+
+    Where one diverges all are left to be trained alone, which tells which.
+    """
     probes = [each for each in planned if isinstance(each.method, LinearProbe) and not each.is_done]
-    if len(probes) > 1:
+    if len(probes) < 2:
+        return
+    with contextlib.suppress(DivergedError):
         for each, run in zip(probes, probe_runs(task, [each.settings for each in probes]), strict=True):
             run.save(each.place)
 

@@ -20,7 +20,7 @@ from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.machine import Machine, MemoryWatch
 from ftkit.experiments.run import DIGITS, Cost, Predictions, Run, Spec
 from ftkit.experiments.trials import recorded_rate
-from ftkit.memory import trim_memory
+from ftkit.memory import release_memory
 from ftkit.methods import Method, Trainable, as_method
 from ftkit.randomness import seeded
 from ftkit.training.activations import Activations, Allocate, compute_activations
@@ -148,7 +148,7 @@ def fine_tune(
         Passes through the training data, by default the task's own number.
     seed
         Decides the head's initialisation, the order of the data and dropout. The same seed gives the same run on
-        the same machine.
+        the same processor; a GPU may add in another order, so that the last digits differ.
     batch_size
         Examples a step, default 32.
     weight_decay, warmup, clip_norm, label_smoothing, dropout
@@ -215,7 +215,7 @@ def fine_tune(
     with MemoryWatch() as memory:
         prepared = prepare(task, method, settings, _cache_for(cache, augmentation), progress=progress)
         train, evaluation = prepared.inputs(task.train), prepared.inputs(task.validation)
-        trim_memory()  # what loading left behind
+        release_memory()  # what loading, and a training of the head before, left behind
         started = time.perf_counter()
         training = Training(
             prepared.trainable,
@@ -239,7 +239,7 @@ def fine_tune(
         validation,
         test,
         seconds=history.seconds + train.seconds + prepared.start_seconds,
-        evaluation_seconds=elapsed - history.seconds,
+        evaluation_seconds=elapsed - history.seconds + evaluation.seconds,
         peak_memory_bytes=memory.peak_bytes,
         frozen_depth=0 if train.reader is None else prepared.frozen_depth,
     )

@@ -9,7 +9,7 @@ from importlib import metadata
 from types import TracebackType
 
 from ftkit.memory import release_memory
-from ftkit.processor import processor_name, usable_cores
+from ftkit.processor import limit_threads, processor_name, usable_cores
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "timm", "numpy", "scikit-learn")
 
@@ -53,7 +53,7 @@ class Machine:
         return cls(
             processor=torch.cuda.get_device_name() if torch.cuda.is_available() else processor_name(),
             cores=usable_cores(),
-            threads=torch.get_num_threads(),
+            threads=limit_threads(),
             memory_bytes=round(psutil.virtual_memory().total, -8),
             system=f"{platform.system()} {platform.machine()}",
             python=platform.python_version(),
@@ -62,7 +62,7 @@ class Machine:
 
 
 class MemoryWatch:
-    """Records the highest resident memory of this process while it is open.
+    """Records the highest resident memory of this process while it is open, on a GPU the most that tensors took there.
 
     Memory that earlier work left with the allocator is handed back to the system first where that is possible
     (Linux), so that one run does not pay for another.
@@ -70,7 +70,7 @@ class MemoryWatch:
     Attributes
     ----------
     peak_bytes
-        Highest resident set size seen, in bytes.
+        Highest resident set size seen, in bytes; on a GPU the most memory of the card that tensors held.
 
     Examples
     --------
@@ -88,6 +88,10 @@ class MemoryWatch:
 
     def __enter__(self) -> MemoryWatch:
         release_memory()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
         self._sample()
         self._thread.start()
         return self
@@ -105,5 +109,9 @@ class MemoryWatch:
 
     def _sample(self) -> None:
         import psutil
+        import torch
 
-        self.peak_bytes = max(self.peak_bytes, psutil.Process().memory_info().rss)
+        if torch.cuda.is_available():
+            self.peak_bytes = torch.cuda.max_memory_allocated()
+        else:
+            self.peak_bytes = max(self.peak_bytes, psutil.Process().memory_info().rss)

@@ -136,12 +136,10 @@ def layers(run: Run, task: Task, condition: Condition) -> dict[str, Any]:
         classifier fitted on the stage's features of the training items, of the pretrained and of the tuned model;
         ``"cka"``: similarity of the two models' features of all these items, at most 1 (`similarity`).
     """
-    start = build_classifier(task, seed=run.spec.seed).backbone
+    tuned = run.model.classifier.backbone
+    start = build_classifier(task, seed=run.spec.seed).backbone.to(next(tuned.parameters()).device)
     splits = (task.train, task.validation)
-    before, after = (
-        [stage_features(backbone, split.items) for split in splits]
-        for backbone in (start, run.model.classifier.backbone)
-    )
+    before, after = ([stage_features(backbone, split.items) for split in splits] for backbone in (start, tuned))
 
     def accuracies(features: list[list[np.ndarray]]) -> list[float]:
         pairs = zip(*features, strict=True)
@@ -174,9 +172,10 @@ def forgetting(run: Run, task: Task, condition: Condition) -> dict[str, Any]:
     run, task, condition
         See `moved_weights`.
     """
-    found = source_ability(copy.deepcopy(run.model).merge().backbone)
+    # on the processor, as the pretrained model: a GPU's last digits differ, and that is no forgetting
+    found = source_ability(copy.deepcopy(run.model).merge().backbone.cpu())
     if isinstance(run.model, PeftTrainable):
-        off = source_ability(copy.deepcopy(run.model).switched_off().backbone)
+        off = source_ability(copy.deepcopy(run.model).switched_off().backbone.cpu())
         found["adapter_off"] = off["after"]
         found["by_item"]["adapter_off"] = off["by_item"]["after"]
     return found

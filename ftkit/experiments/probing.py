@@ -52,9 +52,9 @@ def probe_runs(task: Task, settings: Sequence[TrainingSettings], cache: Activati
         As `fine_tune` makes it; seconds are its share of the whole.
     """
     with MemoryWatch() as memory:
-        started = time.perf_counter()
         prepared = _prepared(task, settings, cache)
         train = _features(prepared, task, "train")
+        started = time.perf_counter()
         heads = _trained(task, prepared, settings, train)
         validation, test = (_features(prepared, task, name) for name in ("validation", "test"))
         training = sum(head.history.seconds for head in heads)

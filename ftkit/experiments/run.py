@@ -341,7 +341,9 @@ class Run:
             The folder.
         """
         folder = Path(folder)
-        self.model.save(folder)
+        model = self.model  # read before its own folder loses its mark
+        (folder / RUN_FILE).unlink(missing_ok=True)
+        model.save(folder)
         write_text(folder / RUN_FILE, json.dumps(self.to_dict()))
         self.folder = folder
         return folder

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ftkit.errors import DivergedError, TrainingError
 from ftkit.experiments.condition_data import load
 from ftkit.experiments.experiment import Condition, Experiment
 from ftkit.experiments.fine_tuning import fine_tune
@@ -89,6 +90,8 @@ def run_experiments(
     ------
     KeyboardInterrupt
         After Ctrl-C; what was done is kept.
+    TrainingError
+        At the end, if trainings diverged.
     """
     alike: dict[str, list[_Wish]] = {}
     for experiment in experiments:
@@ -97,7 +100,7 @@ def run_experiments(
             if not record.done(condition):
                 alike.setdefault(training_of(condition), []).append(_Wish(experiment, folder, condition))
     waiting, wait = list(alike.values()), False
-    left = len(waiting)
+    left, diverged = len(waiting), list[str]()
     while waiting:
         others: list[list[_Wish]] = []
         began = time.perf_counter()
@@ -106,13 +109,19 @@ def run_experiments(
                 if not ours:
                     others.append(wishes)
                     continue
-                outcome = _fulfilled([wish for wish in wishes if not wish.is_done()], task, began)
+                try:
+                    outcome = _fulfilled([wish for wish in wishes if not wish.is_done()], task, began)
+                except DivergedError as error:  # the others are made all the same
+                    diverged.append(f"{wishes[0].condition}: {error}")
+                    outcome = None
             left -= 1
             began = time.perf_counter()
             if outcome is not None and on_outcome is not None:
                 on_outcome(outcome, left)
         # What other processes are at is looked at again when all else is done; where nothing else is left, wait.
         waiting, wait = others, len(others) == len(waiting)
+    if diverged:
+        raise TrainingError("All but these are made and kept:\n" + "\n".join(diverged))
     return [_read(experiment, folder) for experiment in experiments]
 
 

@@ -17,6 +17,7 @@ from ftkit.experiments.fine_tuning import default_settings, prepare
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.probing import probe
 from ftkit.experiments.trials import Trial, Trials, read_trials
+from ftkit.memory import release_memory
 from ftkit.methods import LinearProbe, Method, as_method
 from ftkit.paths import locked
 from ftkit.training.cache import shared_cache
@@ -189,6 +190,7 @@ def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
 
 
 def _train(task: Task, method: Method, settings: TrainingSettings) -> History:
+    release_memory()  # of the trial before, whose model and optimizer refer to each other
     prepared = prepare(task, method, settings, shared_cache(), progress=True)
     watching = [BestWeights(), ProgressBar(f"{task.name}, {method.name} at {settings.learning_rate:g}")]
     training = Training(

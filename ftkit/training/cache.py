@@ -148,7 +148,7 @@ class ActivationCache:
             _write_index(part / _INDEX, made, label)
             _remove(self.folder / key)  # what lies there could not be read
             part.replace(self.folder / key)
-        except _NoRoomError:
+        except (_NoRoomError, OSError):  # a full disk, or another process cleared the cache meanwhile
             return None
         finally:
             _remove(part)

@@ -82,7 +82,7 @@ def train_heads(
     DataError
         If a split is empty or holds one class only.
     TrainingError
-        If the settings differ in more than learning rate and seed.
+        If the settings differ in more than learning rate and seed, or ask for dropout.
     DivergedError
         If a loss stops being a finite number.
     """
@@ -96,6 +96,10 @@ def _check_alike(settings: Sequence[TrainingSettings]) -> None:
     shared = {repr(each.with_rate_and_seed(0.0, 0)) for each in settings}
     if len(shared) > 1:
         raise TrainingError("Heads that train together may differ in learning rate and seed only; train them apart.")
+    if settings[0].dropout:
+        raise TrainingError(
+            f"dropout = {settings[0].dropout}: heads that train together have none; train each with `fine_tune`."
+        )
 
 
 class _Heads:

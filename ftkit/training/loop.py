@@ -313,7 +313,7 @@ class Training:
                 epoch=number - 1 + index / len(self.loader),
                 loss=loss,
                 learning_rate=rate,
-                gradient_norm=norm,
+                gradient_norm=norm if math.isfinite(norm) else 0.0,  # fp16: such a step is skipped, nothing moves
             )
             self.history.steps.append(step)
             self._call("on_step", step)
@@ -396,14 +396,26 @@ def new_accelerator(precision: str = "float32") -> Accelerator:
     """Return an Accelerator for this precision.
 
     Accelerate keeps one precision for the whole process; a notebook compares several, so its state is made anew.
+
+    Raises
+    ------
+    TrainingError
+        If several processes were started to train together.
     """
     limit_threads()
     reuse_freed_memory()
-    torch.backends.cuda.matmul.allow_tf32 = True  # what stays float32 on a GPU: convolutions use it anyway
+    # what stays float32 beside bf16 or fp16 on a GPU; convolutions use it anyway
+    torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
     AcceleratorState._reset_state()
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=PRECISIONS[precision], dataloader_config=DataLoaderConfiguration(non_blocking=True)
     )
+    if accelerator.num_processes > 1:
+        raise TrainingError(
+            f"{accelerator.num_processes} processes were started to train together; ftkit trains in one. Start it "
+            "without `accelerate launch` or `torchrun`."
+        )
+    return accelerator
 
 
 def predict(

@@ -13,7 +13,8 @@ from torch import nn
 
 from ftkit.errors import TrainingError
 from ftkit.paths import cache_folder, locked, write_text
-from ftkit.processor import processor_name, usable_cores
+from ftkit.processor import limit_threads, processor_name, usable_cores
+from ftkit.randomness import seeded
 
 MUCH_FASTER = 1.1
 """bf16 must beat float32 by this factor to be chosen: a small gain is not worth its three digits."""
@@ -84,7 +85,9 @@ def bf16_speed(modality: str = "text") -> float:
 
 def measure_bf16_speed(modality: str) -> float:
     """Time one block in both precisions in turns, about a second in all, and compare the medians."""
-    step = _image_step() if modality == "image" else _transformer_step()
+    limit_threads()
+    with seeded(0):
+        step = _image_step() if modality == "image" else _transformer_step()
     times: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(ROUNDS):
         for in_bf16, taken in times.items():

@@ -17,7 +17,12 @@ from typing import Any
 from ftkit.paths import data_folder, write_text
 
 WORKER = Path(__file__).with_name("worker.py")
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
+OFFLINE = {
+    # Peers and ours on the same processor, also where there is a GPU.
+    "CUDA_VISIBLE_DEVICES": "",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "true",
+}
 
 
 class BenchError(RuntimeError):

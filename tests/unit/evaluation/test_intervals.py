@@ -185,3 +185,21 @@ def test_groups_of_another_length_are_refused() -> None:
     ):
         with pytest.raises(DataError, match=r"\(2,\)"):
             refuse()
+
+
+SURE = [[0.9, 0.1], [0.1, 0.9]]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "roc_auc"])
+def test_few_right_answers_may_be_luck_though_no_resample_has_a_wrong_one(metric: str):
+    labels, table = [0, 1] * 5, SURE * 5
+    found = [bootstrap(metric, labels, table), mean_score(metric, labels, [table] * 3)]
+    assert [(each.value, each.low, each.high) for each in found] == [(1.0, wilson(10, 10).low, 1.0)] * 2
+    wrong = bootstrap("accuracy", labels, SURE[::-1] * 5)
+    assert (wrong.value, wrong.low, wrong.high) == (0.0, 0.0, wilson(0, 10).high)
+
+
+def test_where_groups_are_drawn_as_many_as_there_are_may_be_luck():
+    labels, table, groups = [0, 1] * 5, SURE * 5, ["a", "b"] * 5
+    assert score("accuracy", labels, table, groups).low == wilson(2, 2).low
+    assert mean_score("accuracy", labels, [table] * 3, groups).low == wilson(2, 2).low

@@ -146,3 +146,13 @@ def test_holm_keeps_the_rate_of_false_findings() -> None:
     families = generator.random((2000, 6))  # all hypotheses true
     assert np.mean([min(holm(family)) < 0.05 for family in families]) == pytest.approx(0.05, abs=0.015)
     assert np.mean(families.min(axis=1) < 0.05) > 0.2
+
+
+@pytest.mark.parametrize(("items", "width"), [(10, 0.25), (1000, 0.003)])
+def test_two_that_were_never_told_apart_may_differ_on_other_items(items: int, width: float):
+    labels, table = [0, 1] * (items // 2), [[0.9, 0.1], [0.1, 0.9]] * (items // 2)
+    found = paired_runs("accuracy", labels, [table] * 2, [table] * 2)
+    single = mcnemar(labels, labels, labels)
+    assert (found.difference, found.p_value) == (0.0, 1.0)
+    assert (found.low, found.high) == pytest.approx((single.low, single.high), rel=0.01)
+    assert found.high == pytest.approx(width, rel=0.1)

@@ -4,17 +4,19 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ftkit import Comparison, LinearProbe, LoRA, Run, compare, load_run
-from ftkit.errors import DataError, FtkitError, UnknownNameError
+from ftkit import Comparison, LinearProbe, LoRA, Run, compare, fine_tune, load_run
+from ftkit.errors import DataError, DivergedError, FtkitError, UnknownNameError
 from ftkit.experiments.experiment import grid
 from ftkit.experiments.fairness import record_fairness
 from ftkit.experiments.record import Record
 from ftkit.experiments.trials import Trials, kit_trials, own_path, recorded_trials
+from ftkit.methods import Method
 from ftkit.tasks import Task
 
 
@@ -94,6 +96,25 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     board = go(lambda run: seen.append(run.spec.method))
     assert seen == [run.spec.method for run in board.runs] == ["linear-probe", "partial"]
     assert kept[0].stat().st_mtime_ns == written
+
+
+def test_a_run_that_diverges_is_left_out_and_named(
+    first_comparison: Comparison, own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def far_too_high(task: Task, method: Method, *, lr: float, seed: int, **options: Any) -> Run:
+        return fine_tune(task, method, lr=1e38 if seed == 1 else lr, seed=seed, **options)
+
+    monkeypatch.setattr("ftkit.experiments.comparison.fine_tune", far_too_high)
+
+    def board(seeds: list[int]) -> Comparison:
+        return compare(own_reviews, ["bitfit"], seeds=seeds, epochs=1, trials=1, folder=tmp_path, progress=False)
+
+    found = board([1, 2])
+    assert [run.spec.seed for run in found.runs] == [2]
+    assert "BitFit, seed 1, is left out: " in found.notes[-1]
+    assert "with learning rate 1e+38" in found.notes[-1]
+    with pytest.raises(DivergedError, match=r"learning rate 1e\+38"):
+        board([1])
 
 
 def test_linear_probes_of_several_seeds_are_saved_each_in_its_folder(first_comparison: Comparison):

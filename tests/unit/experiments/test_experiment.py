@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ftkit.errors import FtkitError
+from ftkit.errors import FtkitError, TrainingError
 from ftkit.experiments.condition_data import load, of_kind, with_label_noise
 from ftkit.experiments.experiment import Condition, Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
@@ -191,6 +191,17 @@ def test_what_another_process_is_training_is_left_to_it(
     assert trained == [*small.conditions[1:], *([] if finishes else [first])]
     assert [outcome.condition for outcome in record.outcomes] == [*small.conditions[1:], first]
     assert (record.outcomes[-1] == elsewhere.outcomes[0]) == finishes
+
+
+def test_a_training_that_diverges_keeps_no_other_from_being_made(small: Experiment, tmp_path: Path):
+    first, *_, last = small.conditions
+    hopeless = replace(small.conditions[2], learning_rate=1e38)
+    some = replace(small, conditions=(first, hopeless, last))
+    made: list[Condition] = []
+    with pytest.raises(TrainingError, match=r"(?s)All but these are made and kept:.*'full'.*learning rate 1e\+38"):
+        run_experiment(some, tmp_path, lambda outcome, _: made.append(outcome.condition))
+    assert made == [first, last]
+    assert [outcome.condition for outcome in Record.load(tmp_path / "small.json").outcomes] == made
 
 
 def test_a_training_at_a_usual_rate_of_before_is_made_again(small: Experiment, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from ftkit.experiments.tuning import further_trials, rate_grid, tune
 from ftkit.methods import METHODS, LinearProbe, LoRA, as_method
 from ftkit.paths import data_folder
 from ftkit.tasks import TASKS, Task
+from ftkit.training.loop import Training
 
 MEGABYTE = 1_000_000
 
@@ -251,3 +253,15 @@ def test_the_machine_describes_itself():
     assert machine.cores >= 1
     assert set(machine.versions) >= {"ftkit", "torch", "transformers", "peft"}
     assert machine.processor
+
+
+def test_trials_leave_no_finished_training_in_memory(tiny_task: Callable[[str], Task], tmp_path: Path):
+    """A training refers to itself in circles, so that only the garbage collector frees its model and optimizer."""
+    gc.collect()
+    gc.disable()
+    try:
+        tune(tiny_task("audio"), ["bitfit"], tmp_path / "trials.json", trials=3, epochs=1)
+        left = sum(type(each) is Training for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 1

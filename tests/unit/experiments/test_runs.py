@@ -43,6 +43,22 @@ def test_a_saved_run_is_the_run(cell: Callable[..., Any]):
     assert again.to_dict()["run_id"] == found.run.spec.run_id
 
 
+def test_a_run_that_is_saved_over_another_and_breaks_off_leaves_none(
+    tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = fine_tune(tiny_task("text"), "linear-probe", epochs=1, progress=False)
+    run.save(tmp_path)
+
+    def stop(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.model, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run.save(tmp_path)
+    with pytest.raises(FtkitError, match="There is no run in"):
+        load_run(tmp_path)
+
+
 def other_values(spec: Spec) -> dict[str, Any]:
     """Give every field of a specification another value."""
     changed: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -193,3 +194,14 @@ def test_the_key_follows_the_contents(new_classifier: Callable[[str], Classifier
     with torch.no_grad():
         next(iter(same.backbone.blocks[0].parameters())).add_(1)
     assert key(one) != key(same)
+
+
+def test_a_disk_that_is_full_at_the_end_costs_the_cache_and_not_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ftkit.training.cache._write_index", full)
+    assert ActivationCache(tmp_path, memory_bytes=0).activations("a", "ten rows", activations) is None
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,9 @@ def test_features_that_are_not_pooled_are_refused(new_training: Callable[..., An
     training = new_training()
     with pytest.raises(TrainingError, match="pooled"):
         train_heads([training.trainable.head], training.train, training.validation, [training.settings], "accuracy")
+
+
+def test_dropout_is_refused_since_heads_that_train_together_have_none(tiny_task: Callable[[str], Task], tmp_path: Path):
+    task = tiny_task("audio")
+    with pytest.raises(TrainingError, match=r"dropout = 0.5: .* train each with `fine_tune`"):
+        probe(task, [replace(each, dropout=0.5) for each in several(task)], ActivationCache(tmp_path))

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from ftkit.errors import TrainingError
 from ftkit.training.loop import new_accelerator
-from ftkit.training.precision import MUCH_FASTER, bf16_speed, choose_precision
+from ftkit.training.precision import MUCH_FASTER, bf16_speed, choose_precision, measure_bf16_speed
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
@@ -72,3 +73,21 @@ def test_one_process_can_use_several_precisions_in_turn():
             product = left.to(accelerator.device) @ right.to(accelerator.device)
         found.append(product.dtype)
     assert found == [torch.float32, torch.bfloat16, torch.float32]
+
+
+def test_measuring_draws_nothing_from_the_users_generator():
+    before = torch.get_rng_state()
+    measure_bf16_speed("text")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_only_where_fewer_digits_are_asked_for_may_a_gpu_multiply_with_fewer(precision: str):
+    new_accelerator(precision)
+    assert torch.backends.cuda.matmul.allow_tf32 == (precision != "float32")
+
+
+def test_processes_that_were_started_to_train_together_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    with pytest.raises(TrainingError, match="2 processes were started to train together"):
+        new_accelerator()
