@@ -151,7 +151,7 @@ def demo(
     check_names(task_names, method_names)
     where = folder or runs_folder()
     _check_report(report)
-    _fetch_for(task_names)
+    _fetch_for(task_names, task_names if "replay" in method_names else ())
     total = len(task_names) * len(method_names) * seeds
     typer.echo(f"{_many(total, 'run')}: {_many(len(method_names), 'method')} on {_many(len(task_names), 'task')}.")
     with _RunCounter(total) as counter:
@@ -489,7 +489,8 @@ def experiment(
         if not each.conditions:
             asked = dict.fromkeys(condition.task for condition in EXPERIMENTS[each.name].conditions)
             raise FtkitError(f"{each.name} asks nothing of {task}; it is made on {', '.join(asked)}.")
-    _fetch_for(list(dict.fromkeys(condition.task for each in chosen for condition in each.conditions)))
+    remembering = [each.task for one in chosen if one.needs_source_data for each in one.conditions]
+    _fetch_for([condition.task for each in chosen for condition in each.conditions], remembering)
     where = folder or runs_folder() / "experiments"
     for each in chosen:
         typer.echo(each.question)
@@ -623,10 +624,10 @@ def _fetch_model(task: Task) -> None:
         _fetch([model])
 
 
-def _fetch_for(tasks: Sequence[str]) -> None:
+def _fetch_for(tasks: Sequence[str], remembering: Sequence[str] = ()) -> None:
     from ftkit.experiments.demo import missing_assets
 
-    missing = missing_assets(tasks)
+    missing = missing_assets(tasks, remembering)
     if missing:
         _fetch(missing)
 

@@ -23,6 +23,7 @@ from ftkit.fetch import fetch, is_cached
 from ftkit.methods import METHODS, as_method
 from ftkit.paths import write_text
 from ftkit.tasks import TASKS, Task, load_task
+from ftkit.tasks.source_data import SOURCE_ASSETS
 
 __all__ = [
     "TaskFacts",
@@ -169,8 +170,15 @@ def backbone_for(modality: str) -> str:
     return next(name for name, suited in BACKBONES.items() if suited == modality)
 
 
-def needed_assets(tasks: Iterable[str]) -> list[Asset]:
+def needed_assets(tasks: Iterable[str], remembering: Iterable[str] = ()) -> list[Asset]:
     """Models and data that ready-made tasks are made of, each once.
+
+    Parameters
+    ----------
+    tasks
+        Names.
+    remembering
+        Those of them whose trainings rehearse source data or are asked about them, default none.
 
     Examples
     --------
@@ -180,12 +188,14 @@ def needed_assets(tasks: Iterable[str]) -> list[Asset]:
     names: dict[str, None] = {}
     for task in tasks:
         names |= dict.fromkeys((backbone_for(TASKS[task].modality), *TASKS[task].assets))
+    for task in remembering:
+        names |= dict.fromkeys(SOURCE_ASSETS[TASKS[task].modality])
     return [asset(name) for name in names]
 
 
-def missing_assets(tasks: Iterable[str]) -> list[Asset]:
+def missing_assets(tasks: Iterable[str], remembering: Iterable[str] = ()) -> list[Asset]:
     """Those of `needed_assets` that are not in the cache."""
-    return [each for each in needed_assets(tasks) if not is_cached(each)]
+    return [each for each in needed_assets(tasks, remembering) if not is_cached(each)]
 
 
 def fetch_missing(assets: Iterable[Asset], *, progress: bool = True) -> list[str]:

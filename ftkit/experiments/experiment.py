@@ -114,6 +114,11 @@ class Experiment:
     measures: tuple[str, ...] = ()
     remark: str = ""
 
+    @property
+    def needs_source_data(self) -> bool:
+        """Whether its trainings rehearse source data or are asked about them, see `source_data`."""
+        return "forgetting" in self.measures or any(each.method == "replay" for each in self.conditions)
+
     def on_task(self, task: str) -> Experiment:
         """Return the part of it that one task is asked."""
         return replace(self, conditions=tuple(each for each in self.conditions if each.task == task))

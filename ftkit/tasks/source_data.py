@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = 240
 """Items in each half of the source data of texts and pictures."""
+SOURCE_ASSETS: dict[str, tuple[str, ...]] = {"text": ("reuters-r8",), "image": ("mnist-5k",), "audio": ()}
+"""What is fetched for the source data of each modality; those for speech are made on the spot."""
 _SEED = 2024
 _VOICES = (("en-us", "m3"), ("en-us", "f2"), ("en", "m7"), ("en-gb-x-rp", "f4"))
 _WORDS_A_MINUTE = 160
@@ -81,7 +83,8 @@ def source_data(backbone: Backbone) -> SourceData:
 
 @lru_cache(maxsize=1)
 def _news() -> SourceData:
-    folder = fetch("reuters-r8")
+    (name,) = SOURCE_ASSETS["text"]
+    folder = fetch(name)
     halves = [_read_news(next(folder.rglob(f"reuters-r8-{part}.tab"))) for part in ("train", "test")]
     topics = sorted(set(halves[0][1]))
     (rehearsed, first), (asked, second) = (_drawn(texts, np.array(list(map(topics.index, of)))) for texts, of in halves)
@@ -100,7 +103,8 @@ def _read_news(path: Path) -> tuple[list[str], list[str]]:
 def _handwritten_digits(size: int) -> SourceData:
     from PIL import Image
 
-    path = next(fetch("mnist-5k").rglob("*.csv.gz"))
+    (name,) = SOURCE_ASSETS["image"]
+    path = next(fetch(name).rglob("*.csv.gz"))
     with gzip.open(path, "rt", encoding="ascii") as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.int64)
     grey, labels = table[:, :-1].astype(np.uint8).reshape(-1, 28, 28), table[:, -1]

@@ -11,6 +11,7 @@ import pytest
 from ftkit.errors import FtkitError
 from ftkit.experiments.comparison import Comparison, compare
 from ftkit.experiments.demo import TaskFacts, facts_of, load_comparisons, needed_assets
+from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.fine_tuning import fine_tune
 from ftkit.methods import LoRA
 from ftkit.report import build_report, write_report
@@ -121,3 +122,12 @@ def test_report_of_nothing_or_into_a_folder_is_refused(comparison: Comparison, f
 
 def test_needed_assets_are_the_models_and_data_of_the_tasks() -> None:
     assert [each.name for each in needed_assets(["solar-cells"])] == ["efficientnet-lite0", "elpv"]
+
+
+def test_what_is_rehearsed_or_could_be_forgotten_is_needed_too() -> None:
+    needed = needed_assets(["movie-reviews", "spoken-digits"], ["movie-reviews", "spoken-digits"])
+    assert {each.name for each in needed} >= {"reuters-r8"}
+    assert len(needed) == len(needed_assets(["movie-reviews", "spoken-digits"])) + 1
+    assert EXPERIMENTS["forgetting"].needs_source_data
+    assert EXPERIMENTS["methods"].needs_source_data  # one of them is replay
+    assert not EXPERIMENTS["sizes"].needs_source_data
