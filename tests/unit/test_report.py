@@ -11,8 +11,8 @@ import pytest
 from ftkit.errors import FtkitError
 from ftkit.experiments.comparison import Comparison, compare
 from ftkit.experiments.demo import TaskFacts, facts_of, load_comparisons, needed_assets
-from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.fine_tuning import fine_tune
+from ftkit.experiments.library import EXPERIMENTS
 from ftkit.methods import LoRA
 from ftkit.report import build_report, write_report
 from ftkit.report.build import Circumstances
