@@ -146,8 +146,8 @@ def bootstrap(
         [metric.counted(whole, table, counts) for counts in resampled_counts(whole.size, groups, resamples, seed)]
     )
     low, high = percentile_interval(values, confidence)
-    if low == high:
-        return _of_what_never_varies(value, whole.size, groups, confidence)
+    if low == high and value in (0.0, 1.0):
+        return _all_alike(value, whole.size, groups, confidence)
     return Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
 
 
@@ -246,16 +246,16 @@ def mean_score(
     value = float(np.mean([metric.function(whole, table) for table in tables]))
     groups = drawable_groups(groups, whole.size)
     low, high = percentile_interval(resampled_means(metric, whole, tables, groups, seed=seed), 0.95)
-    if low == high:
-        return _of_what_never_varies(value, whole.size, groups, 0.95)
+    if low == high and value in (0.0, 1.0):
+        return _all_alike(value, whole.size, groups, 0.95)
     return Score(value, low, high, whole.size, "hierarchical bootstrap")
 
 
-def _of_what_never_varies(value: float, n: int, groups: ArrayLike | None, confidence: float) -> Score:
-    """Interval where every resample gives the same: Wilson's of as many items, or groups, as were drawn."""
+def _all_alike(value: float, n: int, groups: ArrayLike | None, confidence: float) -> Score:
+    """Interval where all are right, or all wrong: Wilson's of as many items, or groups, as a resample draws."""
     drawn = independent_draws(n, groups)
     bounds = wilson(round(value * drawn), drawn, confidence)
-    return Score(value, min(bounds.low, value), max(bounds.high, value), n, "wilson")
+    return Score(value, bounds.low, bounds.high, n, "wilson")
 
 
 def independent_draws(n: int, groups: ArrayLike | None) -> int:

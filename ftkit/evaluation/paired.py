@@ -85,10 +85,16 @@ def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -
     right_a, right_b = chosen_a == truth, chosen_b == truth
     n, only_a, only_b = truth.size, int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    low, high = _difference_interval(only_a, only_b, n)
+    return PairedTest((only_a - only_b) / n, low, high, p_value, n, only_a + only_b)
+
+
+def _difference_interval(only_a: int, only_b: int, n: int) -> tuple[float, float]:
+    """Bonett and Price's 95 % interval of the difference, from the items that only one of two got right."""
     share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
     half = norm.ppf(0.975) * np.sqrt((share_a + share_b - (share_a - share_b) ** 2) / (n + 2))
     low, high = np.clip([share_a - share_b - half, share_a - share_b + half], -1, 1)
-    return PairedTest((only_a - only_b) / n, float(low), float(high), p_value, n, only_a + only_b)
+    return float(low), float(high)
 
 
 def paired_bootstrap(
@@ -211,12 +217,10 @@ def _paired(
         for draw, tables in enumerate(sides)
     )
     low, high = percentile_interval(one - other, 0.95)
-    if low == high:  # no resample differs; two sides that were never told apart may differ on other items
-        share = 1 / (independent_draws(truth.size, groups) + 2)
-        half = float(norm.ppf(0.975) * np.sqrt(2 * share * share))
-        low, high = max(-1.0, low - half), min(1.0, high + half)
     right = [[table.argmax(axis=1) == truth for table in tables] for tables in sides]
     discordant = np.mean([(first != second).sum() for first in right[0] for second in right[1]])
+    if low == high and not discordant:  # two sides that no item told apart may differ on other items
+        low, high = _difference_interval(0, 0, independent_draws(truth.size, groups))
     p_value = _p_value(one - other)
     return PairedTest(means[0] - means[1], low, high, p_value, truth.size, round(float(discordant)))
 

@@ -203,3 +203,13 @@ def test_where_groups_are_drawn_as_many_as_there_are_may_be_luck():
     labels, table, groups = [0, 1] * 5, SURE * 5, ["a", "b"] * 5
     assert score("accuracy", labels, table, groups).low == wilson(2, 2).low
     assert mean_score("accuracy", labels, [table] * 3, groups).low == wilson(2, 2).low
+
+
+def test_what_cannot_vary_is_a_point():
+    """One answer to everything has a balanced accuracy of one half on any items."""
+    always = [[0.9, 0.1]] * 20
+    found = [
+        bootstrap("balanced_accuracy", [0, 1] * 10, always),
+        mean_score("balanced_accuracy", [0, 1] * 10, [always] * 2),
+    ]
+    assert [(each.value, each.low, each.high) for each in found] == [(0.5, 0.5, 0.5)] * 2

@@ -156,3 +156,9 @@ def test_two_that_were_never_told_apart_may_differ_on_other_items(items: int, wi
     assert (found.difference, found.p_value) == (0.0, 1.0)
     assert (found.low, found.high) == pytest.approx((single.low, single.high), rel=0.01)
     assert found.high == pytest.approx(width, rel=0.1)
+
+
+def test_two_that_score_alike_by_nature_though_items_tell_them_apart_differ_by_nothing():
+    always, never = [[0.9, 0.1]] * 20, [[0.1, 0.9]] * 20
+    found = paired_runs("balanced_accuracy", [0, 1] * 10, [always], [never])
+    assert (found.difference, found.low, found.high, found.n_discordant) == (0.0, 0.0, 0.0, 20)
