@@ -47,7 +47,7 @@ app = typer.Typer(
 Tasks = Annotated[str | None, typer.Option(help="Names with commas between; default: all three.", metavar="NAMES")]
 Methods = Annotated[str | None, typer.Option(help="Names with commas between; default: seven.", metavar="NAMES")]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs a method, each with another seed.")]
-Choices = Annotated[int, typer.Option(min=0, help="Other settings tried a method, such as the rank; default: none.")]
+Choices = Annotated[int, typer.Option(min=0, help="Other settings tried a method, such as the rank.")]
 Limit = Annotated[int | None, typer.Option(help="Training examples; default: the task's usual number.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes through the training data; default: the task's.")]
 Folder = Annotated[Path | None, typer.Option(help="Where runs are kept; default: FTKIT_RUNS, else runs.")]
@@ -177,7 +177,7 @@ def compare(
     epochs: Epochs = None,
     limit: Limit = None,
     trials: Annotated[int, typer.Option(min=1, help="Learning rates tried where none are recorded.")] = 3,
-    choices: Choices = 0,
+    choices: Choices = 2,
     folder: Folder = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, too.")] = None,
     text: Text = None,
@@ -201,7 +201,7 @@ def compare(
     loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
     TaskFacts.of(loaded).save(where)
     recorded = recorded_trials(loaded)
-    if choices or recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
+    if recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
         typer.echo(f"First {_many(trials + choices, 'trial')} a method on validation, where not made before.")
     with _RunCounter(len(method_names) * seeds) as counter:
         comparison = compare_methods(
@@ -426,7 +426,7 @@ def tune(
         str | None, typer.Option(help="Names with commas between, or all; default: seven.", metavar="NAMES")
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Learning rates a method.")] = 3,
-    choices: Choices = 0,
+    choices: Choices = 2,
     epochs: Epochs = None,
     limit: Limit = None,
     output: Annotated[Path | None, typer.Option(help="JSON file; default: one for these data among the runs.")] = None,

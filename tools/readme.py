@@ -16,7 +16,7 @@ from typing import Any
 
 from ftkit.evaluation import METRICS, Score
 from ftkit.experiments.run import file_size, percent
-from ftkit.methods import METHODS
+from ftkit.methods import METHODS, as_method
 from ftkit.paths import write_bytes, write_text
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +49,7 @@ def record(runs: Path) -> None:
                         "method": name,
                         "scores": {metric: asdict(comparison.score(name, metric)) for metric in runs[0].scores},
                         "seeds": len(runs),
+                        "settings": runs[0].spec.settings,
                         "learning_rate": runs[0].spec.learning_rate,
                         "epochs": runs[0].spec.epochs,
                         "train_examples": runs[0].spec.train_examples,
@@ -125,7 +126,7 @@ def results(task: dict[str, Any]) -> str:
     for row in task["methods"]:
         cost = row["cost"]
         rows.append(
-            f"| {METHODS[row['method']].title} | {_scores(row['scores'])} | "
+            f"| {as_method(row['method'], **row.get('settings', {})).described} | {_scores(row['scores'])} | "
             f"{percent(cost['trainable'] / cost['total'])} | "
             f"{cost['seconds']:.0f} s | {file_size(cost['saved_bytes'])} |"
         )

@@ -151,7 +151,7 @@ class Comparison:
         cost = runs[0].cost
         metrics = {METRICS[metric].title: str(self.score(name, metric)) for metric in runs[0].scores}
         return {
-            "method": METHODS[name].title,
+            "method": as_method(name, **runs[0].spec.settings).described,
             **metrics,
             "seeds": len(runs),
             "learning rate": f"{runs[0].spec.learning_rate:g}",
@@ -208,24 +208,25 @@ def compare(
     seeds: int | Sequence[int] = 1,
     epochs: int | None = None,
     trials: int = 3,
-    choices: int = 0,
+    choices: int = 2,
     folder: str | Path | None = None,
     progress: bool = True,
     on_run: Callable[[Run], None] | None = None,
 ) -> Comparison:
     """Fine-tune with several methods and put the results side by side.
 
-    Every method gets its own learning rate, found on validation: in the trials recorded with the kit for the ready-made
-    tasks, else in ``trials`` a method that are made and recorded now. `Comparison.fairness` warns where one had more
-    trials than another. Every finished run is saved at once; what the folder holds already is not trained again, so an
-    interrupted comparison goes on where it stopped.
+    Every method gets its own learning rate and, where it has a choice such as the rank, its own settings, found on
+    validation: in the trials recorded with the kit for the ready-made tasks, else in ``trials + choices`` trials a
+    method that are made and recorded now. `Comparison.fairness` warns where one had more trials than another. Every
+    finished run is saved at once; what the folder holds already is not trained again, so an interrupted comparison goes
+    on where it stopped.
 
     Parameters
     ----------
     task
         From `load_task` or `own_task`.
     methods
-        Names or methods; None for `USUAL_METHODS`.
+        Names, or methods whose settings are given and not chosen, such as ``LoRA(rank=4)``; None for `USUAL_METHODS`.
     seeds
         How many seeds, or which; default 1.
     epochs
@@ -233,9 +234,9 @@ def compare(
     trials
         Learning rates tried a method where none are recorded with the kit, default 3.
     choices
-        Other settings tried a method (rank, width, depth, length...), default 0, which takes the settings as they are
-        given. A method that has none to choose gets as many more learning rates, see `further_trials`. All trials are
-        then made for this data; those that come with the kit are of learning rates only.
+        Other settings tried a method (rank, width, depth, length...) where no trials are recorded with the kit, default
+        2. A method that has none to choose gets as many more learning rates, see `further_trials`. With 0 all methods
+        keep their usual settings.
     folder
         Where runs are kept, default ``runs`` in the working folder (or ``FTKIT_RUNS``).
     progress
@@ -257,14 +258,15 @@ def compare(
     DivergedError
         If every run diverges. Where some do, they are left out, and the notes say so.
     """
-    chosen = [as_method(method) for method in (USUAL_METHODS if methods is None else methods)]
+    given = list(USUAL_METHODS if methods is None else methods)
+    chosen = [as_method(method) for method in given]
+    named = [method for method in given if isinstance(method, str)] if choices else []
     seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     _check_request(task, chosen, seed_list)
     folder = runs_folder() if folder is None else Path(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
-    recorded = _trials_for(task, chosen, folder, trials, choices, epochs)
-    if choices:
-        chosen = [recorded.best_settings(method) for method in chosen]
+    recorded = _trials_for(task, chosen, named, folder, trials, choices, epochs)
+    chosen = [recorded.best_settings(method) if method.name in named else method for method in chosen]
     runs: list[Run] = []
     notes = list(task.notes)
     pairs = [(method, seed) for method in chosen for seed in seed_list]
@@ -309,20 +311,25 @@ def _check_request(task: Task, methods: list[Method], seeds: list[int]) -> None:
 
 
 def _trials_for(
-    task: Task, methods: list[Method], folder: Path, trials: int, choices: int, epochs: int | None
+    task: Task,
+    methods: list[Method],
+    named: list[str],
+    folder: Path,
+    trials: int,
+    choices: int,
+    epochs: int | None,
 ) -> Trials:
     """Trials recorded with the kit for the methods that have some, and trials made for this task for the others.
 
-    Those of the kit are of learning rates only; where settings are chosen too, every method is tried here.
+    Of those that are named, settings are tried too; the others have more learning rates in their place.
     """
     recorded = recorded_trials(task)
-    others = [method for method in methods if choices or recorded is None or not recorded.of(method)]
+    others = [method for method in methods if recorded is None or not recorded.of(method)]
     own = own_path(folder, task.name, task.fingerprint)
-    known = tune(task, others, own, trials=trials, choices=choices, epochs=epochs)
-    if choices:
-        return Trials(
-            task.name, task.fingerprint, tuple(each for method in methods for each in known.named(method.name))
-        )
+    open_to_choice = [method for method in others if method.name in named]
+    as_given = [method for method in others if method.name not in named]
+    tune(task, open_to_choice, own, trials=trials, choices=choices, epochs=epochs)
+    known = tune(task, as_given, own, trials=trials + choices, epochs=epochs)
     return joined(recorded, known, methods)
 
 

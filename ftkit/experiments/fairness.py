@@ -31,6 +31,8 @@ class MethodFacts:
         Learning rates that were tried on validation, with any settings.
     settings_tried
         How many choices of the method's settings were tried.
+    settings
+        Those of the runs that differ from the method's usual ones.
     learning_rate
         The one that the runs used.
     tried_on, tried_epochs
@@ -48,6 +50,7 @@ class MethodFacts:
     method: str
     rates: tuple[float, ...]
     settings_tried: int
+    settings: dict[str, Any]
     learning_rate: float
     tried_on: tuple[int, ...]
     tried_epochs: tuple[int, ...]
@@ -132,6 +135,7 @@ class Fairness:
                     **asdict(fact),
                     "method": METHODS[fact.method].title,
                     "rates": ", ".join(f"{rate:g}" for rate in sorted(set(fact.rates))),
+                    "settings": ", ".join(f"{name} {value}" for name, value in fact.settings.items()) or "usual",
                     "learning_rate": f"{fact.learning_rate:g}",
                     "at_edge": "yes" if fact.at_edge else "no",
                     "adapted": f"{fact.trainable - fact.head:,}",
@@ -142,6 +146,7 @@ class Fairness:
         titles = {
             "rates": "rates tried",
             "settings_tried": "settings tried",
+            "settings": "settings used",
             "learning_rate": "rate used",
             "at_edge": "at the edge",
             "train_examples": "training examples",
@@ -232,6 +237,7 @@ def _with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodF
         method=method.name,
         rates=tuple(trial.learning_rate for trial in tried),
         settings_tried=len({repr(as_method(trial.method, **trial.settings)) for trial in tried}),
+        settings=method.unusual_settings,
         tried_on=tuple(sorted({trial.train_examples for trial in tried})),
         tried_epochs=tuple(sorted({trial.epochs for trial in tried})),
         at_edge=trials is not None and trials.best_at_edge(method),

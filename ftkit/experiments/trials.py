@@ -208,7 +208,9 @@ def recorded_trials(task: Task) -> Trials | None:
 
 
 def joined(recorded: Trials | None, own: Trials, methods: Sequence[Method]) -> Trials:
-    """For each method the trials that come with the kit where there are some, else one's own.
+    """For each method the trials that come with the kit where its settings were tried, else one's own.
+
+    With them come the trials of its other settings, beside which they were chosen.
 
     Parameters
     ----------
@@ -221,7 +223,7 @@ def joined(recorded: Trials | None, own: Trials, methods: Sequence[Method]) -> T
     """
     if recorded is None:
         return own
-    chosen = [trial for method in methods for trial in (recorded.of(method) or own.of(method))]
+    chosen = [trial for method in methods for trial in (recorded if recorded.of(method) else own).named(method.name)]
     return Trials(own.task, own.fingerprint, tuple(chosen))
 
 

@@ -290,6 +290,18 @@ class Method(ABC):
         """The method's settings by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+    @property
+    def unusual_settings(self) -> dict[str, Any]:
+        """The settings that differ from the usual ones, by name."""
+        usual = type(self)().settings
+        return {name: value for name, value in self.settings.items() if value != usual[name]}
+
+    @property
+    def described(self) -> str:
+        """The title, with the settings that differ from the usual ones, such as ``"LoRA (rank 32, alpha 64)"``."""
+        unusual = ", ".join(f"{name} {value}" for name, value in self.unusual_settings.items())
+        return f"{self.title} ({unusual})" if unusual else self.title
+
 
 def check_whole_number(method: Method, name: str, value: object, lowest: int = 1) -> None:
     """Refuse a method's setting that is no whole number, or too low.

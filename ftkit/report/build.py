@@ -17,7 +17,7 @@ from ftkit.errors import FtkitError
 from ftkit.evaluation import METRICS, Score
 from ftkit.experiments.demo import TaskFacts, facts_of
 from ftkit.experiments.run import file_size, percent
-from ftkit.methods import METHODS
+from ftkit.methods import METHODS, as_method
 from ftkit.paths import write_text
 
 if TYPE_CHECKING:
@@ -268,7 +268,11 @@ def _rows(comparison: Comparison, metrics: Sequence[str]) -> tuple[Row, ...]:
     board = comparison.by_method()
     columns = [_cells([comparison.score(name, metric) for name in board]) for metric in metrics]
     return tuple(
-        Row(METHODS[name].title, tuple(column[line] for column in columns), _costs(runs))
+        Row(
+            as_method(name, **runs[0].spec.settings).described,
+            tuple(column[line] for column in columns),
+            _costs(runs),
+        )
         for line, (name, runs) in enumerate(board.items())
     )
 

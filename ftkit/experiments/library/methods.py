@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from ftkit.experiments.experiment import Experiment, grid
-from ftkit.methods import METHODS
+from collections.abc import Iterator
+
+from ftkit.experiments.experiment import Condition, Experiment, grid
+from ftkit.experiments.trials import kit_trials
+from ftkit.methods import METHODS, Method, as_method
 from ftkit.tasks import TASKS
 
 EXAMPLES = {"movie-reviews": 600, "solar-cells": 400, "spoken-digits": 400}
+
+
+def tuned(task: str, examples: int) -> Iterator[Method]:
+    """Every method that works on a task, with the settings that recorded trials found best."""
+    trials = kit_trials(task, examples)
+    for name, method in METHODS.items():
+        if TASKS[task].modality in method.modalities:
+            yield as_method(name) if trials is None else trials.best_settings(as_method(name))
+
+
+def ways(task: str, examples: int) -> Iterator[Condition]:
+    """Each of them from five seeds."""
+    for method in tuned(task, examples):
+        yield from grid(
+            task=task,
+            method=method.name,
+            settings=method.unusual_settings,
+            examples=examples,
+            epochs=3,
+            seed=[0, 1, 2, 3, 4],
+        )
+
 
 EXPERIMENT = Experiment(
     name="methods",
     title="Every method on every task",
     question="What does each way to fine-tune give, and what does it cost?",
-    conditions=tuple(
-        condition
-        for task, examples in EXAMPLES.items()
-        for condition in grid(
-            task=task,
-            method=[name for name, method in METHODS.items() if TASKS[task].modality in method.modalities],
-            examples=examples,
-            epochs=3,
-            seed=[0, 1, 2, 3, 4],
-        )
-    ),
+    conditions=tuple(condition for task, examples in EXAMPLES.items() for condition in ways(task, examples)),
 )

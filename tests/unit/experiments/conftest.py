@@ -29,5 +29,12 @@ def runs_of_own_reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first_comparison(own_reviews: Task, runs_of_own_reviews: Path) -> Comparison:
     """A linear probe with two seeds, saved in `runs_of_own_reviews`."""
     return compare(
-        own_reviews, ["linear-probe"], seeds=2, epochs=1, trials=2, folder=runs_of_own_reviews, progress=False
+        own_reviews,
+        ["linear-probe"],
+        seeds=2,
+        epochs=1,
+        trials=2,
+        choices=0,
+        folder=runs_of_own_reviews,
+        progress=False,
     )

@@ -53,6 +53,7 @@ def test_a_second_comparison_trains_only_what_is_missing(
         ["lora", "linear-probe"],
         epochs=1,
         trials=2,
+        choices=0,
         folder=runs_of_own_reviews,
         progress=False,
     )
@@ -68,7 +69,13 @@ def test_a_second_comparison_trains_only_what_is_missing(
     assert [len(board.trials.of(method)) for method in (LinearProbe(), LoRA())] == [2, 2]
     assert board.trials.trials[:2] == first_comparison.trials.trials
     again = compare(
-        own_reviews, ["lora", "linear-probe"], epochs=1, trials=2, folder=runs_of_own_reviews, progress=False
+        own_reviews,
+        ["lora", "linear-probe"],
+        epochs=1,
+        trials=2,
+        choices=0,
+        folder=runs_of_own_reviews,
+        progress=False,
     )
     assert files(runs_of_own_reviews) == after
     assert [run.to_dict() for run in again.runs] == [run.to_dict() for run in board.runs]
@@ -85,7 +92,9 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
 
     def go(on_run: Callable[[Run], None]) -> Comparison:
         methods = ["linear-probe", "partial"]
-        return compare(own_reviews, methods, epochs=1, trials=1, folder=tmp_path, progress=False, on_run=on_run)
+        return compare(
+            own_reviews, methods, epochs=1, trials=1, choices=0, folder=tmp_path, progress=False, on_run=on_run
+        )
 
     with pytest.raises(KeyboardInterrupt):
         go(stop)
@@ -107,7 +116,9 @@ def test_a_run_that_diverges_is_left_out_and_named(
     monkeypatch.setattr("ftkit.experiments.comparison.fine_tune", far_too_high)
 
     def board(seeds: list[int]) -> Comparison:
-        return compare(own_reviews, ["bitfit"], seeds=seeds, epochs=1, trials=1, folder=tmp_path, progress=False)
+        return compare(
+            own_reviews, ["bitfit"], seeds=seeds, epochs=1, trials=1, choices=0, folder=tmp_path, progress=False
+        )
 
     found = board([1, 2])
     assert [run.spec.seed for run in found.runs] == [2]
@@ -223,14 +234,41 @@ def test_only_methods_without_recorded_trials_are_tried(
     assert board.trials.of(LinearProbe()) == recorded.of(LinearProbe())
 
 
-def test_where_settings_are_chosen_the_best_trial_decides_them(tiny_task: Callable[[str], Task], tmp_path: Path):
-    board = compare(tiny_task("audio"), ["lora"], epochs=1, trials=1, choices=1, folder=tmp_path, progress=False)
+def test_of_a_method_that_is_named_the_best_trial_decides_the_settings_and_one_that_is_given_keeps_its_own(
+    own_reviews: Task, tmp_path: Path
+):
+    methods = ["adapter", LoRA(rank=3)]
+    board = compare(own_reviews, methods, epochs=1, trials=1, choices=1, folder=tmp_path, progress=False)
     assert board.trials is not None
-    tried = board.trials.named("lora")
-    assert len(tried) == 2
-    best = max(tried, key=lambda trial: (trial.validation_score, -trial.validation_loss))
-    assert board.runs[0].spec.settings == best.settings
-    assert board.fairness().facts[0].settings_tried == 2
+    lora, adapter = (board.trials.named(name) for name in ("lora", "adapter"))
+    assert len({trial.learning_rate for trial in lora}) == len({trial.settings["width"] for trial in adapter}) == 2
+    best = max(adapter, key=lambda trial: (trial.validation_score, -trial.validation_loss))
+    assert [run.spec.settings for run in board.runs] == [LoRA(rank=3).settings, best.settings]
+    assert [fact.settings_tried for fact in board.fairness().facts] == [1, 2]
+    assert board.fairness().table()["settings used"].tolist()[0] == "rank 3"
+    assert not any("Unequal" in warning for warning in board.fairness().warnings())
+
+
+@pytest.mark.parametrize(("choices", "rank"), [(2, 32), (0, 8)])
+def test_trials_that_come_with_the_kit_decide_settings_too(
+    choices: int, rank: int, tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    task = tiny_task("audio")
+    recorded = recorded_trials(task)
+    assert recorded is not None
+    (usual,) = recorded.of(LoRA())[:1]
+    found = {8: 0.8, 2: 0.7, 32: 0.9}
+    tried = tuple(
+        replace(usual, settings=LoRA(rank=each).settings, learning_rate=2e-3, validation_score=score)
+        for each, score in found.items()
+    )
+    monkeypatch.setattr(
+        "ftkit.experiments.comparison.recorded_trials", lambda task: Trials(task.name, task.fingerprint, tried)
+    )
+    board = compare(task, ["lora"], epochs=1, choices=choices, folder=tmp_path, progress=False)
+    assert board.runs[0].spec.settings == LoRA(rank=rank).settings
+    assert board.table().index[0] == ("LoRA (rank 32)" if choices else "LoRA")
+    assert board.fairness().facts[0].settings_tried == 3
 
 
 # ------------------------------------------------------------------------------------------------ fairness

@@ -218,6 +218,17 @@ def test_a_training_at_a_usual_rate_of_before_is_made_again(small: Experiment, t
     assert again.learning_rate == rate
 
 
+def test_what_the_kit_asks_no_more_goes_when_the_record_is_added_to(
+    tmp_path: Path, tiny_task: Callable[[str], Task], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ftkit.experiments.running.load", lambda condition: tiny_task("audio"))
+    asked = next(each for each in EXPERIMENTS["methods"].conditions if each.method == "partial")
+    other_depth = replace(asked, task="spoken-digits", settings={"blocks": 3})
+    of_before, now = (replace(EXPERIMENTS["methods"], conditions=(each,)) for each in (other_depth, asked))
+    assert len(run_experiment(of_before, tmp_path).outcomes) == 1
+    assert [outcome.condition for outcome in run_experiment(now, tmp_path).outcomes] == [asked]
+
+
 def test_what_is_out_of_date_stays_until_it_is_made_again(small: Experiment, tmp_path: Path):
     usual = tuple(replace(condition, learning_rate=None) for condition in small.conditions[:2])
     made = run_experiment(replace(small, conditions=usual), tmp_path)

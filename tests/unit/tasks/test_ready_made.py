@@ -101,7 +101,7 @@ def test_movie_reviews_have_alike_class_shares(movie_reviews: Task) -> None:
 
 def test_solar_cells_come_out_as_colour_images(solar_cells: Task) -> None:
     batch = solar_cells.train.items[[3, 1]]
-    assert batch.shape == (2, 160, 160, 3)
+    assert batch.shape == (2, 128, 128, 3)
     assert batch.dtype == np.uint8
     assert batch.flags.writeable
     assert (batch[..., 0] == batch[..., 2]).all()
