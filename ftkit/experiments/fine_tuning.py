@@ -26,7 +26,7 @@ from ftkit.randomness import seeded
 from ftkit.training.activations import Activations, Allocate, compute_activations
 from ftkit.training.augmentation import Augmentation, as_augmentation
 from ftkit.training.cache import ActivationCache, activation_key, shared_cache, weights_digest
-from ftkit.training.callbacks import BestWeights, Callback, ProgressBar
+from ftkit.training.callbacks import BestWeights, Callback, ProgressBar, as_keeper
 from ftkit.training.history import History
 from ftkit.training.loop import Inputs, Training, TrainingSettings, new_accelerator, predict
 from ftkit.training.precision import choose_precision
@@ -123,6 +123,7 @@ def fine_tune(
     dropout: float = 0.0,
     class_weights: bool | None = None,
     patience: int | None = None,
+    keep: str = "best",
     precision: str = "auto",
     augmentation: Augmentation | str | None = None,
     checkpointing: bool = False,
@@ -157,6 +158,9 @@ def fine_tune(
         Weigh classes by the inverse of their frequency. None does so where the task selects by balanced accuracy.
     patience
         Stop after so many epochs without a better validation score; None never stops early.
+    keep
+        Which epoch's weights the run keeps: the ``"best"`` by validation, the default, or the ``"last"``, which tells
+        what training too long costs.
     precision
         ``"auto"`` (see `choose_precision`), ``"float32"``, ``"bf16"``, or, on a GPU only, ``"fp16"``.
     augmentation
@@ -208,8 +212,8 @@ def fine_tune(
     )
     augmentation = as_augmentation(augmentation)
     _check_augmentation(augmentation, task)
-    spec = describe(task, method, settings, patience, augmentation)
-    watching = [BestWeights(patience), *callbacks]
+    spec = describe(task, method, settings, patience, augmentation, keep)
+    watching: list[Callback] = [as_keeper(keep, patience), *callbacks]
     if progress:
         watching.append(ProgressBar(f"{task.name}, {method.name}"))
     with MemoryWatch() as memory:
@@ -368,6 +372,7 @@ def describe(
     settings: TrainingSettings,
     patience: int | None = None,
     augmentation: Augmentation | None = None,
+    keep: str = "best",
 ) -> Spec:
     """Write down everything that decides a run."""
     return Spec(
@@ -393,6 +398,7 @@ def describe(
         train_examples=len(task.train),
         validation_examples=len(task.validation),
         dropout=settings.dropout,
+        keep=keep,
     )
 
 

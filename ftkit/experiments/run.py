@@ -41,8 +41,8 @@ class Spec:
     method, settings
         Name of the method and its settings.
     learning_rate, epochs, batch_size, weight_decay, warmup, clip_norm, label_smoothing, class_weights, patience, \
-augmentation, precision, seed, dropout
-        How it was trained, see `ftkit.training.loop.TrainingSettings`; ``patience`` is that of early stopping.
+augmentation, precision, seed, dropout, keep
+        How it was trained, see `ftkit.training.loop.TrainingSettings` and `fine_tune`.
     train_examples, validation_examples
         How much data it saw.
     """
@@ -69,13 +69,15 @@ augmentation, precision, seed, dropout
     train_examples: int
     validation_examples: int
     dropout: float = 0.0
+    keep: str = "best"
 
     @property
     def run_id(self) -> str:
         """Twelve hexadecimal digits that only this specification has."""
         decides = asdict(self)
-        if not self.dropout:
-            del decides["dropout"]  # runs that were saved before there was dropout keep their digits
+        for name, usual in (("dropout", 0.0), ("keep", "best")):
+            if decides[name] == usual:
+                del decides[name]  # runs that were saved before there was such a choice keep their digits
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

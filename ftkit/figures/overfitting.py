@@ -18,7 +18,15 @@ from ftkit.figures.style import MethodStyle, style
 
 DASH = 4.0
 """Length of a dash of curves that take turns on one line, in widths of the line."""
-LOOKS = (("#D55E00", "D"), ("#117733", "s"), ("#AA4499", "P"), ("#332288", "v"), ("#999933", "h"), ("#661100", "X"))
+LOOKS = (
+    ("#D55E00", "D"),
+    ("#117733", "s"),
+    ("#AA4499", "P"),
+    ("#332288", "v"),
+    ("#999933", "h"),
+    ("#661100", "X"),
+    ("#44AA99", "^"),
+)
 """Colour and marker of variants of one method, which would look the same otherwise."""
 
 

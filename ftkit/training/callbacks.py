@@ -63,7 +63,7 @@ class BestWeights(Callback):
 
     def on_epoch(self, training: Training, epoch: Epoch) -> None:
         """Keep the weights where they are the best so far."""
-        if self.best is None or rank(epoch) > rank(self.best):
+        if self.best is None or self.improves(epoch, self.best):
             tensors = training.trainable.trained_tensors()
             save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, self._file(epoch.epoch))
             # a Ctrl-C at any moment finds the file of the epoch that history names
@@ -73,8 +73,12 @@ class BestWeights(Callback):
         elif self.patience is not None and epoch.epoch - self.best.epoch >= self.patience:
             training.stop()
 
+    def improves(self, epoch: Epoch, best: Epoch) -> bool:
+        """Whether an epoch's weights take the place of those kept so far."""
+        return rank(epoch) > rank(best)
+
     def on_end(self, training: Training) -> None:
-        """Put the best weights back."""
+        """Put the kept weights back."""
         history = training.history
         if history.best_epoch and (history.interrupted or history.best_epoch != len(history.epochs)):
             training.trainable.load_trained_state(load_file(self._file(history.best_epoch)))
@@ -84,6 +88,40 @@ class BestWeights(Callback):
     def _file(self, epoch: int) -> Path:
         assert self.folder is not None  # made when the training started
         return Path(self.folder.name) / f"epoch-{epoch}.safetensors"
+
+
+class LastWeights(BestWeights):
+    """Keep the trained tensors of the last whole epoch, whatever validation said: what training too long costs."""
+
+    def improves(self, epoch: Epoch, best: Epoch) -> bool:
+        """Always."""
+        return True
+
+
+KEEPERS: dict[str, type[BestWeights]] = {"best": BestWeights, "last": LastWeights}
+"""Which epoch's weights a run keeps, by name."""
+
+
+def as_keeper(keep: str, patience: int | None = None) -> BestWeights:
+    """Return what keeps the weights of an epoch.
+
+    Parameters
+    ----------
+    keep
+        A name of `KEEPERS`.
+    patience
+        See `BestWeights`; where the last epoch is kept there is none.
+
+    Raises
+    ------
+    TrainingError
+        If there is no such name, or the two contradict each other.
+    """
+    if keep not in KEEPERS:
+        raise TrainingError(f"keep = {keep!r}: choose one of {', '.join(KEEPERS)}.")
+    if patience is not None and KEEPERS[keep] is LastWeights:
+        raise TrainingError(f"keep = {keep!r} with patience = {patience!r}: leave one of them out.")
+    return KEEPERS[keep](patience)
 
 
 def rank(epoch: Epoch) -> tuple[float, float]:

@@ -20,10 +20,12 @@ EXPERIMENT = Experiment(
     question="How much is lost by training too long on little data, and what helps?",
     conditions=(
         *full(),
+        *full(keep="last"),
         *full(patience=2),
         *full(label_smoothing=0.1),
         *full(weight_decay=0.1),
         *full(dropout=0.3),
+        *full(augmentation="token-dropout"),
         *grid(method="l2-sp", learning_rate=RATE, **COMMON),
         *grid(method="lora", **COMMON),
     ),

@@ -11,7 +11,7 @@ import pytest
 
 from ftkit.errors import TrainingError
 from ftkit.tasks import Task
-from ftkit.training.callbacks import BestWeights, Callback, ProgressBar
+from ftkit.training.callbacks import BestWeights, Callback, ProgressBar, as_keeper
 from ftkit.training.history import Epoch, History, Step
 from ftkit.training.loop import Training, predict
 
@@ -77,6 +77,29 @@ def test_the_weights_of_the_best_epoch_are_put_back(method: str, new_training: N
     assert history.best == history.epochs[0]
     assert np.array_equal(answers(training), seen.after[1])
     assert not np.array_equal(seen.after[1], seen.after[3])
+
+
+def test_where_the_last_epoch_is_asked_for_its_weights_are_kept(new_training: New, contradicted: Task):
+    seen = Answers()
+    keeper = as_keeper("last")
+    training = new_training("full", "text", task=contradicted, callbacks=[keeper, seen], epochs=3, learning_rate=2e-4)
+    history = training.run()
+    assert history.best_epoch == 3
+    assert history.best.validation_loss > history.epochs[0].validation_loss
+    assert np.array_equal(answers(training), seen.after[3])
+
+
+def test_the_last_epoch_of_an_interrupted_training_is_the_last_whole_one(new_training: New):
+    seen = Answers()
+    training = new_training(epochs=5, callbacks=[as_keeper("last"), seen, InterruptAt(5)])
+    assert training.run().best_epoch == 2
+    assert np.array_equal(answers(training), seen.after[2])
+
+
+@pytest.mark.parametrize(("keep", "patience"), [("first", None), ("last", 2)])
+def test_what_to_keep_is_best_or_last_and_the_last_has_no_patience(keep: str, patience: int | None):
+    with pytest.raises(TrainingError, match=f"keep = '{keep}'"):
+        as_keeper(keep, patience)
 
 
 def test_without_a_better_epoch_the_training_stops_after_the_patience(new_training: New):
