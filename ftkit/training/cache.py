@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ftkit.paths import cache_folder
@@ -130,16 +131,21 @@ class ActivationCache:
         return sorted((each for each in found if each is not None), key=lambda each: -each.used)
 
     def clear(self) -> int:
-        """Remove everything, in memory and on disk; return the bytes that the disk got back."""
+        """Remove everything but what a process is just computing; return the bytes that the disk got back.
+
+        Locks, which are empty files, stay: another process may hold one.
+        """
         self._kept.clear()
-        freed = sum(each.nbytes for each in self.entries())
-        for path in [*self.folder.glob("*"), *self.folder.glob(".*.part")]:
+        folders = [path for path in self.folder.glob("[!.]*") if path.is_dir()] + self._abandoned()
+        freed = sum(_nbytes(path) for path in folders)
+        for path in folders:
             _remove(path)
         return freed
 
     def _build(self, key: str, label: str, build: Callable[[Allocate], Activations]) -> Activations | None:
-        part = self.folder / f".{key}.part"
-        _remove(part)  # of a process that was killed; a living one would hold the lock
+        for left in self.folder.glob(f".{key}-*.part"):
+            _remove(left)  # of a process that was killed; a living one would hold the lock
+        part = self.folder / f".{key}-{uuid.uuid4().hex[:8]}.part"
         try:
             made = build(lambda shape, dtype: self._allocate(part, shape, dtype))
             if not part.exists():
@@ -148,11 +154,11 @@ class ActivationCache:
             _write_index(part / _INDEX, made, label)
             _remove(self.folder / key)  # what lies there could not be read
             part.replace(self.folder / key)
-        except (_NoRoomError, OSError):  # a full disk, or another process cleared the cache meanwhile
+        except (_NoRoomError, OSError):  # a full disk, or someone removed the folder meanwhile
             return None
         finally:
             _remove(part)
-        self._evict(keep=key)
+        self._make_room(0, keep=key)
         return self._open(key)
 
     def _allocate(self, part: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -161,6 +167,7 @@ class ActivationCache:
             return torch.empty(shape, dtype=dtype)
         if nbytes > self.disk_bytes:
             raise _NoRoomError
+        self._make_room(nbytes)
         part.mkdir()
         try:
             _reserve(part / _VALUES, nbytes)
@@ -178,9 +185,21 @@ class ActivationCache:
             os.utime(path)
         return found
 
-    def _evict(self, keep: str) -> None:
+    def _abandoned(self) -> list[Path]:
+        """Parts of processes that were killed; a living one holds the lock."""
+        found = []
+        for part in self.folder.glob(".*.part"):
+            key = part.name[1:].rpartition("-")[0]
+            with contextlib.suppress(Timeout), FileLock(self.folder / f"{key}.lock", timeout=0):
+                found.append(part)
+        return found
+
+    def _make_room(self, nbytes: int, keep: str = "") -> None:
+        """Give up what was used least recently until so many more bytes fit the limit."""
+        for part in self._abandoned():
+            _remove(part)
         entries = self.entries()
-        total = sum(each.nbytes for each in entries)
+        total = nbytes + sum(each.nbytes for each in entries)
         for each in reversed(entries):
             if total <= self.disk_bytes:
                 return
@@ -281,10 +300,16 @@ def _entry(path: Path) -> Entry | None:
     try:
         with np.load(path, allow_pickle=False) as index:
             label = json.loads(str(index["facts"]))["label"]
-        size = sum(file.stat().st_size for file in path.parent.iterdir())
-        return Entry(path.parent.name, label, size, path.stat().st_mtime)
+        return Entry(path.parent.name, label, _nbytes(path.parent), path.stat().st_mtime)
     except _UNREADABLE:
         return None  # another process has just removed it
+
+
+def _nbytes(folder: Path) -> int:
+    """Size of a folder's files; 0 where another process has just removed it."""
+    with contextlib.suppress(OSError):
+        return sum(file.stat().st_size for file in folder.iterdir())
+    return 0
 
 
 def _remove(path: Path) -> None:

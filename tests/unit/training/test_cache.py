@@ -122,14 +122,45 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
 
 
-def test_what_a_killed_process_left_behind_is_cleared_away(tmp_path: Path):
+@pytest.mark.parametrize("key", ["a", "b"])
+def test_what_a_killed_process_left_behind_is_cleared_away(key: str, tmp_path: Path):
     """It would lie there unseen by the budget otherwise."""
     cache = ActivationCache(tmp_path, memory_bytes=0)
-    left = tmp_path / ".a.part"
+    left = tmp_path / f".{key}-0123abcd.part"
     left.mkdir()
     (left / "values.bin").write_bytes(b"begun")
     assert cache.activations("a", "ten rows", activations) is not None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a.lock"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["a"]
+    left.mkdir()
+    (left / "values.bin").write_bytes(b"begun")
+    assert cache.clear() > len(b"begun")
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_room_is_made_before_more_is_written(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=0, disk_bytes=100_000)
+    for key in ("a", "b", "c"):
+
+        def build(allocate: Allocate) -> Activations:
+            made = activations(allocate, rows=1_200)
+            assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) <= 100_000
+            return made
+
+        assert cache.activations(key, key, build) is not None
+
+
+def test_clearing_leaves_alone_what_a_process_is_just_computing(tmp_path: Path):
+    mine, other = (ActivationCache(tmp_path, memory_bytes=0) for _ in range(2))
+
+    def build(allocate: Allocate) -> Activations:
+        made = activations(allocate, value=3.0)
+        other.clear()
+        return made
+
+    found = mine.activations("a", "ten rows", build)
+    assert found is not None
+    assert bool((found.values == 3.0).all())
+    assert other.activations("a", "ten rows", never) is not None
 
 
 @pytest.mark.parametrize(
@@ -156,7 +187,7 @@ def test_clearing_gives_the_disk_back(tmp_path: Path):
     (entry,) = cache.entries()
     assert entry.label == "ten rows"
     assert cache.clear() == entry.nbytes > 10 * ROW
-    assert list(tmp_path.iterdir()) == []
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("a.lock", 0)]
 
 
 def _compute(folder: Path, log: Path) -> None:
