@@ -125,5 +125,5 @@ def backbone_settings(task: Task) -> dict[str, object]:
         return {}
     if task.modality == "image":
         return {"image_size": int(task.train.items[0].shape[0])}
-    longest = max(len(clip) for clip in task.train.items) / 16_000
+    longest = max(len(clip) for split in task.splits.values() for clip in split.items) / 16_000
     return {"seconds": min(30.0, max(1.5, round(longest + 0.05, 1)))}

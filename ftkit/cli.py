@@ -48,6 +48,7 @@ Tasks = Annotated[str | None, typer.Option(help="Names with commas between; defa
 Methods = Annotated[str | None, typer.Option(help="Names with commas between; default: seven.", metavar="NAMES")]
 Seeds = Annotated[int, typer.Option(min=1, help="Runs a method, each with another seed.")]
 Choices = Annotated[int, typer.Option(min=0, help="Other settings tried a method, such as the rank.")]
+Precision = Annotated[str, typer.Option(help="auto, float32, bf16 or, on a GPU, fp16.")]
 Limit = Annotated[int | None, typer.Option(help="Training examples; default: the task's usual number.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Passes through the training data; default: the task's.")]
 Folder = Annotated[Path | None, typer.Option(help="Where runs are kept; default: FTKIT_RUNS, else runs.")]
@@ -138,6 +139,7 @@ def demo(
     seeds: Seeds = 1,
     limit: Limit = None,
     epochs: Epochs = None,
+    precision: Precision = "auto",
     folder: Folder = None,
     report: Annotated[Path, typer.Option(help="The report to write.")] = Path("report.html"),
 ) -> None:
@@ -162,6 +164,7 @@ def demo(
             seeds=seeds,
             limit=limit,
             epochs=epochs,
+            precision=precision,
             progress=sys.stderr.isatty(),
             on_run=counter.count,
             on_task=lambda comparison: _show_comparison(comparison, where),
@@ -178,6 +181,7 @@ def compare(
     limit: Limit = None,
     trials: Annotated[int, typer.Option(min=1, help="Learning rates tried where none are recorded.")] = 3,
     choices: Choices = 2,
+    precision: Precision = "auto",
     folder: Folder = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, too.")] = None,
     text: Text = None,
@@ -211,12 +215,12 @@ def compare(
             epochs=epochs,
             trials=trials,
             choices=choices,
+            precision=precision,
             folder=where,
             progress=sys.stderr.isatty(),
             on_run=counter.count,
         )
     _show_comparison(comparison, where)
-    typer.echo(f"\n{comparison.fairness().selection}")
     if report is not None:
         _write_report(report, [comparison], where, started)
 
@@ -235,7 +239,19 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 32,
     label_smoothing: Annotated[float, typer.Option(help="Share of the target spread over all labels.")] = 0.0,
     patience: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs without a better one.")] = None,
-    precision: Annotated[str, typer.Option(help="auto, float32, bf16 or fp16.")] = "auto",
+    weight_decay: Annotated[float, typer.Option(help="Pull of the trained weights towards zero.")] = 0.01,
+    dropout: Annotated[float, typer.Option(help="Share of the features hidden from the head at every step.")] = 0.0,
+    augmentation: Annotated[
+        str | None,
+        typer.Option(
+            help="Random changes of the training data: token-dropout, flip, crop, jitter, spec-augment, noise."
+        ),
+    ] = None,
+    keep: Annotated[str, typer.Option(help="Which epoch's weights: the best by validation, or the last.")] = "best",
+    precision: Precision = "auto",
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute blocks twice, to keep less memory.")
+    ] = False,
     rank: Annotated[int | None, typer.Option(min=1, help="The same as --setting rank=...")] = None,
     setting: Annotated[
         list[str] | None, typer.Option(help="A setting of the method; may be repeated.", metavar="KEY=VALUE")
@@ -262,6 +278,11 @@ def train(
         batch_size=batch_size,
         label_smoothing=label_smoothing,
         patience=patience,
+        weight_decay=weight_decay,
+        dropout=dropout,
+        augmentation=augmentation,
+        keep=keep,
+        checkpointing=checkpointing,
         precision=precision,
         progress=sys.stderr.isatty(),
     )
@@ -428,6 +449,7 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Learning rates a method.")] = 3,
     choices: Choices = 2,
     epochs: Epochs = None,
+    precision: Precision = "auto",
     limit: Limit = None,
     output: Annotated[Path | None, typer.Option(help="JSON file; default: one for these data among the runs.")] = None,
 ) -> None:
@@ -451,6 +473,7 @@ def tune(
         trials=trials,
         choices=choices,
         epochs=epochs,
+        precision=precision,
         on_trial=lambda trial: typer.echo(_trial_line(trial)),
     )
     typer.echo(f"{_many(len(found.trials), 'trial')} in {path.absolute()}")
@@ -514,18 +537,24 @@ def claims(
 ) -> None:
     """Show what is said about fine-tuning, and whether it holds in the recorded experiments."""
     from ftkit.experiments.claims import judge_all, load_claims
+    from ftkit.experiments.library import EXPERIMENTS
 
-    table = _table("Claim", "Verdict and effect (95 % interval)", "Holds if all of it lies", "Seeds", "Source")
-    group = None
-    for judgement in judge_all(load_claims(), records):
+    columns = ("Claim", "Verdict and effect (95 % interval)", "Holds if all of it lies", "Experiment, seeds", "Source")
+    table, group = _table(*columns), None
+    judgements = list(judge_all(load_claims(), records))
+    for judgement in judgements:
         claim = judgement.claim
         if claim.group != group:
             table.add_section()
             table.add_row(claim.group.upper())
             group = claim.group
-        seeds = "" if judgement.verdict == "not measured" else " and ".join(map(str, judgement.seeds))
-        table.add_row(claim.statement, str(judgement), claim.rule_in_words, seeds, claim.source)
+        seeds = "" if judgement.verdict == "not measured" else f", {' and '.join(map(str, judgement.seeds))}"
+        table.add_row(claim.statement, str(judgement), claim.rule_in_words, f"{claim.experiment}{seeds}", claim.source)
     _console().print(table)
+    for name in dict.fromkeys(judgement.claim.experiment for judgement in judgements):
+        if EXPERIMENTS[name].remark:
+            typer.echo(f"{name}: {EXPERIMENTS[name].remark}")
+    typer.echo("Make one of the experiments yourself: ftkit experiment NAME")
 
 
 @command("Nothing was changed.")
@@ -801,8 +830,7 @@ def _show_comparison(comparison: Comparison, folder: Path) -> None:
     _show_differences(comparison)
     for note in comparison.notes:
         typer.echo(f"Note: {note}")
-    for warning in comparison.fairness().warnings():
-        typer.echo(f"Fairness: {warning}")
+    _show_fairness(comparison)
     for name in facts.assets:
         if asset(name).notice:
             typer.echo(f"Data: {asset(name).notice}")
@@ -813,15 +841,31 @@ def _show_comparison(comparison: Comparison, folder: Path) -> None:
 
 
 def _show_differences(comparison: Comparison) -> None:
-    """Say which methods differ from the best one by more than chance explains."""
+    """Say which methods differ from the one that validation found best by more than chance explains."""
     from ftkit.methods import METHODS
 
     if len(comparison.by_method()) < 2:
         return
     best = comparison.best_method()
-    typer.echo(f"\nDifferences from {METHODS[best].title}, the best here (95 % intervals, p corrected after Holm):")
+    typer.echo(
+        f"\nDifferences from {METHODS[best].title}, the best on validation (95 % intervals, p corrected after Holm):"
+    )
     for name, test in comparison.differences(best).items():
         typer.echo(f"  {METHODS[name].title}: {test}")
+
+
+def _show_fairness(comparison: Comparison) -> None:
+    """Print the ledger: what each method was given, and where that was unequal."""
+    ledger = comparison.fairness()
+    facts = ledger.table()
+    table = _table("Method", *(str(name).capitalize() for name in facts.columns))
+    for method, row in facts.iterrows():
+        table.add_row(str(method), *map(str, row))
+    typer.echo("\nWhat each method was given")
+    _console().print(table)
+    typer.echo(ledger.selection)
+    for warning in ledger.warnings():
+        typer.echo(f"Fairness: {warning}")
 
 
 def _score_titles(metrics: Sequence[str]) -> list[str]:
@@ -832,12 +876,12 @@ def _score_titles(metrics: Sequence[str]) -> list[str]:
 
 def _score_rows(comparison: Comparison, metrics: Sequence[str]) -> Iterator[list[str]]:
     from ftkit.experiments.run import file_size, percent
-    from ftkit.methods import METHODS
+    from ftkit.methods import as_method
 
     for name, runs in comparison.by_method().items():
         cost = runs[0].cost
         yield [
-            METHODS[name].title,
+            as_method(name, **runs[0].spec.settings).described,
             str(comparison.score(name, metrics[0])),
             *(f"{100 * comparison.score(name, metric).value:.1f}" for metric in metrics[1:]),
             f"{runs[0].spec.learning_rate:g}",

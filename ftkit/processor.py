@@ -7,9 +7,10 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
@@ -25,20 +26,38 @@ def usable_cores() -> int:
     return allowed if limit is None else max(1, min(allowed, math.ceil(limit)))
 
 
-def container_limit(root: Path = _CONTROL_GROUPS) -> float | None:
-    """CPUs that a container's control group allows, or None where it sets no limit.
+def container_limit(root: Path = _CONTROL_GROUPS, own: Path = _OWN_GROUPS) -> float | None:
+    """CPUs that the control groups of a container or a batch system allow, or None where none sets a limit.
 
     Parameters
     ----------
     root
         Where the control groups are mounted; version 2 and version 1 are read.
+    own
+        Names the groups of this process; those above them, up to the root, limit it too.
     """
+    limits = [limit for group in _groups(own) if (limit := _limit(root, group)) is not None]
+    return min(limits, default=None)
+
+
+def _groups(own: Path) -> set[PurePosixPath]:
+    """The process's control groups and all above them, below where they are mounted."""
     try:
-        quota, period = (root / "cpu.max").read_text(encoding="utf-8").split()
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = {PurePosixPath(line.split(":", 2)[2].strip("/")) for line in lines if line.count(":") >= 2}
+    return {PurePosixPath(), *named, *(above for group in named for above in group.parents)}
+
+
+def _limit(root: Path, group: PurePosixPath) -> float | None:
+    try:
+        quota, period = (root / group / "cpu.max").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
+        folder = root / "cpu" / group
         try:
-            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text(encoding="utf-8").strip()
-            period = (root / "cpu" / "cpu.cfs_period_us").read_text(encoding="utf-8").strip()
+            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="utf-8").strip()
+            period = (folder / "cpu.cfs_period_us").read_text(encoding="utf-8").strip()
         except OSError:
             return None
     if not (quota.isdigit() and period.isdigit() and int(period)):

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
 
 from ftkit import figures
 from ftkit.errors import FtkitError
+from ftkit.evaluation import holm, paired_runs
 from ftkit.experiments.claims import Judgement, judge_all, load_claims
 from ftkit.experiments.experiment import Experiment
 from ftkit.experiments.fairness import record_fairness
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
-from ftkit.experiments.record import Record
-from ftkit.experiments.scoring import mean_test_score
+from ftkit.experiments.record import Record, from_digits
+from ftkit.experiments.scoring import answer_tables, mean_test_score
 from ftkit.experiments.trials import Trials, kit_trials
 from ftkit.figures import DescribedFigure
 from ftkit.figures.records import variants
+from ftkit.methods import METHODS
 from ftkit.paths import write_bytes, write_text
 from ftkit.tasks import TASKS
 
@@ -53,7 +56,7 @@ def write_page(folder: Path) -> Path:
         sections.append(section(EXPERIMENTS[name], made))
         if name in LEDGERS:
             for task in (name for name in TASKS if name in record.tests):
-                sections += [costs(record, task), ledger(record, task, folder / "tuning")]
+                sections += [costs(record, task), differences(record, task), ledger(record, task, folder / "tuning")]
     if any(each.verdict != "not measured" for each in judgements):
         drawn["claims"] = figures.claims(judgements)
     sections += [claims(judgements, drawn), ELSEWHERE]
@@ -195,6 +198,29 @@ def costs(record: Record, task: str) -> str:
     return "\n\n".join([title, table(head, rows)])
 
 
+def differences(record: Record, task: str) -> str:
+    """Every method against the one that validation found best, on the same test items, corrected for their number."""
+    test, by_method = record.tests[task], {name: record.where(task=task, method=name) for name in METHODS}
+    made = {name: outcomes for name, outcomes in by_method.items() if outcomes}
+    answers = {name: answer_tables(test, [each.predicted() for each in outcomes]) for name, outcomes in made.items()}
+    best = max(made, key=lambda name: mean(outcome.validation_score for outcome in made[name]))
+    tests = {
+        name: paired_runs(test.metric, from_digits(test.labels), answers[name], answers[best], test.groups)
+        for name in made
+        if name != best
+    }
+    corrected = holm([each.p_value for each in tests.values()])
+    rows = [
+        [METHODS[name].title, str(replace(each, p_value=value))]
+        for (name, each), value in zip(tests.items(), corrected, strict=True)
+    ]
+    title = (
+        f"How far from {METHODS[best].title}, which validation found best: {TASKS[task].title.lower()} (seeds and test "
+        "items both vary; p after Holm)"
+    )
+    return "\n\n".join([title, table(["method", "difference (95 % interval)"], rows)]) if rows else ""
+
+
 def ledger(record: Record, task: str, trials: Path) -> str:
     """What each method was given on a task, by its record and its trials, and what a reader should be warned of."""
     try:
@@ -214,7 +240,10 @@ def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -
     counts = {verdict: 0 for verdict in ("holds", "does not hold here", "undecided", "not measured")}
     for judgement in judgements:
         counts[judgement.verdict] += 1
-    parts = ["## Claims", f"{'; '.join(f'{verdict}: {count}' for verdict, count in counts.items())}."]
+    alone = "Each is judged alone: of so many 95 % intervals some miss the truth by chance."
+    parts = ["## Claims", f"{'; '.join(f'{verdict}: {count}' for verdict, count in counts.items())}. {alone}"]
+    asked = dict.fromkeys(each.claim.experiment for each in judgements)
+    parts += [f"{name}: {EXPERIMENTS[name].remark}" for name in asked if EXPERIMENTS[name].remark]
     if "claims" in drawn:
         parts.append(picture("claims", drawn["claims"]))
     for group in dict.fromkeys(each.claim.group for each in judgements):

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +23,9 @@ from ftkit.experiments.trials import Trials, joined, own_path, recorded_trials
 from ftkit.experiments.tuning import tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
 from ftkit.paths import runs_folder, write_text
+from ftkit.training.callbacks import rank
 from ftkit.training.loop import TrainingSettings
+from ftkit.training.precision import choose_precision
 
 if TYPE_CHECKING:
     import pandas
@@ -105,8 +108,7 @@ class Comparison:
         Parameters
         ----------
         reference
-            Name of the method that the others are compared with; None for the best one. Where the best is chosen by
-            these very scores, its lead is flattered: name a method beforehand where you can.
+            Name of the method that the others are compared with; None for `best_method`, which validation chooses.
         metric
             By default the one that selected.
 
@@ -121,7 +123,7 @@ class Comparison:
             If the comparison does not hold the reference.
         """
         runs = self.by_method()
-        reference = self.best_method(metric) if reference is None else reference
+        reference = self.best_method() if reference is None else reference
         if reference not in runs:
             raise FtkitError(f"The comparison holds no {reference!r}. It holds {', '.join(runs)}.")
         first = check_same_test(self.runs)
@@ -136,9 +138,10 @@ class Comparison:
             name: replace(test, p_value=value) for (name, test), value in zip(tests.items(), corrected, strict=True)
         }
 
-    def best_method(self, metric: str | None = None) -> str:
-        """Name of the method with the highest mean test score."""
-        return max(self.by_method(), key=lambda name: self.score(name, metric).value)
+    def best_method(self) -> str:
+        """Name of the method that scored highest on validation: chosen on the test, its lead would be flattered."""
+        kept = {name: [run.history.best for run in runs] for name, runs in self.by_method().items()}
+        return max(kept, key=lambda name: np.mean([rank(epoch) for epoch in kept[name]], axis=0).tolist())
 
     def table(self) -> pandas.DataFrame:
         """One row a method: scores with intervals, what trained, what it cost."""
@@ -194,11 +197,12 @@ class Comparison:
         return figures.trade_off(self, cost, metric)
 
     def __repr__(self) -> str:
-        return self.table().to_string()
+        return f"{self.table().to_string()}\n\n{self.fairness()!r}"
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{note}</p>" for note in self.notes)
-        return self.table().to_html() + self.baseline_table().to_html() + notes
+        given = f"<details><summary>What each method was given</summary>{self.fairness()._repr_html_()}</details>"
+        return self.table().to_html() + self.baseline_table().to_html() + notes + given
 
 
 def compare(
@@ -209,6 +213,7 @@ def compare(
     epochs: int | None = None,
     trials: int = 3,
     choices: int = 2,
+    precision: str = "auto",
     folder: str | Path | None = None,
     progress: bool = True,
     on_run: Callable[[Run], None] | None = None,
@@ -237,6 +242,8 @@ def compare(
         Other settings tried a method (rank, width, depth, length...) where no trials are recorded with the kit, default
         2. A method that has none to choose gets as many more learning rates, see `further_trials`. With 0 all methods
         keep their usual settings.
+    precision
+        See `fine_tune`.
     folder
         Where runs are kept, default ``runs`` in the working folder (or ``FTKIT_RUNS``).
     progress
@@ -253,8 +260,8 @@ def compare(
     UnknownNameError
         If there is no method of a name; before anything is trained.
     FtkitError
-        If there is no method or no seed, a method or a seed comes twice, or a method does not apply to the task's kind
-        of data.
+        If there is no method or no seed, a method or a seed comes twice, a method does not apply to the task's kind of
+        data, or there is no such precision here.
     DivergedError
         If every run diverges. Where some do, they are left out, and the notes say so.
     """
@@ -265,12 +272,13 @@ def compare(
     _check_request(task, chosen, seed_list)
     folder = runs_folder() if folder is None else Path(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
-    recorded = _trials_for(task, chosen, named, folder, trials, choices, epochs)
+    budget = _Budget(trials, choices, epochs, choose_precision(precision, task.modality))
+    recorded = _trials_for(task, chosen, named, folder, budget)
     chosen = [recorded.best_settings(method) if method.name in named else method for method in chosen]
     runs: list[Run] = []
     notes = list(task.notes)
     pairs = [(method, seed) for method in chosen for seed in seed_list]
-    planned = [_Planned.of(task, method, seed, recorded, epochs, folder) for method, seed in pairs]
+    planned = [_Planned.of(task, method, seed, recorded, budget, folder) for method, seed in pairs]
     _probe_together(task, planned)
     for each in _with_progress(planned, task, progress):
         try:
@@ -310,15 +318,17 @@ def _check_request(task: Task, methods: list[Method], seeds: list[int]) -> None:
             raise FtkitError(f"Seed {seed} comes twice, and would train the same model again. Name each seed once.")
 
 
-def _trials_for(
-    task: Task,
-    methods: list[Method],
-    named: list[str],
-    folder: Path,
-    trials: int,
-    choices: int,
-    epochs: int | None,
-) -> Trials:
+@dataclass(frozen=True)
+class _Budget:
+    """What every method of a comparison is given alike; see `compare`."""
+
+    trials: int
+    choices: int
+    epochs: int | None
+    precision: str
+
+
+def _trials_for(task: Task, methods: list[Method], named: list[str], folder: Path, budget: _Budget) -> Trials:
     """Trials recorded with the kit for the methods that have some, and trials made for this task for the others.
 
     Of those that are named, settings are tried too; the others have more learning rates in their place.
@@ -328,8 +338,9 @@ def _trials_for(
     own = own_path(folder, task.name, task.fingerprint)
     open_to_choice = [method for method in others if method.name in named]
     as_given = [method for method in others if method.name not in named]
-    tune(task, open_to_choice, own, trials=trials, choices=choices, epochs=epochs)
-    known = tune(task, as_given, own, trials=trials + choices, epochs=epochs)
+    trying = partial(tune, task, path=own, epochs=budget.epochs, precision=budget.precision)
+    trying(methods=open_to_choice, trials=budget.trials, choices=budget.choices)
+    known = trying(methods=as_given, trials=budget.trials + budget.choices)
     return joined(recorded, known, methods)
 
 
@@ -342,12 +353,12 @@ class _Planned:
     place: Path
 
     @classmethod
-    def of(cls, task: Task, method: Method, seed: int, trials: Trials, epochs: int | None, folder: Path) -> _Planned:
+    def of(cls, task: Task, method: Method, seed: int, trials: Trials, budget: _Budget, folder: Path) -> _Planned:
         best = trials.best(method)
         rate = method.typical_rate if best is None else best.learning_rate
-        settings = default_settings(task, method, seed=seed).with_rate_and_seed(rate, seed)
-        if epochs is not None:
-            settings = replace(settings, epochs=epochs)
+        settings = default_settings(task, method, precision=budget.precision).with_rate_and_seed(rate, seed)
+        if budget.epochs is not None:
+            settings = replace(settings, epochs=budget.epochs)
         return cls(method, settings, folder / describe(task, method, settings).folder_name)
 
     @property
@@ -357,8 +368,16 @@ class _Planned:
     def find_or_train(self, task: Task, progress: bool) -> Run:
         if self.is_done:
             return load_run(self.place)
-        rate, epochs, seed = self.settings.learning_rate, self.settings.epochs, self.settings.seed
-        run = fine_tune(task, self.method, lr=rate, epochs=epochs, seed=seed, progress=progress)
+        wanted = self.settings
+        run = fine_tune(
+            task,
+            self.method,
+            lr=wanted.learning_rate,
+            epochs=wanted.epochs,
+            seed=wanted.seed,
+            precision=wanted.precision,
+            progress=progress,
+        )
         if run.history.interrupted:
             raise KeyboardInterrupt
         run.save(self.place)

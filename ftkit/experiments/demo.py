@@ -105,6 +105,7 @@ def run_demo(
     seeds: int = 1,
     limit: int | None = None,
     epochs: int | None = None,
+    precision: str = "auto",
     progress: bool = True,
     on_run: Callable[[Run], None] | None = None,
     on_task: Callable[[Comparison], None] | None = None,
@@ -119,7 +120,7 @@ def run_demo(
         Names.
     folder
         Where runs are kept.
-    seeds, epochs
+    seeds, epochs, precision
         See `compare`.
     limit
         Training examples a task; None is each task's usual number.
@@ -143,7 +144,16 @@ def run_demo(
     for name in tasks:
         task = load_task(name, limit=limit)
         TaskFacts.of(task).save(folder)
-        comparison = compare(task, methods, seeds=seeds, epochs=epochs, folder=folder, progress=progress, on_run=on_run)
+        comparison = compare(
+            task,
+            methods,
+            seeds=seeds,
+            epochs=epochs,
+            precision=precision,
+            folder=folder,
+            progress=progress,
+            on_run=on_run,
+        )
         comparisons.append(comparison)
         if on_task is not None:
             on_task(comparison)

@@ -99,7 +99,19 @@ class Fairness:
                 f"Best learning rate at the edge of the range tried, a better one may lie beyond: {', '.join(edges)}."
             )
         found += self._other_processors()
+        found += self._parameters()
         return found
+
+    def _parameters(self) -> list[str]:
+        """Say how far apart the methods' budgets of parameters lie; the head is a part of all of them."""
+        counts = {fact.method: fact.trainable for fact in self.facts}
+        least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        if counts[least] == counts[most]:
+            return []
+        return [
+            f"Different numbers of trained parameters, head included: from {counts[least]:,} ({least}) to "
+            f"{counts[most]:,} ({most})."
+        ]
 
     def _other_processors(self) -> list[str]:
         """Say whose runs were made on other processors, so that times are no fair comparison."""

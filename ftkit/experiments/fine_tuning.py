@@ -196,7 +196,7 @@ def fine_tune(
     """
     method = as_method(method)
     method.check_applies(task.modality)
-    usual = default_settings(task, method, seed=seed)
+    usual = default_settings(task, method, seed=seed, precision=precision)
     settings = replace(
         usual,
         learning_rate=usual.learning_rate if lr is None else lr,
@@ -208,7 +208,6 @@ def fine_tune(
         label_smoothing=label_smoothing,
         dropout=dropout,
         class_weights=usual.class_weights if class_weights is None else class_weights,
-        precision=choose_precision(precision, task.modality),
     )
     augmentation = as_augmentation(augmentation)
     _check_augmentation(augmentation, task)
@@ -246,6 +245,7 @@ def fine_tune(
         evaluation_seconds=elapsed - history.seconds + evaluation.seconds,
         peak_memory_bytes=memory.peak_bytes,
         frozen_depth=0 if train.reader is None else prepared.frozen_depth,
+        checkpointing=checkpointing,
     )
 
 
@@ -261,6 +261,7 @@ def finished_run(
     evaluation_seconds: float,
     peak_memory_bytes: int,
     frozen_depth: int,
+    checkpointing: bool = False,
 ) -> Run:
     """Put together what came out of one training; see `Cost` for the figures."""
     count = prepared.trainable.count()
@@ -281,6 +282,7 @@ def finished_run(
             peak_memory_bytes=peak_memory_bytes,
             saved_bytes=sum(tensor.nbytes for tensor in prepared.trainable.trained_tensors().values()),
             frozen_depth=frozen_depth,
+            checkpointing=checkpointing,
         ),
         machine=Machine.this(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -355,13 +357,13 @@ def _check_augmentation(augmentation: Augmentation | None, task: Task) -> None:
         )
 
 
-def default_settings(task: Task, method: Method, *, seed: int = 0) -> TrainingSettings:
+def default_settings(task: Task, method: Method, *, seed: int = 0, precision: str = "auto") -> TrainingSettings:
     """How a method is trained on a task unless told otherwise."""
     return TrainingSettings(
         learning_rate=recorded_rate(task, method),
         epochs=task.epochs,
         class_weights=task.metric == "balanced_accuracy",
-        precision=choose_precision("auto", task.modality),
+        precision=choose_precision(precision, task.modality),
         seed=seed,
     )
 

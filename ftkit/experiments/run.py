@@ -150,6 +150,8 @@ class Cost:
         Size of the tensors that must be kept to use the result beside the pretrained weights.
     frozen_depth
         Blocks whose work was done once and kept, default 0; see `Trainable.frozen_depth`.
+    checkpointing
+        Whether the blocks were computed again in the backward pass, default False: less memory, more seconds.
     """
 
     trainable: int
@@ -160,6 +162,7 @@ class Cost:
     peak_memory_bytes: int
     saved_bytes: int
     frozen_depth: int = 0
+    checkpointing: bool = False
 
     @property
     def share(self) -> float:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count as count_from
 from itertools import islice
 from pathlib import Path
@@ -79,6 +80,7 @@ def tune(
     choices: int = 0,
     epochs: int | None = None,
     seed: int = 0,
+    precision: str = "auto",
     on_trial: Callable[[Trial], None] | None = None,
 ) -> Trials:
     """Try as many learning rates for every method and record each trial as soon as it is done.
@@ -98,7 +100,7 @@ def tune(
         Learning rates a method, default 3, around its typical one.
     choices
         Further trials a method at the best of these rates, default 0, see `further_trials`.
-    epochs, seed
+    epochs, seed, precision
         See `fine_tune`.
     on_trial
         Called after every trial.
@@ -117,12 +119,13 @@ def tune(
     """
     epochs = task.epochs if epochs is None else epochs
     known = read_trials(path, task)
+    settings = partial(_settings, task, epochs=epochs, seed=seed, precision=precision)
     hopeless: list[str] = []
     for method in (as_method(name) for name in methods):
         done = {trial.learning_rate for trial in known.over(epochs, seed).of(method)}
         grid = rate_grid(method, trials)
         rates = [rate for rate in grid if rate not in done]
-        for trial in _trials(task, method, rates, epochs=epochs, seed=seed):
+        for trial in _trials(task, method, [settings(method, rate) for rate in rates]):
             known = _kept(task, trial, path, on_trial)
         of_grid = tuple(trial for trial in known.over(epochs, seed).of(method) if trial.learning_rate in grid)
         best = Trials(known.task, known.fingerprint, of_grid).best(method)
@@ -131,7 +134,7 @@ def tune(
             continue
         for other, rate in further_trials(method, best.learning_rate, choices):
             if all(trial.learning_rate != rate for trial in known.over(epochs, seed).of(other)):
-                trial = run_trial(task, other, _settings(task, other, rate, epochs=epochs, seed=seed))
+                trial = run_trial(task, other, settings(other, rate))
                 known = _kept(task, trial, path, on_trial)
     if hopeless:
         raise TrainingError(
@@ -152,9 +155,8 @@ def _kept(task: Task, trial: Trial, path: Path, on_trial: Callable[[Trial], None
     return known
 
 
-def _trials(task: Task, method: Method, rates: Sequence[float], *, epochs: int, seed: int) -> Iterator[Trial]:
-    """Train once at every learning rate and measure on validation only; linear probes train together."""
-    settings = [_settings(task, method, rate, epochs=epochs, seed=seed) for rate in rates]
+def _trials(task: Task, method: Method, settings: Sequence[TrainingSettings]) -> Iterator[Trial]:
+    """Train once with each and measure on validation only; linear probes train together."""
     if isinstance(method, LinearProbe) and settings:
         try:
             heads = probe(task, settings)
@@ -167,8 +169,9 @@ def _trials(task: Task, method: Method, rates: Sequence[float], *, epochs: int, 
         yield run_trial(task, method, each)
 
 
-def _settings(task: Task, method: Method, rate: float, *, epochs: int, seed: int) -> TrainingSettings:
-    return replace(default_settings(task, method, seed=seed), learning_rate=rate, epochs=epochs)
+def _settings(task: Task, method: Method, rate: float, *, epochs: int, seed: int, precision: str) -> TrainingSettings:
+    usual = default_settings(task, method, seed=seed, precision=precision)
+    return replace(usual, learning_rate=rate, epochs=epochs)
 
 
 def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:

@@ -169,9 +169,8 @@ class _Heads:
         losses = (surprise * real).sum(dim=1) / shares.sum(dim=1)
         values = losses.detach().numpy().astype(float)
         if not np.isfinite(values).all():
-            rate = self.settings[int(np.flatnonzero(~np.isfinite(values))[0])].learning_rate
-            raise DivergedError(
-                f"The loss stopped being finite at step {step} with learning rate {rate:g}. Try a third of it."
+            raise self._diverged(
+                f"The loss stopped being finite at step {step}", int(np.flatnonzero(~np.isfinite(values))[0])
             )
         gradients = torch.autograd.grad(losses.sum(), [self.weight, self.bias])
         norms = torch.stack([each.flatten(1).norm(dim=1) for each in gradients]).norm(dim=0)
@@ -199,10 +198,16 @@ class _Heads:
         with torch.autocast("cpu", torch.bfloat16, enabled=PRECISIONS[self.common.precision] == "bf16"):
             return torch.baddbmm(self.bias.unsqueeze(1), features, self.weight.transpose(1, 2))
 
+    def _diverged(self, what: str, index: int) -> DivergedError:
+        rate = self.settings[index].learning_rate
+        return DivergedError(f"{what} with learning rate {rate:g}. Try a third of it.")
+
     @torch.no_grad()
     def _validate(self, number: int, losses: np.ndarray, seconds: float) -> None:
         logits = self._logits(self.validation_features.expand(len(self.settings), -1, -1))
         for index, probabilities in enumerate(logits.float().softmax(dim=-1).numpy()):
+            if not np.isfinite(probabilities).all():
+                raise self._diverged(f"The answers on validation became nan after epoch {number}", index)
             history = self.histories[index]
             epoch = Epoch(
                 epoch=number,

@@ -221,7 +221,7 @@ class Training:
             If the loss stops being a finite number.
         """
         settings = self.settings
-        accelerator = new_accelerator(settings.precision)
+        accelerator = self.accelerator = new_accelerator(settings.precision)
         groups = [
             {**group, "lr": settings.learning_rate * group.get("rate_share", 1.0)}
             for group in self.trainable.parameter_groups(settings.weight_decay)
@@ -238,7 +238,6 @@ class Training:
             pass_length=self._pass_length(),
         )
         self.model, self.optimizer, self.loader = accelerator.prepare(self.trainable.model, optimizer, loader)
-        self.accelerator = accelerator
         self.loss = self._loss_function().to(accelerator.device)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._learning_rate_factor)
         self._call("on_start")
@@ -261,8 +260,9 @@ class Training:
         return self.history
 
     def _pass_length(self) -> int | None:
-        """Most that goes through the model at once; batch statistics need the whole batch together."""
-        return None if self.trainable.renews_statistics() else self.backbone.pass_length
+        """Most that goes through the model at once; batch statistics need the whole batch together, GPUs are fed it."""
+        whole = self.trainable.renews_statistics() or self.accelerator.device.type == "cuda"
+        return None if whole else self.backbone.pass_length
 
     def _collate(self, reader: Reader) -> Collate:
         augment = self.augmentation
@@ -404,8 +404,8 @@ def new_accelerator(precision: str = "float32") -> Accelerator:
     """
     limit_threads()
     reuse_freed_memory()
-    # what stays float32 beside bf16 or fp16 on a GPU; convolutions use it anyway
-    torch.backends.cuda.matmul.allow_tf32 = precision != "float32"
+    # what stays float32 beside bf16 or fp16 on a GPU
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
     AcceleratorState._reset_state()
     accelerator = Accelerator(
         mixed_precision=PRECISIONS[precision], dataloader_config=DataLoaderConfiguration(non_blocking=True)

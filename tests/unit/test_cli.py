@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +18,15 @@ from typer.testing import CliRunner, Result
 
 import ftkit
 from ftkit.cli import app
+from ftkit.experiments.claims import judge_all, load_claims
 from ftkit.experiments.experiment import Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
-from ftkit.experiments.record import Record
+from ftkit.experiments.record import Record, record_path
 from ftkit.experiments.run import RUN_FILE
 from ftkit.experiments.trials import Trials
 from ftkit.methods import METHODS
 from ftkit.tasks import load_task
+from ftkit.training.augmentation import TokenDropout
 
 COMMANDS = (
     "demo",
@@ -37,6 +40,8 @@ COMMANDS = (
     "tune",
     "cache",
     "papers",
+    "claims",
+    "experiment",
 )
 
 
@@ -239,6 +244,20 @@ def test_papers_stand_beside_what_was_measured(empty_folder: Path) -> None:
     assert invoke("papers", "--method", "l2-sp").stdout == "No published figure of l2-sp is in the kit.\n"
 
 
+def test_claims_are_shown_with_verdict_and_experiment(empty_folder: Path) -> None:
+    (empty_folder / "mine").mkdir()
+    shutil.copy(record_path("other-kind"), empty_folder / "mine")
+    result = invoke("claims", "--records", "mine")
+    assert result.exit_code == 0, result.stderr
+    text = " ".join(result.stdout.split())
+    judged = [each for each in judge_all(load_claims(), empty_folder / "mine") if each.verdict != "not measured"]
+    assert judged
+    for each in judged:
+        assert f"{each.claim.experiment}, {each.seeds[0]} and" in text
+    assert result.stdout.count("not measured") == len(load_claims()) - len(judged)
+    assert EXPERIMENTS["data-size"].remark in text
+
+
 def test_methods_and_tasks_are_listed() -> None:
     listed = invoke("methods").stdout
     for name in ("scratch", "linear-probe", "partial", "full", "lora", "adapter", "prompt"):
@@ -325,7 +344,9 @@ def test_demo_again_trains_nothing_and_report_reads_the_same_runs(
 
 def test_train_on_an_own_file_is_saved_and_opens(review_file: Path, empty_folder: Path) -> None:
     arguments = ("--text", "words", "--label", "verdict", "--rank", 4, "--setting", "dropout=0.1")
-    result = invoke("train", review_file, *arguments, "--epochs", 2, "--lr", 3e-3)
+    options = ("--augmentation", "token-dropout", "--weight-decay", 0.1, "--dropout", 0.2, "--keep", "last")
+    technical = ("--precision", "float32", "--checkpointing")
+    result = invoke("train", review_file, *arguments, *options, *technical, "--epochs", 2, "--lr", 3e-3)
     assert result.exit_code == 0, result.stderr
     assert "Test accuracy: " in result.stdout
     loading = next(line for line in result.stdout.splitlines() if "ftkit.load_run" in line)
@@ -333,13 +354,18 @@ def test_train_on_an_own_file_is_saved_and_opens(review_file: Path, empty_folder
     assert run.label_names == ("bad", "good")
     assert run.spec.settings == {"rank": 4, "alpha": 16, "dropout": 0.1, "blocks": None}
     assert (run.spec.epochs, run.spec.learning_rate) == (2, 3e-3)
+    assert (run.spec.weight_decay, run.spec.dropout, run.spec.keep) == (0.1, 0.2, "last")
+    assert run.spec.augmentation == repr(TokenDropout())
+    assert (run.spec.precision, run.cost.checkpointing) == ("float32", True)
     assert run.predict(["A fine film."]).labels[0] in ("bad", "good")
 
 
 def test_compare_on_an_own_file_with_a_limit_writes_table_and_report(review_file: Path, empty_folder: Path) -> None:
     columns = ("--text", "words", "--label", "verdict", "--methods", "linear-probe", "--limit", 30, "--epochs", 1)
-    result = invoke("compare", review_file, *columns, "--trials", 2, "--report", "own.html")
+    result = invoke("compare", review_file, *columns, "--trials", 2, "--precision", "float32", "--report", "own.html")
     assert result.exit_code == 0, result.stderr
+    assert "First 4 trials a method on validation" in result.stdout
+    assert "What each method was given" in result.stdout
     assert "reviews: scores on the test split" in result.stdout
     assert "chosen by accuracy on the validation split" in result.stdout
     source = (empty_folder / "own.html").read_text(encoding="utf-8")
@@ -347,11 +373,25 @@ def test_compare_on_an_own_file_with_a_limit_writes_table_and_report(review_file
     assert "30 training examples" in source
     (made,) = (empty_folder / "runs" / "reviews").glob("trials-*.json")
     trials = json.loads(made.read_text(encoding="utf-8"))["trials"]
-    assert len({trial["learning_rate"] for trial in trials}) == 2
+    assert len({trial["learning_rate"] for trial in trials}) == 4  # a linear probe has no other settings to try
+    assert {trial["precision"] for trial in trials} == {"float32"}
 
 
 def test_tune_records_trials_where_it_is_told(empty_folder: Path) -> None:
-    arguments = ("--methods", "linear-probe", "--trials", 1, "--limit", 40, "--epochs", 1, "--output", "rates.json")
+    arguments = (
+        "--methods",
+        "linear-probe",
+        "--trials",
+        1,
+        "--choices",
+        0,
+        "--limit",
+        40,
+        "--epochs",
+        1,
+        "--output",
+        "rates.json",
+    )
     result = invoke("tune", "spoken-digits", *arguments)
     assert result.exit_code == 0, result.stderr
     assert "linear-probe at 0.01: validation " in result.stdout

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftkit.experiments.claims import load_claims
+from ftkit.experiments.claims import judge_all, load_claims
 from ftkit.experiments.experiment import Condition, Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import Record, as_digits
 from ftkit.experiments.running import run_experiment
 from ftkit.experiments.trials import kit_trials
+from ftkit.paths import data_folder
 from ftkit.tasks import TASKS, Task
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -71,7 +72,9 @@ def test_the_page_says_what_methods_were_given_or_why_it_cannot(
     full = next(line for line in text.splitlines() if line.startswith("| Full fine-tuning | 70.0 % ("))
     seconds = [outcome.seconds for outcome in Record.load(path).where(method="full")]
     assert f"| {np.mean(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f}) |" in full
-    assert f"| Full fine-tuning | {rates} | 1 | 0.001 |" in text
+    assert f"| Full fine-tuning | {rates} | 1 | usual | 0.001 |" in text
+    assert "How far from " in text
+    assert re.search(r"^\| (Full fine-tuning|Linear probe) \| [+-]0\.0 points \(.*\), p = 1 \|$", text, re.MULTILINE)
     assert "the test split was read once" in text
     invented_record("methods", conditions[2:], lambda each: 0.7).save(path)
     text = tool("evidence_page").write_page(tmp_path).read_text(encoding="utf-8")
@@ -126,6 +129,15 @@ def test_the_page_gives_the_claims_with_effect_and_verdict(evidence: Path):
     assert any(re.fullmatch(r"[+-]\d+\.\d points \([+-].* to [+-].*\)", row[2]) for row in rows)
     assert all(re.fullmatch(r"(above|below|within) .*(points|times)", row[3]) for row in rows)
     assert all((row[4] == "not measured") == (row[2] == "") for row in rows)
+
+
+def test_the_verdicts_of_the_kit_are_those_that_its_records_give():
+    page = (data_folder() / "evidence" / "README.md").read_text(encoding="utf-8")
+    for judgement in judge_all(load_claims()):
+        claim = judgement.claim
+        words = [claim.statement, claim.experiment, judgement.effect_in_words, claim.rule_in_words, judgement.verdict]
+        assert judgement.verdict != "not measured", claim.name
+        assert f"| {' | '.join(words)} | {claim.source} |" in page, claim.name
 
 
 def test_a_figure_that_is_no_longer_drawn_is_removed(evidence: Path):

@@ -21,13 +21,18 @@ def write(path: Path, text: str) -> None:
         ({"cpu.max": "max 100000\n"}, None),
         ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"jobs/one/cpu.max": "max 100000\n", "jobs/cpu.max": "300000 100000\n", "two/cpu.max": "1 100\n"}, 3.0),
+        ({"jobs/one/cpu.max": "50000 100000\n", "jobs/cpu.max": "300000 100000\n"}, 0.5),
+        ({"cpu/jobs/cpu.cfs_quota_us": "200000\n", "cpu/jobs/cpu.cfs_period_us": "100000\n"}, 2.0),
         ({}, None),
     ],
 )
-def test_a_containers_limit_is_read(files: dict[str, str], limit: float | None, tmp_path: Path):
-    for name, text in files.items():
+def test_the_limit_of_a_process_is_the_lowest_of_its_groups(files: dict[str, str], limit: float | None, tmp_path: Path):
+    for name, text in {**files, "own": "4:cpu,cpuacct:/jobs\n0::/jobs/one\n"}.items():
         write(tmp_path / name, text)
-    assert container_limit(tmp_path) == limit
+    assert container_limit(tmp_path, own=tmp_path / "own") == limit
+    if not any("jobs" in name for name in files):
+        assert container_limit(tmp_path, own=tmp_path / "missing") == limit
 
 
 @pytest.mark.parametrize(("limit", "cores"), [(0.5, 1), (1.0, 1), (10_000.0, None), (None, None)])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import multiprocessing
+import signal
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 from ftkit.errors import FtkitError, TrainingError
+from ftkit.experiments import running
 from ftkit.experiments.condition_data import load, of_kind, with_label_noise
 from ftkit.experiments.experiment import Condition, Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
@@ -87,6 +91,29 @@ def test_an_experiment_that_was_stopped_goes_on_without_losing_or_repeating_anyt
     assert whole.outcomes[:2] == kept.outcomes
     assert Record.load(path) == whole
     assert run_experiment(small, tmp_path) == whole
+
+
+def _make(experiment: Experiment, task: Task, folder: Path) -> None:
+    running.load = lambda condition: task
+    run_experiment(experiment, folder)
+
+
+def test_a_process_that_is_killed_loses_no_finished_training(
+    small: Experiment, tmp_path: Path, tiny_task: Callable[[str], Task]
+):
+    path = tmp_path / "small.json"
+    process = multiprocessing.get_context("spawn").Process(target=_make, args=(small, tiny_task("audio"), tmp_path))
+    process.start()
+    while process.is_alive() and not path.is_file():
+        time.sleep(0.05)
+    process.kill()
+    process.join()
+    kept = Record.load(path)
+    whole = run_experiment(small, tmp_path)
+    assert [outcome.condition for outcome in whole.outcomes] == list(small.conditions)
+    assert whole.outcomes[: len(kept.outcomes)] == kept.outcomes
+    assert process.exitcode == -signal.SIGKILL
+    assert 1 <= len(kept.outcomes) < len(small.conditions)
 
 
 def test_a_training_that_another_experiment_holds_with_all_its_measures_is_taken_from_there(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ftkit import fine_tune
 from ftkit.backbones import load_backbone
-from ftkit.classifier import Classifier
+from ftkit.classifier import Classifier, backbone_settings
 from ftkit.errors import FtkitError
 from ftkit.methods import L2SP, LPFT, Discriminative, Full, Gradual, LinearProbe, Method, Replay, Trainable
 from ftkit.methods.strategies import RehearsingTrainable
@@ -211,11 +211,14 @@ def distance(training: Training, start: dict[str, Tensor]) -> float:
     return float(sum((parameter.detach() - start[name]).square().sum() for name, parameter in parameters) ** 0.5)
 
 
-def test_the_pull_keeps_the_weights_nearer_to_where_they_were(applied: Applied, train: Callable[..., Training]):
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_pull_keeps_the_weights_nearer_to_where_they_were(
+    applied: Applied, train: Callable[..., Training], modality: str
+):
     start = {
-        name: each.detach().clone() for name, each in applied(Full(), "audio").classifier.backbone.named_parameters()
+        name: each.detach().clone() for name, each in applied(Full(), modality).classifier.backbone.named_parameters()
     }
-    none, some, strong = (distance(train(L2SP(strength=strength)), start) for strength in (0.0, 100.0, 1e9))
+    none, some, strong = (distance(train(L2SP(strength=strength), modality), start) for strength in (0.0, 100.0, 1e9))
     assert some < 0.98 * none
     assert strong == 0
 
@@ -270,11 +273,15 @@ def test_what_is_rehearsed_is_prepared_in_float32_whatever_computes(train: Calla
         assert torch.equal(value, expected[name])
 
 
-def test_what_is_rehearsed_moves_less(train: Callable[..., Training]):
+@pytest.mark.parametrize("modality", ["text", "audio"])
+def test_what_is_rehearsed_moves_less(train: Callable[..., Training], tiny_task: Callable[[str], Task], modality: str):
+    """Of pictures the statistics that batches renew move more than the weights; there the experiment tells."""
+
     def distance(method: Method) -> float:
-        training = train(method, "audio", epochs=4)
+        training = train(method, modality, epochs=4)
         rehearsing = RehearsingTrainable(training.trainable.classifier, 1.0, 24)
-        fresh = load_backbone("whisper-tiny-en")
+        task = tiny_task(modality)
+        fresh = load_backbone(task.backbone, **backbone_settings(task))
         rehearsing.inputs = fresh.prepare(source_data(fresh).rehearsed)
         with torch.no_grad():
             rehearsing.wanted = Classifier(fresh.eval(), 10).pooled(fresh.collate(rehearsing.inputs))

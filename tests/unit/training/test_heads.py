@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ftkit import fine_tune
-from ftkit.errors import TrainingError
+from ftkit.errors import DivergedError, TrainingError
 from ftkit.experiments.fine_tuning import default_settings
 from ftkit.experiments.probing import probe, probe_runs
 from ftkit.methods import LinearProbe
@@ -72,6 +72,13 @@ def test_a_loss_that_is_not_a_number_names_the_rate(tiny_task: Callable[[str], T
     settings = [each.with_rate_and_seed(rate, 0) for each, rate in zip(several(task), (1e-2, 1e38, 1e-2), strict=True)]
     with pytest.raises(TrainingError, match=r"with learning rate 1e\+38"):
         probe(task, settings, ActivationCache(tmp_path))
+
+
+def test_answers_that_are_no_numbers_name_the_rate(tiny_task: Callable[[str], Task], tmp_path: Path):
+    """Weights that overflow at the last step leave no loss to tell it."""
+    settings = [replace(each, epochs=1, batch_size=64, learning_rate=1e38) for each in several(tiny_task("audio"))]
+    with pytest.raises(DivergedError, match=r"validation became nan after epoch 1 with learning rate 1e\+38"):
+        probe(tiny_task("audio"), settings, ActivationCache(tmp_path))
 
 
 def test_features_that_are_not_pooled_are_refused(new_training: Callable[..., Any]):

@@ -84,7 +84,7 @@ def test_measuring_draws_nothing_from_the_users_generator():
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_only_where_fewer_digits_are_asked_for_may_a_gpu_multiply_with_fewer(precision: str):
     new_accelerator(precision)
-    assert torch.backends.cuda.matmul.allow_tf32 == (precision != "float32")
+    assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == (precision != "float32")
 
 
 def test_processes_that_were_started_to_train_together_are_refused(monkeypatch: pytest.MonkeyPatch):
