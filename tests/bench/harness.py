@@ -92,6 +92,8 @@ class Sample:
         Highest resident memory of its process.
     machine
         As `ftkit.experiments.machine.Machine` describes it.
+    commit
+        Of the kit that was measured; empty where it was not kept.
     """
 
     values: dict[str, Any]
@@ -99,6 +101,7 @@ class Sample:
     processor_seconds: float
     peak_bytes: int
     machine: dict[str, Any]
+    commit: str = ""
 
     @property
     def busy(self) -> float:
@@ -155,6 +158,12 @@ class Result:
     def machine(self) -> dict[str, Any]:
         """The machine that the first sample was taken on."""
         return next(iter(self.samples.values()))[0].machine
+
+    @property
+    def commits(self) -> list[str]:
+        """Commits of the kit that its samples were taken of, each once."""
+        commits = (sample.commit or "not kept" for samples in self.samples.values() for sample in samples)
+        return list(dict.fromkeys(commits))
 
     def values(self, case: str, key: str) -> list[Any]:
         """One of the returned values, from every sample of a case."""

@@ -138,6 +138,20 @@ def maps_kept() -> Iterator[None]:
 
 
 @contextmanager
+def long_windows() -> Iterator[None]:
+    """Pad speech to the thirty seconds that Whisper was trained on."""
+    from ftkit import classifier
+    from ftkit.experiments import fine_tuning
+
+    kept = classifier.backbone_settings
+    classifier.backbone_settings = fine_tuning.backbone_settings = lambda task: {**kept(task), "seconds": 30.0}
+    try:
+        yield
+    finally:
+        classifier.backbone_settings = fine_tuning.backbone_settings = kept
+
+
+@contextmanager
 def freed_memory_given_back() -> Iterator[None]:
     """Leave it to the C library what becomes of large blocks that are freed."""
     from ftkit.training import loop
@@ -175,22 +189,26 @@ PIECES: dict[str, Any] = {
     "fused optimizer": plain_optimizer,
     "long batches in parts": batches_whole,
     "feature maps computed again": maps_kept,
+    "speech in short windows": long_windows,
     "freed memory kept": freed_memory_given_back,
     "many heads at once": one_head_at_a_time,
 }
 """What makes the loop fast or small: name to the context in which it is off."""
 PIECES_OF_PROBES = ("many heads at once",)
 """Those of training several linear probes, which have nothing to do with other methods."""
-PIECES_OF_PICTURES = ("feature maps computed again",)
-"""Those of the picture network."""
+PIECES_OF_ONE_MODALITY = {"feature maps computed again": "image", "speech in short windows": "audio"}
+"""Those that one kind of data has, and which."""
 
 
 def pieces_of(method: str, modality: str) -> list[str]:
     """Names of the pieces that a method on a kind of data has."""
     if method == "linear-probe":
         return list(PIECES_OF_PROBES)
-    foreign = (*PIECES_OF_PROBES, *(() if modality == "image" else PIECES_OF_PICTURES))
-    return [name for name in PIECES if name not in foreign]
+    return [
+        name
+        for name in PIECES
+        if name not in PIECES_OF_PROBES and PIECES_OF_ONE_MODALITY.get(name, modality) == modality
+    ]
 
 
 def turned_off(names: Sequence[str]) -> AbstractContextManager[object]:

@@ -14,11 +14,14 @@ from targets import TARGETS, Value, mean_score, metric_of, of_part, peer_of, tim
 from ftkit.figures.display import DescribedFigure, as_png
 from ftkit.figures.style import METHOD_STYLES, method_style
 from ftkit.paths import write_bytes, write_text
+from ftkit.tasks import TASKS
 
 PAGE = "README.md"
 TARGETS_BEGIN, TARGETS_END = "<!-- targets -->", "<!-- /targets -->"
 TRIED = Path(__file__).with_name("tried.md")
 """What was tried, in words, on the way to the targets."""
+SIZES = ("examples", "test items", "repeats")
+"""How large a measurement was."""
 BUSY_AT_LEAST = 0.4
 TRUSTED_WHEN_BUSY = ("peers", "grid", "ablation", "limit", "growth")
 INTRODUCTION = """# Time and memory, measured
@@ -55,9 +58,15 @@ def _machine(results: Sequence[Result]) -> str:
         lines.append(
             f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
             f"{machine['memory_bytes'] / 1e9:.0f} GB of memory, {machine['system']}, Python {machine['python']}; "
-            f"{versions}. Measured {_dates(of_this)}: {', '.join(_parts(of_this))}."
+            f"{versions}. Measured {_dates(of_this)}: {', '.join(_parts(of_this))}. {_commits(of_this)}"
         )
     return "## Machine\n\n" + "\n\n".join(lines)
+
+
+def _commits(results: Sequence[Result]) -> str:
+    """Say of which states of the kit the figures are; what was changed since is not in them."""
+    commits = dict.fromkeys(commit for result in results for commit in result.commits)
+    return f"Commit{'s' if len(commits) > 1 else ''} of the kit: {', '.join(commits)}."
 
 
 def _parts(results: Sequence[Result]) -> list[str]:
@@ -122,6 +131,7 @@ def _peers(results: Sequence[Result], folder: Path) -> str:
             result.settings["task"],
             _method(result),
             peer_of(result),
+            *_sizes(result, "ours"),
             str(result.settings["epochs"]),
             _seconds(result.spread("ours", "fit_seconds")),
             _seconds(result.spread(peer_of(result), "fit_seconds")),
@@ -134,7 +144,7 @@ def _peers(results: Sequence[Result], folder: Path) -> str:
         ]
         for result in results
     ]
-    head = ["task", "method", "peer", "epochs", "time, ours", "peer", "ratio", "memory, ours", "peer"]
+    head = ["task", "method", "peer", *SIZES, "epochs", "time, ours", "peer", "ratio", "memory, ours", "peer"]
     table = _table([*head, "test score, ours", "peer", "score"], rows)
     return "\n\n".join(
         ["## Against what people write today", table, *NOTES, _picture(charts.ratios(results), folder, "peers")]
@@ -147,6 +157,7 @@ def _grid(results: Sequence[Result], folder: Path) -> str:
             result.settings["task"],
             f"{len(result.settings['methods'])} methods x {len(next(iter(result.settings['rates'].values())))} "
             f"learning rates x {result.settings['seeds']} seeds",
+            *_sizes(result, "ours"),
             _seconds(result.spread("ours", "fit_seconds")),
             _seconds(result.spread(peer_of(result), "fit_seconds")),
             _ratio(time_ratio(result)),
@@ -154,11 +165,13 @@ def _grid(results: Sequence[Result], folder: Path) -> str:
             _seconds(result.spread(peer_of(result), "training_seconds")),
             _bytes(result.memory("ours")),
             _bytes(result.memory(peer_of(result))),
+            f"{mean_score(result, 'ours'):.1%}",
+            f"{mean_score(result, peer_of(result)):.1%}",
         ]
         for result in results
     ]
-    head = ["task", "trainings", "time, ours", "plain script", "ratio", "of it in steps, ours", "plain script"]
-    table = _table([*head, "memory, ours", "plain script"], rows)
+    head = ["task", "trainings", *SIZES, "time, ours", "plain script", "ratio", "of it in steps, ours", "plain script"]
+    table = _table([*head, "memory, ours", "plain script", "mean test score, ours", "plain script"], rows)
     return "\n\n".join(["## A whole comparison", table])
 
 
@@ -168,6 +181,7 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
             result.settings["task"],
             _method(result),
             case,
+            *_sizes(result, case),
             _seconds(result.spread(case, "fit_seconds")),
             _ratio(charts.slowdown(result, case)),
             _bytes(result.memory(case)),
@@ -176,7 +190,7 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
         for result in results
         for case in result.samples
     ]
-    table = _table(["task", "method", "case", "time", "over everything on", "memory", "test score"], rows)
+    table = _table(["task", "method", "case", *SIZES, "time", "over everything on", "memory", "test score"], rows)
     return "\n\n".join(["## What each piece gives", table, _picture(charts.ablations(results), folder, "ablation")])
 
 
@@ -313,6 +327,13 @@ def _picture(figure: DescribedFigure, folder: Path, name: str) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _sizes(result: Result, case: str) -> list[str]:
+    """What `SIZES` heads: training examples, test items, repetitions."""
+    examples = result.settings.get("limit") or TASKS[result.settings["task"]].default_train
+    items = result.values(case, "test_items")[0]
+    return [f"{examples:,}", f"{items:,}", str(len(result.samples[case]))]
 
 
 def _method(result: Result) -> str:

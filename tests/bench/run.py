@@ -97,6 +97,8 @@ def ablation(options: argparse.Namespace) -> Iterator[Bench]:
             off["everything off"] = pieces
         function = "ours:probes" if probes else "ours:train"
         cases = {case: Call(function, {**arguments, "without": names}) for case, names in off.items()}
+        if not probes:
+            cases["with activation checkpointing"] = Call(function, {**arguments, "checkpointing": True})
         yield Bench("ablation", f"{task}-{method}", {"method": method, **arguments}, cases, seeded=not probes)
 
 

@@ -22,6 +22,8 @@ PEERS = ("fastai",)
 
 def main() -> None:
     """Run the call that the input describes."""
+    from ftkit.experiments.revision import revision
+
     outcome, call = Path(sys.argv[1]), json.load(sys.stdin)
     module, _, name = call["function"].partition(":")
     watch, processor_before = Stopwatch(), time.process_time()
@@ -33,6 +35,7 @@ def main() -> None:
         "processor_seconds": processor_seconds,
         "peak_bytes": peak,
         "machine": machine(),
+        "commit": revision(),
     }
     outcome.write_text(json.dumps(sample), encoding="utf-8")
 
