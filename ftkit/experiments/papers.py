@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Answer = Literal["yes", "no", "not stated"]
 CHECKED = {
     "table": "read where it was printed",
+    "inferred": "read where it was printed, the columns told apart by the numbers of parameters",
     "second-hand": "read where others print the table again",
     "abstract": "read in the abstract only",
     "memory": "from memory, not looked up",
