@@ -276,6 +276,7 @@ def compare(
     recorded = _trials_for(task, chosen, named, folder, budget)
     chosen = [recorded.best_settings(method) if method.name in named else method for method in chosen]
     runs: list[Run] = []
+    diverged: list[DivergedError] = []
     notes = list(task.notes)
     pairs = [(method, seed) for method in chosen for seed in seed_list]
     planned = [_Planned.of(task, method, seed, recorded, budget, folder) for method, seed in pairs]
@@ -284,13 +285,14 @@ def compare(
         try:
             run = each.find_or_train(task, progress)
         except DivergedError as error:
+            diverged.append(error)
             notes.append(f"{each.method.title}, seed {each.settings.seed}, is left out: {error}")
-            if each is planned[-1] and not runs:
-                raise
             continue
         runs.append(run)
         if on_run is not None:
             on_run(run)
+    if not runs:
+        raise diverged[-1]
     return Comparison(
         task_name=task.name,
         title=task.title,
