@@ -22,12 +22,13 @@ KIT = (sys.executable, "-m", "ftkit")
 
 @dataclass(frozen=True)
 class Search:
-    """Trials that are recorded: the task, its training examples, how many learning rates a method, which methods."""
+    """Trials that are recorded: the task, its training examples, how many rates and settings a method, which methods."""
 
     task: str
     examples: int
     trials: int
     methods: str = "all"
+    choices: int = 2
 
     @property
     def name(self) -> str:
@@ -86,7 +87,7 @@ def trials(folder: Path) -> list[Job]:
             f"tune {each.name}",
             (
                 *(*KIT, "tune", each.task, "--limit", str(each.examples), "--epochs", "3"),
-                *("--trials", str(each.trials), "--methods", each.methods),
+                *("--trials", str(each.trials), "--choices", str(each.choices), "--methods", each.methods),
                 *("--output", str(folder / "tuning" / f"{each.name}.json")),
             ),
         )
