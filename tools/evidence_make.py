@@ -22,7 +22,7 @@ KIT = (sys.executable, "-m", "ftkit")
 
 @dataclass(frozen=True)
 class Search:
-    """Trials that are recorded: the task, its training examples, how many rates and settings a method, which methods."""
+    """Trials that are recorded: the task, its training examples, rates and settings a method, which methods."""
 
     task: str
     examples: int

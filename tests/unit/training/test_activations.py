@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from ftkit import Partial, fine_tune
+from ftkit import Adapter, LoRA, Partial, fine_tune
 from ftkit.classifier import Classifier
-from ftkit.methods import as_method
+from ftkit.methods import Method, as_method
 from ftkit.tasks import Task
 from ftkit.training.activations import Activations, compute_activations
 from ftkit.training.augmentation import SpecAugment
@@ -37,9 +37,9 @@ def activations_of(
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-@pytest.mark.parametrize("method", ["linear-probe", "partial"])
+@pytest.mark.parametrize("method", ["linear-probe", "partial", LoRA(blocks=2), Adapter(blocks=2)], ids=str)
 def test_training_from_them_is_training_without(
-    method: str, modality: str, tiny_task: Callable[[str], Task], tmp_path: Path
+    method: str | Method, modality: str, tiny_task: Callable[[str], Task], tmp_path: Path
 ):
     task = tiny_task(modality)
     options: dict[str, Any] = {"epochs": 2, "batch_size": 5, "precision": "float32", "progress": False}
@@ -52,6 +52,32 @@ def test_training_from_them_is_training_without(
             [step.loss for step in without.history.steps], abs=1e-4
         )
         np.testing.assert_allclose(run.predictions.probabilities, without.predictions.probabilities, atol=1e-3)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_in_bf16_training_from_them_is_training_without(
+    modality: str, tiny_task: Callable[[str], Task], tmp_path: Path
+):
+    runs = [
+        fine_tune(tiny_task(modality), "partial", cache=cache, epochs=2, precision="bf16", progress=False)
+        for cache in (False, ActivationCache(tmp_path, memory_bytes=0))
+    ]
+    losses = [[step.loss for step in run.history.steps] for run in runs]
+    assert losses[0] == pytest.approx(losses[1], abs=0.02)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_methods_that_leave_the_same_blocks_alone_share_them(
+    modality: str, tiny_task: Callable[[str], Task], tmp_path: Path
+):
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+    options: dict[str, Any] = {"epochs": 1, "precision": "float32", "progress": False, "cache": cache}
+    first = fine_tune(tiny_task(modality), Partial(blocks=2), **options)
+    kept = {entry.key for entry in cache.entries()}
+    for method in (Partial(blocks=2), LoRA(blocks=2), Adapter(blocks=2)):
+        run = fine_tune(tiny_task(modality), method, lr=1e-3, seed=1, **options)
+        assert run.cost.frozen_depth == first.cost.frozen_depth
+        assert {entry.key for entry in cache.entries()} == kept
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
