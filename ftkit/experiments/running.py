@@ -50,7 +50,7 @@ class _Wish:
         with locked(self.path):
             record = Record.load(self.path) if self.path.is_file() else Record(self.experiment.name)
             if not record.up_to_date().done(self.condition):
-                _asked(record).without(self.condition).adding(own, task, machine).save(self.path)
+                _asked(record, self.experiment).without(self.condition).adding(own, task, machine).save(self.path)
 
 
 def run_experiment(
@@ -130,11 +130,11 @@ def _read(experiment: Experiment, folder: Path) -> Record:
     return Record.load(path).up_to_date() if path.is_file() else Record(experiment.name)
 
 
-def _asked(record: Record) -> Record:
+def _asked(record: Record, experiment: Experiment) -> Record:
     """Leave out what the kit's experiment asks no more, such as a method with settings that trials no longer prefer."""
-    if record.experiment not in EXPERIMENTS:
+    if experiment.name not in EXPERIMENTS:
         return record
-    conditions = EXPERIMENTS[record.experiment].conditions
+    conditions = (*experiment.conditions, *EXPERIMENTS[experiment.name].conditions)
     return replace(record, outcomes=tuple(each for each in record.outcomes if each.condition in conditions))
 
 
