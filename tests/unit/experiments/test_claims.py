@@ -159,13 +159,14 @@ def test_every_claim_has_trainings_on_both_sides_in_its_experiment(side: str):
 
 def some_measures(seed: int) -> dict[str, Any]:
     """Invented values of every measure that a claim may ask for."""
-    values = iter(np.random.default_rng(seed).random(20).tolist())
+    values = iter(np.random.default_rng(seed).random(30).tolist())
     return {
         "forgetting": {"before": 0.9, "after": next(values), "relearned": next(values)},
         "corruption": {"scores": [next(values) for _ in range(4)]},
         "kinds": {"mono": next(values), "poly": next(values)},
         "groups": {"seen": next(values), "unseen": next(values)},
-        "layers": {"probe_before": [next(values) for _ in range(5)]},
+        "layers": {name: [next(values) for _ in range(5)] for name in ("probe_before", "cka")},
+        "moved weights": {"spectrum": [next(values) for _ in range(8)]},
     }
 
 
