@@ -303,7 +303,7 @@ class Prompt(PeftMethod):
     }
     paper: ClassVar[str] = "Lester et al. 2021, arXiv:2104.08691; pictures: Bahng et al. 2022, arXiv:2203.17274"
     typical_rate: ClassVar[float] = 3e-2
-    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"length": (4, 64)}
+    choices: ClassVar[dict[str, tuple[Any, ...]]] = {"length": (4, 32)}
 
     length: int = 16
 
