@@ -106,8 +106,8 @@ class _Remedy:
         stopped = any(len(outcome.train_loss) > len(train) for outcome in self.variant.outcomes)
         end = f"after the {len(train)} epochs that all seeds made" if stopped else f"after {len(train)} epochs"
         return (
-            f"{self.variant.label}: {self.score}, best epoch {self.epochs()}; {end} training loss {train[-1]:.2f}, "
-            f"validation loss {validation[-1]:.2f}, lowest {validation.min():.2f}."
+            f"{self.variant.label}: {self.score}, weights of epoch {self.epochs()}; {end} training loss "
+            f"{train[-1]:.2f}, validation loss {validation[-1]:.2f}, lowest {validation.min():.2f}."
         )
 
 
@@ -176,5 +176,5 @@ def _draw_score(axes: Axes, row: int, remedy: _Remedy) -> None:
         capsize=3,
         elinewidth=1.6,
     )
-    text = f"{100 * score.value:.1f}, best epoch {remedy.epochs()}"
+    text = f"{100 * score.value:.1f}, epoch {remedy.epochs()}"
     axes.text(1.015, row, text, va="center", fontsize=9, transform=axes.get_yaxis_transform())

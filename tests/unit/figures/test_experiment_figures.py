@@ -219,11 +219,11 @@ def test_remedies_differ_by_their_options_and_in_their_looks(
 ) -> None:
     described, axes = drawn["regularizers"].ftkit_alt, drawn["regularizers"].axes[-1]
     plain = mean_test_score(records["regularizers"], records["regularizers"].where(method="full", options={}))
-    assert f"Full fine-tuning: {plain}, best epoch 5 (5 to 6)" in described
+    assert f"Full fine-tuning: {plain}, weights of epoch 5 (5 to 6)" in described
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[:3] == ["Full fine-tuning", "Full fine-tuning, patience 2", "Full fine-tuning, label smoothing 0.1"]
     looks = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_marker() not in ("|", "None")}
-    assert len(looks) == len(names) == 7
+    assert len(looks) == len(names) == 9
 
 
 def test_fewer_right_labels_and_repaired_ones_stand_beside_wrong_ones(
