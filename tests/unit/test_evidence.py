@@ -74,7 +74,8 @@ def test_the_page_says_what_methods_were_given_or_why_it_cannot(
     assert f"| {np.mean(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f}) |" in full
     assert f"| Full fine-tuning | {rates} | 1 | usual | 0.001 |" in text
     assert "How far from " in text
-    assert re.search(r"^\| (Full fine-tuning|Linear probe) \| [+-]\d\.\d points \(.*\), p = [\d.]+ \|$", text, re.MULTILINE)
+    difference = r"^\| (Full fine-tuning|Linear probe) \| [+-]\d\.\d points \(.*\), p = [\d.]+ \|$"
+    assert re.search(difference, text, re.MULTILINE)
     assert "the test split was read once" in text
     invented_record("methods", conditions[2:], lambda each: 0.7).save(path)
     text = tool("evidence_page").write_page(tmp_path).read_text(encoding="utf-8")
