@@ -221,7 +221,7 @@ class Training:
             If the loss stops being a finite number.
         """
         settings = self.settings
-        accelerator = self.accelerator = new_accelerator(settings.precision)
+        accelerator = new_accelerator(settings.precision)
         groups = [
             {**group, "lr": settings.learning_rate * group.get("rate_share", 1.0)}
             for group in self.trainable.parameter_groups(settings.weight_decay)
@@ -235,9 +235,10 @@ class Training:
             self._collate(reader),
             batch_size=settings.batch_size,
             seed=settings.seed,
-            pass_length=self._pass_length(),
+            pass_length=self._pass_length(accelerator.device),
         )
         self.model, self.optimizer, self.loader = accelerator.prepare(self.trainable.model, optimizer, loader)
+        self.accelerator = accelerator
         self.loss = self._loss_function().to(accelerator.device)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._learning_rate_factor)
         self._call("on_start")
@@ -259,9 +260,9 @@ class Training:
             self.trainable.model.eval()
         return self.history
 
-    def _pass_length(self) -> int | None:
+    def _pass_length(self, device: torch.device) -> int | None:
         """Most that goes through the model at once; batch statistics need the whole batch together, GPUs are fed it."""
-        whole = self.trainable.renews_statistics() or self.accelerator.device.type == "cuda"
+        whole = self.trainable.renews_statistics() or device.type == "cuda"
         return None if whole else self.backbone.pass_length
 
     def _collate(self, reader: Reader) -> Collate:

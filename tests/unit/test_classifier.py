@@ -56,7 +56,7 @@ def test_building_leaves_the_global_random_state_alone(tiny_task: Callable[[str]
 
 
 def test_pictures_are_read_at_the_size_that_the_task_has(tiny_task: Callable[[str], Task]):
-    assert backbone_settings(tiny_task("image")) == {"image_size": 160}
+    assert backbone_settings(tiny_task("image")) == {"image_size": 128}
 
 
 def test_the_window_holds_the_longest_clip(tiny_task: Callable[[str], Task]):

@@ -221,7 +221,7 @@ def test_remedies_differ_by_their_options_and_in_their_looks(
     plain = mean_test_score(records["regularizers"], records["regularizers"].where(method="full", options={}))
     assert f"Full fine-tuning: {plain}, weights of epoch 5 (5 to 6)" in described
     names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names[:3] == ["Full fine-tuning", "Full fine-tuning, patience 2", "Full fine-tuning, label smoothing 0.1"]
+    assert names[:3] == ["Full fine-tuning", "Full fine-tuning, keep last", "Full fine-tuning, patience 2"]
     looks = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_marker() not in ("|", "None")}
     assert len(looks) == len(names) == 9
 

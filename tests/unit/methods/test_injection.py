@@ -68,15 +68,15 @@ def test_the_border_reaches_the_edge_and_nothing_else(applied: Applied):
     values = next(value for name, value in trainable.trainable_parameters().items() if "input_prompt" in name)
     with torch.no_grad():
         values.fill_(2.0)
-    grey = torch.full((1, 3, 160, 160), 127, dtype=torch.uint8)
+    grey = torch.full((1, 3, 128, 128), 127, dtype=torch.uint8)
     pixels = trainable.classifier.backbone.embed.normalise(grey)
-    assert pixels[..., 16:144, 16:144].unique().tolist() == [0.0]
-    assert (pixels == 2.0).sum() == 3 * (160**2 - 128**2)
+    assert pixels[..., 16:112, 16:112].unique().tolist() == [0.0]
+    assert (pixels == 2.0).sum() == 3 * (128**2 - 96**2)
 
 
 def test_pictures_of_another_size_than_the_border_are_refused(applied: Applied):
     backbone = applied(Prompt(), "image").classifier.backbone
-    with pytest.raises(FtkitError, match=r"\(160, 160\) pixels, not \(96, 96\)"):
+    with pytest.raises(FtkitError, match=r"\(128, 128\) pixels, not \(96, 96\)"):
         backbone({"pixels": torch.zeros(1, 3, 96, 96, dtype=torch.uint8)})
 
 

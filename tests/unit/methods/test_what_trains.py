@@ -80,7 +80,7 @@ LAYERS = {"text": 6, "audio": 4}
 # EfficientNet-Lite0 (Tan and Le 2019; no squeeze-and-excitation): expansion, channels, repeats, kernel of each stage.
 STAGES = ((1, 16, 1, 3), (6, 24, 2, 3), (6, 40, 2, 5), (6, 80, 3, 3), (6, 112, 3, 5), (6, 192, 4, 5), (6, 320, 1, 3))
 STEM, LAST = 32, 1280
-SIZE = 160
+SIZE = 128
 CLASSES = {"text": 2, "image": 2, "audio": 10}
 
 
@@ -295,7 +295,7 @@ def test_settings_decide_the_size_of_what_is_added(applied: Callable[[Method, st
     assert applied(LoRA(rank=4), modality).count().adapted * 2 == applied(LoRA(rank=8), modality).count().adapted
     small, large = (applied(Prompt(length=length), modality).count().adapted for length in (4, 8))
     if modality == "image":
-        assert (small, large) == (3 * (160**2 - 152**2), 3 * (160**2 - 144**2))
+        assert (small, large) == (3 * (128**2 - 120**2), 3 * (128**2 - 112**2))
     else:
         assert (small, large) == (4 * WIDTH, 8 * WIDTH)
 

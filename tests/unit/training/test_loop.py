@@ -210,10 +210,15 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
 
 
 def test_batch_statistics_are_those_of_the_whole_batch(new_training: New):
-    assert new_training("full", "image")._pass_length() is None
-    assert new_training("gradual", "image")._pass_length() is None  # at first none are renewed
-    assert new_training("lora", "image")._pass_length() is not None
-    assert new_training("lp-ft", "image")._pass_length() is not None  # keeps those it has
+    processor = torch.device("cpu")
+    assert new_training("full", "image")._pass_length(processor) is None
+    assert new_training("gradual", "image")._pass_length(processor) is None  # at first none are renewed
+    assert new_training("lora", "image")._pass_length(processor) is not None
+    assert new_training("lp-ft", "image")._pass_length(processor) is not None  # keeps those it has
+
+
+def test_a_gpu_is_given_whole_batches(new_training: New):
+    assert new_training("lora", "text")._pass_length(torch.device("cuda")) is None
 
 
 # ------------------------------------------------------------------------------------------------ failures
