@@ -14,7 +14,7 @@ from ftkit.errors import DataError
 from ftkit.experiments.run import Spec
 from ftkit.methods import Trainable, as_method
 from ftkit.randomness import seeded
-from ftkit.tasks.reading import LONGEST_SECONDS, read_image
+from ftkit.tasks.reading import IMAGE_SIZE, LONGEST_SECONDS, read_image
 from ftkit.tasks.sound import read_sound
 
 
@@ -28,8 +28,17 @@ def load_model(spec: Spec, classes: int, folder: Path) -> Trainable:
     return trainable
 
 
-def read_items(modality: str, items: Sequence[Any]) -> list[Any]:
+def read_items(modality: str, items: Sequence[Any], image_size: int = IMAGE_SIZE) -> list[Any]:
     """Read what a user wants classified: texts, or files, or arrays that are passed on as they are.
+
+    Parameters
+    ----------
+    modality
+        ``"text"``, ``"image"`` or ``"audio"``.
+    items
+        What is to be read.
+    image_size
+        Width and height in pixels that picture files get, those that the model was trained on.
 
     Raises
     ------
@@ -40,10 +49,10 @@ def read_items(modality: str, items: Sequence[Any]) -> list[Any]:
         raise DataError(f"predict takes a list of items; put the one you have into a list: predict([{str(items)!r}]).")
     if not len(items):
         raise DataError("predict got an empty list; give at least one item.")
-    return [_read_item(modality, item) for item in items]
+    return [_read_item(modality, item, image_size) for item in items]
 
 
-def _read_item(modality: str, item: Any) -> Any:
+def _read_item(modality: str, item: Any, image_size: int) -> Any:
     if modality == "text":
         if not isinstance(item, str):
             raise DataError(f"This run classifies texts; {item!r} is a {type(item).__name__}. Give strings.")
@@ -55,4 +64,4 @@ def _read_item(modality: str, item: Any) -> Any:
     path = Path(item)
     if not path.is_file():
         raise DataError(f"There is no file {item}. Give the path of a file that exists.")
-    return read_image(path) if modality == "image" else read_sound(path, longest=LONGEST_SECONDS)
+    return read_image(path, image_size) if modality == "image" else read_sound(path, longest=LONGEST_SECONDS)

@@ -312,11 +312,13 @@ class Run:
             If a file can't be read.
         """
         from ftkit.experiments.rebuilding import read_items
+        from ftkit.tasks.reading import IMAGE_SIZE
         from ftkit.training.loop import new_accelerator, predict
 
         model = self.model
         backbone = model.classifier.backbone
-        prepared = backbone.prepare(read_items(self.spec.modality, items))
+        size = backbone.settings.get("image_size", IMAGE_SIZE)
+        prepared = backbone.prepare(read_items(self.spec.modality, items, size))
         accelerator = new_accelerator(self.spec.precision)
         probabilities = predict(
             model.model, backbone, prepared, batch_size=backbone.evaluation_size, accelerator=accelerator

@@ -236,8 +236,8 @@ class _Reader:
         return samples[:longest]
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Return a picture as (IMAGE_SIZE, IMAGE_SIZE, 3) uint8: shorter side resized, centre kept."""
+def read_image(path: Path, size: int = IMAGE_SIZE) -> np.ndarray:
+    """Return a picture as (size, size, 3) uint8: shorter side resized, centre kept."""
     from PIL import Image, ImageOps
 
     try:
@@ -254,7 +254,7 @@ def read_image(path: Path) -> np.ndarray:
     if upright.has_transparency_data:
         layer = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.asarray(ImageOps.fit(upright.convert("RGB"), (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
+    return np.asarray(ImageOps.fit(upright.convert("RGB"), (size, size), Image.Resampling.BICUBIC))
 
 
 def _content_column(table: pandas.DataFrame, columns: Columns, where: str) -> tuple[Modality, str]:

@@ -149,6 +149,7 @@ def _file_form(widgets: Any, runs: Sequence[Run], task: Task, offered: Sequence[
     else:
         player = widgets.Audio(value=first, format="wav", autoplay=False, loop=False)
     answer = widgets.HTML()
+    size = len(offered[0].item)  # of pictures: as high as wide
 
     def choose(change: dict[str, Any]) -> None:
         choice = offered[change["new"]]
@@ -158,7 +159,7 @@ def _file_form(widgets: Any, runs: Sequence[Run], task: Task, offered: Sequence[
     def read(change: dict[str, Any]) -> None:
         for file in change["new"]:
             try:
-                item = read_upload(task.modality, file["name"], bytes(file["content"]))
+                item = read_upload(task.modality, file["name"], bytes(file["content"]), size)
             except FtkitError as error:
                 answer.value = error_html(error)
                 return

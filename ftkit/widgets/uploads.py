@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ftkit.errors import DataError
+from ftkit.tasks.reading import IMAGE_SIZE
 
 __all__ = ["LARGEST_UPLOAD", "as_png", "as_wave", "read_upload"]
 
@@ -20,7 +21,7 @@ LARGEST_UPLOAD = 20_000_000
 _SAMPLE_RATE = 16_000
 
 
-def read_upload(modality: str, name: str, content: bytes) -> np.ndarray:
+def read_upload(modality: str, name: str, content: bytes, image_size: int = IMAGE_SIZE) -> np.ndarray:
     """Read an uploaded picture or recording as a task holds it.
 
     Parameters
@@ -31,11 +32,13 @@ def read_upload(modality: str, name: str, content: bytes) -> np.ndarray:
         The file's name; only its ending is used.
     content
         The file's bytes.
+    image_size
+        Width and height in pixels that a picture gets, those of the task's.
 
     Returns
     -------
     numpy.ndarray
-        A picture (height, width, 3) of uint8, or mono sound at 16 kHz, float32.
+        A picture (image_size, image_size, 3) of uint8, or mono sound at 16 kHz, float32.
 
     Raises
     ------
@@ -54,7 +57,7 @@ def read_upload(modality: str, name: str, content: bytes) -> np.ndarray:
         path = Path(folder) / f"upload{Path(name).suffix[:8]}"
         path.write_bytes(content)
         try:
-            return read_items(modality, [path])[0]
+            return read_items(modality, [path], image_size)[0]
         except DataError as error:
             raise DataError(str(error).replace(str(path), name)) from None
 

@@ -11,7 +11,7 @@ from ftkit.widgets.uploads import as_png, as_wave, read_upload
 
 def test_uploaded_picture_is_read_as_a_task_holds_it(cells: Task) -> None:
     picture = cells.test.items[0]
-    np.testing.assert_array_equal(read_upload("image", "cell.png", as_png(picture)), picture)
+    np.testing.assert_array_equal(read_upload("image", "cell.png", as_png(picture), len(picture)), picture)
 
 
 def test_uploaded_recording_is_read_as_a_task_holds_it() -> None:
