@@ -126,7 +126,7 @@ def results(task: dict[str, Any]) -> str:
     for row in task["methods"]:
         cost = row["cost"]
         rows.append(
-            f"| {as_method(row['method'], **row.get('settings', {})).described} | {_scores(row['scores'])} | "
+            f"| {as_method(row['method'], **row['settings']).described} | {_scores(row['scores'])} | "
             f"{percent(cost['trainable'] / cost['total'])} | "
             f"{cost['seconds']:.0f} s | {file_size(cost['saved_bytes'])} |"
         )
