@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
 
 from ftkit import figures
 from ftkit.errors import FtkitError
-from ftkit.evaluation import holm, paired_runs
+from ftkit.evaluation import paired_against
 from ftkit.experiments.claims import Judgement, judge_all, load_claims
 from ftkit.experiments.experiment import Experiment
 from ftkit.experiments.fairness import record_fairness
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.record import Record, from_digits
-from ftkit.experiments.scoring import answer_tables, mean_test_score
+from ftkit.experiments.scoring import answer_tables, best_on_validation, mean_test_score
 from ftkit.experiments.trials import Trials, kit_trials
 from ftkit.figures import DescribedFigure
 from ftkit.figures.records import variants
@@ -203,17 +202,9 @@ def differences(record: Record, task: str) -> str:
     test, by_method = record.tests[task], {name: record.where(task=task, method=name) for name in METHODS}
     made = {name: outcomes for name, outcomes in by_method.items() if outcomes}
     answers = {name: answer_tables(test, [each.predicted() for each in outcomes]) for name, outcomes in made.items()}
-    best = max(made, key=lambda name: mean(outcome.validation_score for outcome in made[name]))
-    tests = {
-        name: paired_runs(test.metric, from_digits(test.labels), answers[name], answers[best], test.groups)
-        for name in made
-        if name != best
-    }
-    corrected = holm([each.p_value for each in tests.values()])
-    rows = [
-        [METHODS[name].title, str(replace(each, p_value=value))]
-        for (name, each), value in zip(tests.items(), corrected, strict=True)
-    ]
+    best = best_on_validation(made)
+    tests = paired_against(best, test.metric, from_digits(test.labels), answers, test.groups)
+    rows = [[METHODS[name].title, str(each)] for name, each in tests.items()]
     title = (
         f"How far from {METHODS[best].title}, which validation found best: {TASKS[task].title.lower()} (seeds and test "
         "items both vary; p after Holm)"

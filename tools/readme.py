@@ -27,40 +27,39 @@ BENCH_PAGE = ROOT / "data" / "evidence" / "bench" / "README.md"
 
 
 def record(runs: Path) -> None:
-    """Write what a demo measured into the record, and draw its figures."""
+    """Write what a demo measured into the record and draw its figures; tasks that it left out stay as they are."""
     from ftkit.experiments.demo import load_comparisons
     from ftkit.figures import as_png
 
-    tasks = []
+    before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else []
+    tasks = {task["task"]: task for task in before}
     FIGURES.mkdir(parents=True, exist_ok=True)
     for comparison in load_comparisons(runs):
         figure = comparison.plot()
         write_bytes(FIGURES / f"{comparison.task_name}.png", as_png(figure))
-        tasks.append(
-            {
-                "task": comparison.task_name,
-                "title": comparison.title,
-                "metric": comparison.metric,
-                "figure_text": figure.ftkit_alt,
-                "machine": asdict(comparison.runs[0].machine),
-                "created": max(run.created for run in comparison.runs),
-                "methods": [
-                    {
-                        "method": name,
-                        "scores": {metric: asdict(comparison.score(name, metric)) for metric in runs[0].scores},
-                        "seeds": len(runs),
-                        "settings": runs[0].spec.settings,
-                        "learning_rate": runs[0].spec.learning_rate,
-                        "epochs": runs[0].spec.epochs,
-                        "train_examples": runs[0].spec.train_examples,
-                        "cost": asdict(runs[0].cost),
-                    }
-                    for name, runs in comparison.by_method().items()
-                ],
-                "baselines": [asdict(baseline) for baseline in comparison.baselines],
-            }
-        )
-    write_text(RECORD, json.dumps(tasks, indent=1) + "\n")
+        tasks[comparison.task_name] = {
+            "task": comparison.task_name,
+            "title": comparison.title,
+            "metric": comparison.metric,
+            "figure_text": figure.ftkit_alt,
+            "machine": asdict(comparison.runs[0].machine),
+            "created": max(run.created for run in comparison.runs),
+            "methods": [
+                {
+                    "method": name,
+                    "scores": {metric: asdict(comparison.score(name, metric)) for metric in runs[0].scores},
+                    "seeds": len(runs),
+                    "settings": runs[0].spec.settings,
+                    "learning_rate": runs[0].spec.learning_rate,
+                    "epochs": runs[0].spec.epochs,
+                    "train_examples": runs[0].spec.train_examples,
+                    "cost": asdict(runs[0].cost),
+                }
+                for name, runs in comparison.by_method().items()
+            ],
+            "baselines": [asdict(baseline) for baseline in comparison.baselines],
+        }
+    write_text(RECORD, json.dumps(list(tasks.values()), indent=1) + "\n")
 
 
 def readme() -> str:

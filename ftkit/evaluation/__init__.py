@@ -16,7 +16,7 @@ from ftkit.evaluation.by_group import score_by_group
 from ftkit.evaluation.intervals import Score, bootstrap, mean_score, score, wilson
 from ftkit.evaluation.item_variation import ItemVariation, item_variation
 from ftkit.evaluation.metrics import METRICS, Metric, find_metric
-from ftkit.evaluation.paired import PairedTest, holm, mcnemar, paired_bootstrap, paired_runs
+from ftkit.evaluation.paired import PairedTest, holm, mcnemar, paired_against, paired_bootstrap, paired_runs
 
 __all__ = [
     "METRICS",
@@ -30,6 +30,7 @@ __all__ = [
     "item_variation",
     "mcnemar",
     "mean_score",
+    "paired_against",
     "paired_bootstrap",
     "paired_runs",
     "score",

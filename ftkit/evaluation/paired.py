@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -196,6 +196,50 @@ def paired_runs(
         raise DataError("a paired test of methods needs at least one run of each")
     groups = drawable_groups(groups, np.size(labels))
     return _paired(metric_name, labels, probabilities_a, probabilities_b, groups, resamples, seed)
+
+
+def paired_against(
+    reference: str,
+    metric_name: str,
+    labels: ArrayLike,
+    probabilities: Mapping[str, Sequence[ArrayLike]],
+    groups: ArrayLike | None = None,
+) -> dict[str, PairedTest]:
+    """Return the tests of several methods against one of them, the p-values corrected for their number (`holm`).
+
+    Parameters
+    ----------
+    reference : str
+        The method that the others are compared with.
+    metric_name, labels, groups
+        As in `paired_runs`.
+    probabilities : mapping of str to sequence of array_like of float, each of shape (n, classes)
+        By method, the predicted probabilities of each run.
+
+    Returns
+    -------
+    dict of str to PairedTest
+        For every other method its score minus the reference's.
+
+    Raises
+    ------
+    UnknownNameError, DataError
+        As `paired_runs`.
+
+    Examples
+    --------
+    >>> labels, good, poor = [0, 1] * 10, [[0.9, 0.1], [0.1, 0.9]] * 10, [[0.9, 0.1], [0.8, 0.2]] * 10
+    >>> tests = paired_against("a", "accuracy", labels, {"a": [good], "b": [poor]})
+    >>> tests["b"].difference
+    -0.5
+    """
+    tests = {
+        name: paired_runs(metric_name, labels, runs, probabilities[reference], groups)
+        for name, runs in probabilities.items()
+        if name != reference
+    }
+    corrected = holm([test.p_value for test in tests.values()])
+    return {name: replace(test, p_value=value) for (name, test), value in zip(tests.items(), corrected, strict=True)}
 
 
 def _paired(

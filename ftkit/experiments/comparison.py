@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ftkit.errors import DataError, DivergedError, FtkitError
-from ftkit.evaluation import METRICS, PairedTest, Score, holm, mean_score, paired_runs
+from ftkit.evaluation import METRICS, PairedTest, Score, mean_score, paired_against
 from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.fairness import Fairness, method_facts
 from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
@@ -128,15 +128,7 @@ class Comparison:
             raise FtkitError(f"The comparison holds no {reference!r}. It holds {', '.join(runs)}.")
         first = check_same_test(self.runs)
         answers = {name: [run.predictions.probabilities for run in group] for name, group in runs.items()}
-        tests = {
-            name: paired_runs(metric or self.metric, first.labels, answers[name], answers[reference], first.groups)
-            for name in runs
-            if name != reference
-        }
-        corrected = holm([test.p_value for test in tests.values()])
-        return {
-            name: replace(test, p_value=value) for (name, test), value in zip(tests.items(), corrected, strict=True)
-        }
+        return paired_against(reference, metric or self.metric, first.labels, answers, first.groups)
 
     def best_method(self) -> str:
         """Name of the method that scored highest on validation: chosen on the test, its lead would be flattered."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ftkit.errors import FtkitError
 from ftkit.evaluation import METRICS
 from ftkit.methods import METHODS, Method, as_method
+from ftkit.methods.base import in_words
 from ftkit.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Fairness:
                     **asdict(fact),
                     "method": METHODS[fact.method].title,
                     "rates": ", ".join(f"{rate:g}" for rate in sorted(set(fact.rates))),
-                    "settings": ", ".join(f"{name} {value}" for name, value in fact.settings.items()) or "usual",
+                    "settings": in_words(fact.settings) or "usual",
                     "learning_rate": f"{fact.learning_rate:g}",
                     "at_edge": "yes" if fact.at_edge else "no",
                     "adapted": f"{fact.trainable - fact.head:,}",

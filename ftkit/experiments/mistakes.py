@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ftkit.errors import DataError
 from ftkit.evaluation import PairedTest, Score, mean_score, paired_runs
 from ftkit.experiments.record import Outcome, Record, from_digits
-from ftkit.experiments.scoring import answer_tables, class_count, mean_test_score
+from ftkit.experiments.scoring import answer_tables, best_on_validation, class_count, mean_test_score
 
 Answers = NDArray[np.int_]
 
@@ -84,7 +84,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
     }
     methods = tuple(trained)
     overlap = np.array([[mean_overlap(wrong[one], wrong[other]) for other in methods] for one in methods])
-    best = max(methods, key=lambda method: np.mean([trained[method][seed].validation_score for seed in shared]))
+    best = best_on_validation({method: [trained[method][seed] for seed in shared] for method in methods})
     of_best = [trained[best][seed] for seed in shared]
     ranked = sorted(methods, key=lambda method: method != best)  # the first breaks ties
     votes = [majority([trained[method][seed].predicted() for method in ranked], class_count(test)) for seed in shared]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,11 @@ def answer_tables(test: AnsweredItems, answers: Sequence[NDArray[np.int_]]) -> l
     """
     classes = class_count(test)
     return [np.eye(classes)[each] for each in answers]
+
+
+def best_on_validation(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
+    """The method with the highest mean score on validation; ``outcomes`` are by method, at least one of each."""
+    return max(outcomes, key=lambda method: np.mean([outcome.validation_score for outcome in outcomes[method]]))
 
 
 def class_count(test: AnsweredItems) -> int:

@@ -299,8 +299,18 @@ class Method(ABC):
     @property
     def described(self) -> str:
         """The title, with the settings that differ from the usual ones, such as ``"LoRA (rank 32, alpha 64)"``."""
-        unusual = ", ".join(f"{name} {value}" for name, value in self.unusual_settings.items())
-        return f"{self.title} ({unusual})" if unusual else self.title
+        return f"{self.title} ({in_words(self.unusual_settings)})" if self.unusual_settings else self.title
+
+
+def in_words(settings: dict[str, Any]) -> str:
+    """Settings with their values, in the order given.
+
+    Examples
+    --------
+    >>> in_words({"rank": 32, "alpha": 64})
+    'rank 32, alpha 64'
+    """
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def check_whole_number(method: Method, name: str, value: object, lowest: int = 1) -> None:

@@ -25,6 +25,10 @@ OFFLINE = {
 }
 
 
+NOT_KEPT = "not kept"
+"""Stands for a commit that was not written down."""
+
+
 class BenchError(RuntimeError):
     """A benchmarked function failed."""
 
@@ -162,7 +166,7 @@ class Result:
     @property
     def commits(self) -> list[str]:
         """Commits of the kit that its samples were taken of, each once."""
-        commits = (sample.commit or "not kept" for samples in self.samples.values() for sample in samples)
+        commits = (sample.commit or NOT_KEPT for samples in self.samples.values() for sample in samples)
         return list(dict.fromkeys(commits))
 
     def values(self, case: str, key: str) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import charts
 from growth import AXES, slope
-from harness import Result, Spread, load_results
+from harness import NOT_KEPT, Result, Spread, load_results
 from peers.trainer import NOTES
 from targets import TARGETS, Value, mean_score, metric_of, of_part, peer_of, time_ratio, verdict
 
@@ -78,7 +78,7 @@ def _parts(results: Sequence[Result]) -> list[str]:
 
 
 def _doubts(results: Sequence[Result]) -> list[str]:
-    """Name the samples whose process did not get the cores: something else ran, or it was paused."""
+    """Name what did not get the cores (something else ran, or it was paused), and what is of an earlier kit."""
     found = [
         f"{result.part} {result.name}, {case}: {sample.busy:.0%}"
         for result in results
@@ -87,9 +87,18 @@ def _doubts(results: Sequence[Result]) -> list[str]:
         for sample in samples
         if sample.busy < BUSY_AT_LEAST
     ]
-    if not found:
-        return []
-    return [f"**Not to be trusted**: the cores were busy less than {BUSY_AT_LEAST:.0%} in {'; '.join(found)}."]
+    undated = _parts([result for result in results if NOT_KEPT in result.commits])
+    doubts = []
+    if found:
+        doubts.append(
+            f"**Not to be trusted**: the cores were busy less than {BUSY_AT_LEAST:.0%} in {'; '.join(found)}."
+        )
+    if undated:
+        doubts.append(
+            f"**Of an earlier kit**, before commits were kept: {', '.join(undated)}. What was changed since is not in "
+            "these figures, solar cells at 128 pixels in the place of 160 among it."
+        )
+    return doubts
 
 
 def _targets(results: Sequence[Result]) -> str:

@@ -26,7 +26,7 @@ from ftkit.experiments.run import RUN_FILE
 from ftkit.experiments.trials import Trials
 from ftkit.methods import METHODS
 from ftkit.tasks import load_task
-from ftkit.training.augmentation import TokenDropout
+from ftkit.training.augmentation import AUGMENTATIONS, TokenDropout
 
 COMMANDS = (
     "demo",
@@ -122,6 +122,11 @@ def test_every_command_explains_itself(command: str) -> None:
     result = invoke(command, "--help")
     assert result.exit_code == 0
     assert f" {command} [OPTIONS]" in result.stdout
+
+
+def test_help_names_every_augmentation() -> None:
+    text = "".join(invoke("train", "--help").stdout.split())
+    assert all(name in text for name in AUGMENTATIONS)
 
 
 def test_help_loads_no_heavy_library(tmp_path: Path) -> None:

@@ -47,16 +47,12 @@ def test_the_rate_is_the_best_of_the_trials(first_comparison: Comparison):
 def test_a_second_comparison_trains_only_what_is_missing(
     first_comparison: Comparison, own_reviews: Task, runs_of_own_reviews: Path
 ):
+    def both() -> Comparison:
+        methods = ["lora", "linear-probe"]
+        return compare(own_reviews, methods, epochs=1, trials=2, choices=0, folder=runs_of_own_reviews, progress=False)
+
     before = files(runs_of_own_reviews)
-    board = compare(
-        own_reviews,
-        ["lora", "linear-probe"],
-        epochs=1,
-        trials=2,
-        choices=0,
-        folder=runs_of_own_reviews,
-        progress=False,
-    )
+    board = both()
     after = files(runs_of_own_reviews)
     assert board.runs[0].to_dict() == first_comparison.runs[0].to_dict()
     assert [run.spec.method for run in board.runs] == ["linear-probe", "lora"]
@@ -68,15 +64,7 @@ def test_a_second_comparison_trains_only_what_is_missing(
     assert board.trials is not None
     assert [len(board.trials.of(method)) for method in (LinearProbe(), LoRA())] == [2, 2]
     assert board.trials.trials[:2] == first_comparison.trials.trials
-    again = compare(
-        own_reviews,
-        ["lora", "linear-probe"],
-        epochs=1,
-        trials=2,
-        choices=0,
-        folder=runs_of_own_reviews,
-        progress=False,
-    )
+    again = both()
     assert files(runs_of_own_reviews) == after
     assert [run.to_dict() for run in again.runs] == [run.to_dict() for run in board.runs]
 
