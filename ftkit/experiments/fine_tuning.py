@@ -134,7 +134,7 @@ def fine_tune(
     """Adapt a pretrained model to a task and measure the result on the task's test split.
 
     The weights of the epoch with the best validation score are kept. After Ctrl-C the best weights so far are kept
-    and the run comes back with ``history.interrupted`` set.
+    and the run comes back with ``history.interrupted`` set; pressed again while the test is answered, it gives up.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def fine_tune(
         )
         history = training.run()
         validation = as_predictions(task.validation, training.validation_probabilities[history.best_epoch - 1])
-        test = answers(task.test, prepared, prepared.inputs(task.test))
+        test = _test_answers(task, prepared, history)
         elapsed = time.perf_counter() - started
     return finished_run(
         task,
@@ -319,6 +319,15 @@ def prepare(
         classifier.head.load_state_dict(head)
     with seeded(settings.seed):
         return Prepared(method.apply(classifier), settings.precision, cache, seconds)
+
+
+def _test_answers(task: Task, prepared: Prepared, history: History) -> Predictions:
+    """Answer the test split; Ctrl-C meanwhile does not lose what was trained, unless it is pressed again."""
+    try:
+        return answers(task.test, prepared, prepared.inputs(task.test))
+    except KeyboardInterrupt:
+        history.interrupted = True
+        return answers(task.test, prepared, prepared.inputs(task.test))
 
 
 def _first_head(

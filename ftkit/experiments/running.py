@@ -34,11 +34,6 @@ class _Wish:
     def path(self) -> Path:
         return self.folder / f"{self.experiment.name}.json"
 
-    @property
-    def claim(self) -> Path:
-        """Stands for the training, whichever experiments want it."""
-        return self.folder / hashlib.sha256(training_of(self.condition).encode()).hexdigest()
-
     def is_done(self) -> bool:
         """Whether the record has it by now, of another process."""
         return _read(self.experiment, self.folder).done(self.condition)
@@ -105,7 +100,7 @@ def run_experiments(
         others: list[list[_Wish]] = []
         began = time.perf_counter()
         for wishes, task in _with_tasks(waiting):
-            with claimed(wishes[0].claim, wait=wait) as ours:
+            with claimed(claim(wishes[0].condition, folder), wait=wait) as ours:
                 if not ours:
                     others.append(wishes)
                     continue
@@ -123,6 +118,11 @@ def run_experiments(
     if diverged:
         raise TrainingError("All but these are made and kept:\n" + "\n".join(diverged))
     return [_read(experiment, folder) for experiment in experiments]
+
+
+def claim(condition: Condition, folder: Path) -> Path:
+    """Stands for a training while a process makes it, whichever experiments of the folder want it."""
+    return folder / hashlib.sha256(training_of(condition).encode()).hexdigest()
 
 
 def _read(experiment: Experiment, folder: Path) -> Record:

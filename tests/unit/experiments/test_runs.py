@@ -11,7 +11,8 @@ import pytest
 
 from ftkit import fine_tune, load_run
 from ftkit.errors import FtkitError, TrainingError, UnknownNameError
-from ftkit.experiments.run import Run, Spec
+from ftkit.experiments.fine_tuning import answers
+from ftkit.experiments.run import Predictions, Run, Spec
 from ftkit.tasks import Task
 from ftkit.training.cache import ActivationCache
 from ftkit.training.callbacks import Callback
@@ -167,6 +168,23 @@ def test_an_interrupted_run_comes_back_with_its_scores(tiny_task: Callable[[str]
     assert len(run.history.epochs) == run.history.best_epoch == 1
     assert len(run.predictions.labels) == len(tiny_task("text").test)
     assert 0 <= run.score.value <= 1
+
+
+def test_an_interrupt_while_the_test_is_answered_loses_nothing_that_was_trained(
+    tiny_task: Callable[[str], Task], monkeypatch: pytest.MonkeyPatch
+):
+    presses = iter([KeyboardInterrupt])
+
+    def interrupted(*arguments: Any) -> Predictions:
+        for press in presses:
+            raise press
+        return answers(*arguments)
+
+    usual = fine_tune(tiny_task("text"), "linear-probe", epochs=1, progress=False)
+    monkeypatch.setattr("ftkit.experiments.fine_tuning.answers", interrupted)
+    run = fine_tune(tiny_task("text"), "linear-probe", epochs=1, progress=False)
+    assert run.history.interrupted
+    assert run.scores == usual.scores
 
 
 def test_an_interrupt_before_the_first_epoch_leaves_no_run(tiny_task: Callable[[str], Task]):
