@@ -17,7 +17,6 @@ READY := $(VENV)/ready
 INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.org/whl/cpu)
 CHECK ?= 6
 EXPERIMENTS ?=
-BENCH ?= peers grid ablation limit growth memory start
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/notebooks/sanitize.cfg
 
 .PHONY: demo test unit notebooks lab lint bench evidence evidence-check execute readme clean
@@ -46,10 +45,8 @@ lint: $(READY)
 	$(BIN)/python tools/notebooks.py --check
 
 bench: $(READY)
-	$(BIN)/python -m pip install --constraint constraints.txt ".[bench]"
-	for part in $(BENCH); do $(BIN)/python tests/bench/run.py $$part || exit 1; done
-	$(BIN)/python tests/bench/run.py peers --peer fastai
-	$(BIN)/python tests/bench/run.py page
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python tests/bench/run.py all
 
 evidence: $(READY)
 	$(BIN)/python tools/evidence.py make $(EXPERIMENTS)

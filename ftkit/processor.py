@@ -23,7 +23,7 @@ def usable_cores() -> int:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = container_limit()
-    return allowed if limit is None else max(1, min(allowed, math.ceil(limit)))
+    return allowed if limit is None else max(1, min(allowed, math.floor(limit)))
 
 
 def container_limit(root: Path = _CONTROL_GROUPS, own: Path = _OWN_GROUPS) -> float | None:

@@ -20,6 +20,8 @@ COVERING = 10
 """How many times dearer it is to cover something than to have a label between a pointer's ends."""
 CROSSING = 2_000
 """What it costs that a pointer runs through a text, in square pixels of pointers' surroundings."""
+MISTAKEN = 2_000
+"""What it costs that a label without a pointer may be read as another point's, in the same unit."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,16 @@ def label_points(
     frame = axes.get_window_extent(renderer)
     taken = [box for point in points for box in _boxes_of_point(axes, point)] + _boxes_of_steps(axes, steps)
     written: list[Annotation] = []
+    centres = [(point.x, point.y) for point in points]
 
     def price(annotation: Annotation) -> float:
-        """What a place costs: square pixels that the text covers, texts that pointers cross, labels that they pass."""
+        """What a place costs: what the text covers, whose it could be, texts that pointers cross, labels they pass."""
         box, whole = _box(annotation, renderer), annotation.get_window_extent(renderer)
         crossings = sum(_cross(annotation, other, renderer) for other in written)
         passed = _covered(whole, [other.get_window_extent(renderer) for other in written])
-        return COVERING * (_covered(box, taken) + _outside(box, frame)) + CROSSING * crossings + passed
+        covered = _covered(box, taken) + _outside(box, frame)
+        mistaken = _could_be_of_another(annotation, box, axes.transData.transform(centres))
+        return COVERING * covered + MISTAKEN * mistaken + CROSSING * crossings + passed
 
     def beside(point: LabelledPoint) -> float:
         """The lower price of the two places right and left of a point."""
@@ -109,6 +114,17 @@ def _cross(one: Annotation, other: Annotation, renderer: Any) -> bool:
         pointed.arrow_patch is not None and pointed.arrow_patch.get_path().intersects_bbox(_box(read, renderer))
         for pointed, read in ((one, other), (other, one))
     )
+
+
+def _could_be_of_another(annotation: Annotation, box: Bbox, centres: NDArray[np.float64]) -> bool:
+    """Whether a text without a pointer is hardly farther from another point than from its own, in pixels."""
+    if annotation.arrow_patch is not None:
+        return False
+    own = annotation.axes.transData.transform(annotation.xy)  # type: ignore[union-attr]
+    outside = np.maximum(0, np.maximum([box.x0, box.y0] - centres, centres - [box.x1, box.y1]))
+    gaps = np.hypot(*outside.T)
+    is_own = np.all(np.isclose(centres, own), axis=1)
+    return bool(np.any(gaps[~is_own] < 1.5 * gaps[is_own].min()))
 
 
 def _places(axes: Axes, point: LabelledPoint, dpi: float) -> Iterator[_Place]:

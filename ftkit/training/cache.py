@@ -165,9 +165,8 @@ class ActivationCache:
         nbytes = prod(shape) * dtype.itemsize
         if nbytes <= self.memory_bytes:
             return torch.empty(shape, dtype=dtype)
-        if nbytes > self.disk_bytes:
+        if nbytes > self.disk_bytes or not self._make_room(nbytes):
             raise _NoRoomError
-        self._make_room(nbytes)
         part.mkdir()
         try:
             _reserve(part / _VALUES, nbytes)
@@ -194,18 +193,25 @@ class ActivationCache:
                 found.append(part)
         return found
 
-    def _make_room(self, nbytes: int, keep: str = "") -> None:
-        """Give up what was used least recently until so many more bytes fit the limit."""
+    def _make_room(self, nbytes: int, keep: str = "") -> bool:
+        """Give up what was used least recently until so many more bytes fit the limit; return whether they do.
+
+        What other processes are just writing counts, and stays.
+        """
         for part in self._abandoned():
             _remove(part)
+        needed = nbytes + sum(map(_nbytes, self.folder.glob(".*.part")))
+        if needed > self.disk_bytes:
+            return False
         entries = self.entries()
-        total = nbytes + sum(each.nbytes for each in entries)
+        total = needed + sum(each.nbytes for each in entries)
         for each in reversed(entries):
             if total <= self.disk_bytes:
-                return
+                break
             if each.key != keep:
                 _remove(self.folder / each.key)
                 total -= each.nbytes
+        return total <= self.disk_bytes
 
 
 class _NoRoomError(Exception):
@@ -252,7 +258,7 @@ def activation_key(
     str
         Hexadecimal, 24 digits.
     """
-    versions = [metadata.version(name) for name in ("ftkit", "torch", "transformers")]
+    versions = [metadata.version(name) for name in ("ftkit", "torch", "transformers", "timm", "tokenizers")]
     facts = [backbone.name, backbone.settings, weights, depth, split_fingerprint, precision, device, versions]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 

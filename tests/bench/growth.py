@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from measuring import Stopwatch, fresh_activations, load, peak_memory, resident_memory, warm_up
+from measuring import fresh_activations, load, peak_memory, resident_memory, warm_up
 
 if TYPE_CHECKING:
     from ftkit.tasks import Split, Task
@@ -59,7 +59,7 @@ AXES = {
     "examples": Axis("Training examples", (250, 500, 1000, 2000)),
     "length": Axis("Text length, tokens", (16, 32, 64, 128)),
     "width": Axis("Model width, features", (128, 256, 384, 512)),
-    "runs": Axis("Runs (methods x seeds)", (1, 2, 4, 8)),
+    "runs": Axis("Runs (methods x seeds)", (2, 4, 8, 16)),
 }
 
 
@@ -81,16 +81,16 @@ def length(value: int, task: str = "movie-reviews", method: str = "full", limit:
 
 
 def runs(value: int, task: str = "movie-reviews", method: str = "linear-probe,lora", limit: int = 250) -> Point:
-    """Make so many runs of one comparison: the methods in turn, with as many seeds as that takes."""
+    """Make so many runs of one comparison: the same methods, each with as many seeds as that takes."""
     import ftkit
 
     loaded = load(task, limit, TEST_ITEMS)
-    methods = method.split(",")[:value]
+    methods = method.split(",")
     warm_up(loaded, methods[0])
-    start, watch = resident_memory(), Stopwatch()
+    start = resident_memory()
     with fresh_activations(), tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
-        ftkit.compare(loaded, methods, seeds=max(1, value // len(methods)), epochs=1, folder=folder, progress=False)
-    return Point(value, watch.seconds, peak_memory(), start)
+        board = ftkit.compare(loaded, methods, seeds=value // len(methods), epochs=1, folder=folder, progress=False)
+    return Point(value, sum(run.seconds for run in board.runs), peak_memory(), start)
 
 
 def width(value: int, task: str = "movie-reviews", method: str = "full", limit: int = 500) -> Point:
@@ -101,13 +101,13 @@ def width(value: int, task: str = "movie-reviews", method: str = "full", limit: 
 
     loaded = load(task, limit, TEST_ITEMS)
     chosen = as_method(method)
+    start = resident_memory()
     trainable = chosen.apply(_classifier_of(loaded, value))
     backbone = trainable.classifier.backbone
     train, validation = (
         Inputs(backbone.prepare(split.items), split.labels) for split in (loaded.train, loaded.validation)
     )
     settings = replace(default_settings(loaded, chosen), epochs=1)
-    start = resident_memory()
     history = Training(trainable, train, validation, settings, loaded.metric).run()
     return Point(value, history.seconds, peak_memory(), start)
 

@@ -236,10 +236,11 @@ def run(call: Call) -> Sample:
 
 
 def alternate(bench: Bench, repeats: int) -> Result:
-    """Run the cases in turns (A B A B ...), so that a slow minute of the machine falls on all of them."""
+    """Run the cases in turns (A B B A A B ...), so that a slow minute of the machine falls on all of them."""
     samples: dict[str, list[Sample]] = {case: [] for case in bench.cases}
     for repetition in range(repeats):
-        for case, call in bench.cases.items():
+        calls = list(bench.cases.items())
+        for case, call in calls if repetition % 2 == 0 else reversed(calls):
             sample = run(call.seeded(repetition) if bench.seeded else call)
             samples[case].append(sample)
             print(f"{bench.title}: {case}, {repetition + 1} of {repeats}: {_shortly(sample)}", flush=True)

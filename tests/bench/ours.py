@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from measuring import Measured, Stopwatch, added, fresh_activations, load, peak_memory, scores_of, warm_up
 
-from ftkit.training.callbacks import Callback
+from ftkit.training.callbacks import BestWeights, Callback
 
 if TYPE_CHECKING:
     from ftkit.experiments.run import Run
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class FitClock(Callback):
-    """Tells training from validation by the moments at which the loop calls: the same for every version of the loop."""
+    """Tells training from validation by the moments at which the loop calls: the same for every version of the loop.
+
+    Keeping the best epoch's weights, which happens between the two, is part of the training.
+    """
 
     def __init__(self) -> None:
         self.validation_seconds = 0.0
@@ -30,6 +33,15 @@ class FitClock(Callback):
 
     def on_start(self, training: Training) -> None:
         self.validation_seconds += training.validation.seconds  # its frozen blocks
+        keeper = next(each for each in training.callbacks if isinstance(each, BestWeights))
+        keep = keeper.on_epoch
+
+        def timed(training: Training, epoch: Epoch) -> None:
+            began = time.perf_counter()
+            keep(training, epoch)
+            self.validation_seconds -= time.perf_counter() - began
+
+        keeper.on_epoch = timed  # type: ignore[method-assign]
 
     def on_step(self, training: Training, step: Step) -> None:
         self._last_step = time.perf_counter()
@@ -195,19 +207,26 @@ PIECES: dict[str, Any] = {
 }
 """What makes the loop fast or small: name to the context in which it is off."""
 PIECES_OF_PROBES = ("many heads at once",)
-"""Those of training several linear probes, which have nothing to do with other methods."""
-PIECES_OF_ONE_MODALITY = {"feature maps computed again": "image", "speech in short windows": "audio"}
-"""Those that one kind of data has, and which."""
+"""Those of training several linear probes, which have nothing to do with a single training."""
+PIECES_OF_MODALITIES = {
+    "batches by length": ("text",),  # pictures and windows of speech are all of one length
+    "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
+    "feature maps computed again": ("image",),
+    "speech in short windows": ("audio",),
+}
+"""Those that not every kind of data has, and which have them."""
+PIECES_OF_METHODS = {"frozen activations": ("linear-probe", "partial")}
+"""Those that not every method has, and which have them."""
 
 
 def pieces_of(method: str, modality: str) -> list[str]:
-    """Names of the pieces that a method on a kind of data has."""
-    if method == "linear-probe":
-        return list(PIECES_OF_PROBES)
+    """Names of the pieces that a single training by a method on a kind of data has."""
     return [
         name
         for name in PIECES
-        if name not in PIECES_OF_PROBES and PIECES_OF_ONE_MODALITY.get(name, modality) == modality
+        if name not in PIECES_OF_PROBES
+        and modality in PIECES_OF_MODALITIES.get(name, (modality,))
+        and method in PIECES_OF_METHODS.get(name, (method,))
     ]
 
 
@@ -319,16 +338,20 @@ def probes_on(task: Task, cells: Sequence[tuple[float, int]], epochs: int) -> Me
     warm_up(task, "linear-probe")
     usual = replace(default_settings(task, LinearProbe()), epochs=epochs, class_weights=False)
     watch = Stopwatch()
-    runs = list(probe_runs(task, [usual.with_rate_and_seed(rate, seed) for rate, seed in cells]))
+    scores, evaluation_seconds, training_seconds = [], 0.0, 0.0
+    for run in probe_runs(task, [usual.with_rate_and_seed(rate, seed) for rate, seed in cells]):
+        scores.append(scores_of(run.predictions.labels, run.predictions.probabilities))
+        evaluation_seconds += run.cost.evaluation_seconds
+        training_seconds += run.seconds
+        del run  # and with it, where each has its own, the model
     total = watch.seconds
-    scores = [scores_of(run.predictions.labels, run.predictions.probabilities) for run in runs]
     return Measured(
-        fit_seconds=total - sum(run.cost.evaluation_seconds for run in runs),
-        training_seconds=sum(run.seconds for run in runs),
+        fit_seconds=total - evaluation_seconds,
+        training_seconds=training_seconds,
         total_seconds=total,
         peak_bytes=peak_memory(),
         scores={name: float(np.mean([each[name] for each in scores])) for name in scores[0]},
         test_items=len(task.test),
         precision=usual.precision,
-        trainings=len(runs),
+        trainings=len(scores),
     )

@@ -108,7 +108,8 @@ def _targets(results: Sequence[Result]) -> str:
         if not values:
             rows.append([target.case, target.demand, "", "", "not measured"])
         for value in values:
-            rows.append([target.case, target.demand, value.name, _amount(value), "met" if value.met else "**not met**"])
+            outcome = "met" if value.met else "**not met**, score worse" if value.worse else "**not met**"
+            rows.append([target.case, target.demand, value.name, _amount(value), outcome])
         missed += [value for value in values if not value.met]
     table = _table(["case", "target", "measured on", "result", ""], rows)
     marked = f"{TARGETS_BEGIN}\n{table}\n{TARGETS_END}"  # the README quotes what stands between the marks
@@ -176,11 +177,12 @@ def _grid(results: Sequence[Result], folder: Path) -> str:
             _bytes(result.memory(peer_of(result))),
             f"{mean_score(result, 'ours'):.1%}",
             f"{mean_score(result, peer_of(result)):.1%}",
+            verdict(result),
         ]
         for result in results
     ]
     head = ["task", "trainings", *SIZES, "time, ours", "plain script", "ratio", "of it in steps, ours", "plain script"]
-    table = _table([*head, "memory, ours", "plain script", "mean test score, ours", "plain script"], rows)
+    table = _table([*head, "memory, ours", "plain script", "mean test score, ours", "plain script", "score"], rows)
     return "\n\n".join(["## A whole comparison", table])
 
 
@@ -188,7 +190,7 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
     rows = [
         [
             result.settings["task"],
-            _method(result),
+            "Nine linear probes" if "rates" in result.settings else _method(result),
             case,
             *_sizes(result, case),
             _seconds(result.spread(case, "fit_seconds")),
@@ -221,7 +223,8 @@ def _limit(results: Sequence[Result], folder: Path) -> str:
     head = ["task", "method", "precision", "step, GFLOP/s", "matmul, GFLOP/s", "share"]
     explanation = (
         "Operations of matrix products, convolutions and attention in one training step, forward and backward, over "
-        "the time of the step with everything in it, against the best square matrix product in the same process."
+        "the time of the step with everything in it, against the best square matrix product in the same process. "
+        "Kernels are prepared before."
     )
     picture = _picture(charts.limits(results), folder, "limit")
     return "\n\n".join(["## Against the machine's limit", explanation, _table(head, rows), picture])

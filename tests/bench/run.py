@@ -1,5 +1,6 @@
 """Measure ftkit against what people write today, against the machine and against itself.
 
+    python tests/bench/run.py all
     python tests/bench/run.py peers --task movie-reviews --method lora --repeats 3
     python tests/bench/run.py grid
     python tests/bench/run.py ablation --task movie-reviews --method full
@@ -17,13 +18,32 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import Bench, BenchError, Call, alternate, results_folder
 from targets import PROBE_EPOCHS
 
+ALL = """
+    start --repeats 3
+    peers --task movie-reviews --method linear-probe --limit 600 --test-limit 300
+    peers --task movie-reviews --method partial,full,lora,adapter --epochs 2 --limit 600 --test-limit 300
+    peers --task solar-cells --method linear-probe --limit 256 --test-limit 200
+    peers --task solar-cells --method partial,full,lora,adapter --epochs 2 --limit 256 --test-limit 200
+    peers --task solar-cells --peer fastai --epochs 2 --limit 256 --test-limit 200
+    peers --task spoken-digits --method linear-probe --limit 64 --test-limit 100
+    peers --task spoken-digits --method partial,full,lora,adapter,scratch --epochs 1 --limit 64 --test-limit 100
+    grid --limit 200 --test-limit 100
+    limit --method full
+    limit --method scratch,linear-probe,partial,lora,adapter,prompt --repeats 1
+    ablation --task movie-reviews --method linear-probe,partial,full --epochs 2 --limit 400 --test-limit 200
+    ablation --task solar-cells --method full --epochs 2 --limit 128 --test-limit 100
+    ablation --task spoken-digits --method full --epochs 1 --limit 100 --test-limit 40
+    growth
+    memory --repeats 1
+"""
+"""What the results page is made of, for a machine of two cores in about two hours; sizes at which the peers end too."""
 STEP_EXAMPLES = 480
 """Training examples over which a step is timed: fifteen batches."""
 TRAINER, FASTAI = "trainer", "fastai"
@@ -82,24 +102,23 @@ def grid(options: argparse.Namespace) -> Iterator[Bench]:
 
 
 def ablation(options: argparse.Namespace) -> Iterator[Bench]:
-    """Our own loop with its pieces turned off: each alone, then all. Linear probes are nine, as tuning trains them."""
-    from ours import pieces_of
+    """Our own loop with its pieces turned off: each alone, then all. Linear probes are also nine, as tuning trains."""
+    from ours import PIECES_OF_PROBES, pieces_of
 
     from ftkit.tasks import TASKS
 
     for task, method in _cells(options):
         arguments: dict[str, Any] = {"task": task, "epochs": _epochs(options, task, method), **_sizes(options)}
-        probes = method == "linear-probe"
-        arguments |= {"rates": _rates(method, 3), "seeds": 3} if probes else {"method": method}
+        if method == "linear-probe":
+            several = {**arguments, "rates": _rates(method, 3), "seeds": 3}
+            cases = {case: Call("ours:probes", {**several, "without": off}) for case, off in _off(PIECES_OF_PROBES)}
+            yield Bench("ablation", f"{task}-linear-probes", {"method": method, **several}, cases)
+        arguments["method"] = method
         pieces = pieces_of(method, TASKS[task].modality)
-        off = {"everything on": [], **{f"without {piece}": [piece] for piece in pieces}}
-        if len(pieces) > 1:
-            off["everything off"] = pieces
-        function = "ours:probes" if probes else "ours:train"
-        cases = {case: Call(function, {**arguments, "without": names}) for case, names in off.items()}
-        if not probes:
-            cases["with activation checkpointing"] = Call(function, {**arguments, "checkpointing": True})
-        yield Bench("ablation", f"{task}-{method}", {"method": method, **arguments}, cases, seeded=not probes)
+        cases = {case: Call("ours:train", {**arguments, "without": off}) for case, off in _off(pieces)}
+        if method != "linear-probe":  # it has no backward pass through blocks
+            cases["with activation checkpointing"] = Call("ours:train", {**arguments, "checkpointing": True})
+        yield Bench("ablation", f"{task}-{method}", arguments, cases, seeded=True)
 
 
 def limit(options: argparse.Namespace) -> Iterator[Bench]:
@@ -151,6 +170,15 @@ PARTS = (peers, grid, ablation, limit, growth, memory, start)
 
 
 # --- what the parts share
+
+
+def _off(pieces: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Cases of an ablation, each with the names of what is off."""
+    yield "everything on", []
+    for piece in pieces:
+        yield f"without {piece}", [piece]
+    if len(pieces) > 1:
+        yield "everything off", list(pieces)
 
 
 def _cells(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
@@ -212,7 +240,7 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--results", type=Path, default=results_folder(), help="folder of the results")
-    common.add_argument("--repeats", type=int, default=3, help="runs of each case")
+    common.add_argument("--repeats", type=int, default=2, help="runs of each case")
     common.add_argument("--task", help="one task; default: all that fit")
     common.add_argument("--method", help="one method, or several with commas; default: all that fit")
     common.add_argument("--epochs", type=int, help="passes through the training data")
@@ -226,6 +254,7 @@ def parser() -> argparse.ArgumentParser:
     }
     for function in PARTS:
         parts[function.__name__].set_defaults(benches=function)
+    commands.add_parser("all", help="Everything that the results page shows, and the page.", parents=[common])
     commands.add_parser("page", help="Write the results page from the results.", parents=[common])
     parts["peers"].add_argument("--peer", choices=tuple(PEER_MODULES), default=TRAINER, help="whom to run against")
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
@@ -239,17 +268,33 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the command line."""
     options = parser().parse_args()
+    results = str(options.results)
     if options.part == "page":
-        from page import write_page
+        return write_page(options.results)
+    if options.part == "all":
+        lines = [[*line.split(), "--results", results] for line in ALL.strip().splitlines()]
+        failures = sum(measure(parser().parse_args(line)) for line in lines)
+        return write_page(options.results) or min(1, failures)
+    return min(1, measure(options))
 
-        print(write_page(options.results))
-        return 0
-    try:
-        for bench in options.benches(options):
-            print(alternate(bench, options.repeats).save(options.results))
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 1
+
+def measure(options: argparse.Namespace) -> int:
+    """Run what is asked for, keep every result as soon as it is there, and return how many failed."""
+    failures = 0
+    for bench in options.benches(options):
+        try:
+            print(alternate(bench, options.repeats).save(options.results), flush=True)
+        except BenchError as error:
+            print(f"{bench.title} failed: {error}", file=sys.stderr, flush=True)
+            failures += 1
+    return failures
+
+
+def write_page(results: Path) -> int:
+    """Draw the results page from the results."""
+    import page
+
+    print(page.write_page(results))
     return 0
 
 

@@ -48,7 +48,16 @@ class Value:
 
     @property
     def met(self) -> bool:
-        """Whether the median reaches the target."""
+        """Whether the median reaches the target, and no score was given for it."""
+        return not self.worse and self._reached
+
+    @property
+    def worse(self) -> bool:
+        """Whether our score lies below the peer's by more than chance explains; where there is no peer, it does not."""
+        return "peer" in self.source.settings and verdict(self.source) == "worse"
+
+    @property
+    def _reached(self) -> bool:
         return self.spread.median >= self.bound if self.at_least else self.spread.median <= self.bound
 
 

@@ -35,7 +35,7 @@ def test_the_limit_of_a_process_is_the_lowest_of_its_groups(files: dict[str, str
         assert container_limit(tmp_path, own=tmp_path / "missing") == limit
 
 
-@pytest.mark.parametrize(("limit", "cores"), [(0.5, 1), (1.0, 1), (10_000.0, None), (None, None)])
+@pytest.mark.parametrize(("limit", "cores"), [(0.5, 1), (1.0, 1), (1.9, 1), (10_000.0, None), (None, None)])
 def test_no_more_cores_are_used_than_a_container_allows(
     limit: float | None, cores: int | None, monkeypatch: pytest.MonkeyPatch
 ):

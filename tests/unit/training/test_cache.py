@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 import ftkit.training.cache as cache_module
 from ftkit.classifier import Classifier
@@ -120,6 +121,16 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         cache.activations("a", "ten rows", interrupted)
     assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
+
+
+def test_what_another_process_is_writing_counts(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=0, disk_bytes=15 * ROW)
+    part = tmp_path / ".b-0123abcd.part"
+    part.mkdir()
+    (part / "values.bin").write_bytes(bytes(10 * ROW))
+    with FileLock(tmp_path / "b.lock"):
+        assert cache.activations("a", "ten rows", activations) is None
+    assert part.exists()
 
 
 @pytest.mark.parametrize("key", ["a", "b"])
