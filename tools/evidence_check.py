@@ -77,12 +77,13 @@ def check(folder: Path, count: int, seed: int) -> bool:
 
 
 def sample(records: Sequence[Record], count: int, seed: int) -> list[tuple[Record, Outcome]]:
-    """Draw trainings, the cheap ones of every experiment first and one experiment after the other.
+    """Draw trainings, the cheap ones of every experiment first and one experiment after the other, in random order.
 
     They come in the order of their recorded seconds, so that a mistake shows early.
     """
     generator = np.random.default_rng(seed)
-    turns = zip_longest(*([(record, each) for each in _drawn(record, generator)] for record in records))
+    shuffled = [records[index] for index in generator.permutation(len(records))]  # a small sample is of few of them
+    turns = zip_longest(*([(record, each) for each in _drawn(record, generator)] for record in shuffled))
     found = [pair for pair in chain.from_iterable(turns) if pair is not None]
     return sorted(found[:count], key=lambda pair: pair[1].seconds)
 

@@ -290,6 +290,8 @@ def test_the_sample_is_cheap_spread_over_experiments_and_drawn_by_a_seed(
     assert chosen == sample(records, 4, seed=0)
     assert any(chosen != sample(records, 4, seed=seed) for seed in range(1, 5))
     assert len(sample(records, 100, seed=0)) == 32
+    reached = {record.experiment for seed in range(8) for record, _ in sample(records, 1, seed=seed)}
+    assert reached == {"one", "two"}  # a sample smaller than the number of experiments leaves none out for ever
 
 
 def test_nothing_to_check_is_said(tmp_path: Path, tool: Callable[[str], ModuleType]):
