@@ -19,7 +19,7 @@ TRIED_AGAIN = (
     "bottom-for-another-sound",
     "a-high-rate-forgets-speech",
     "lora-files-are-small-speech",
-    "lora-trains-one-in-a-hundred-speech",
+    "lora-equals-full-spoken-digits",
     "a-rate-too-low-hardly-learns",
     "lora-wants-a-higher-rate",
 )
