@@ -100,7 +100,7 @@ def run_experiments(
         others: list[list[_Wish]] = []
         began = time.perf_counter()
         for wishes, task in _with_tasks(waiting):
-            with claimed(claim(wishes[0].condition, folder), wait=wait) as ours:
+            with claimed(claim_path(wishes[0].condition, folder), wait=wait) as ours:
                 if not ours:
                     others.append(wishes)
                     continue
@@ -120,8 +120,16 @@ def run_experiments(
     return [_read(experiment, folder) for experiment in experiments]
 
 
-def claim(condition: Condition, folder: Path) -> Path:
-    """Stands for a training while a process makes it, whichever experiments of the folder want it."""
+def claim_path(condition: Condition, folder: Path) -> Path:
+    """Return the name that stands for a training while a process makes it, whichever experiments want it.
+
+    Parameters
+    ----------
+    condition
+        Conditions that want the same training have the same name.
+    folder
+        Of the records; the name, for `ftkit.paths.claimed`, lies in it.
+    """
     return folder / hashlib.sha256(training_of(condition).encode()).hexdigest()
 
 

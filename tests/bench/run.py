@@ -43,7 +43,7 @@ ALL = """
     growth
     memory --repeats 1
 """
-"""What the results page is made of, for a machine of two cores in about two hours; sizes at which the peers end too."""
+"""What the results page is made of, line by line; sizes at which the peers end too."""
 STEP_EXAMPLES = 480
 """Training examples over which a step is timed: fifteen batches."""
 TRAINER, FASTAI = "trainer", "fastai"
@@ -238,8 +238,9 @@ def _sizes(options: argparse.Namespace) -> dict[str, int | None]:
 
 def parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--results", type=Path, default=results_folder(), help="folder of the results")
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument("--results", type=Path, default=results_folder(), help="folder of the results")
+    common = argparse.ArgumentParser(add_help=False, parents=[place])
     common.add_argument("--repeats", type=int, default=2, help="runs of each case")
     common.add_argument("--task", help="one task; default: all that fit")
     common.add_argument("--method", help="one method, or several with commas; default: all that fit")
@@ -254,8 +255,8 @@ def parser() -> argparse.ArgumentParser:
     }
     for function in PARTS:
         parts[function.__name__].set_defaults(benches=function)
-    commands.add_parser("all", help="Everything that the results page shows, and the page.", parents=[common])
-    commands.add_parser("page", help="Write the results page from the results.", parents=[common])
+    commands.add_parser("all", help="Everything that the results page shows, and the page.", parents=[place])
+    commands.add_parser("page", help="Write the results page from the results.", parents=[place])
     parts["peers"].add_argument("--peer", choices=tuple(PEER_MODULES), default=TRAINER, help="whom to run against")
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")

@@ -21,7 +21,7 @@ from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import Outcome, Record, load_record, record_path
 from ftkit.experiments.revision import revision
 from ftkit.experiments.run import Run
-from ftkit.experiments.running import claim, run_experiment, run_experiments, train
+from ftkit.experiments.running import claim_path, run_experiment, run_experiments, train
 from ftkit.experiments.trials import usual_rate
 from ftkit.methods import METHODS, as_method
 from ftkit.paths import claimed
@@ -204,7 +204,7 @@ def test_what_another_process_is_training_is_left_to_it(
 
     monkeypatch.setattr("ftkit.experiments.running.train", counting)
     with ExitStack() as other:
-        assert other.enter_context(claimed(claim(first, tmp_path), wait=False))
+        assert other.enter_context(claimed(claim_path(first, tmp_path), wait=False))
 
         def end_of_the_other(outcome: Outcome, left: int) -> None:
             if left == 1:
