@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from ftkit.catalog import Asset
     from ftkit.experiments.comparison import Comparison
+    from ftkit.experiments.experiment import Experiment
+    from ftkit.experiments.fairness import Fairness
+    from ftkit.experiments.record import Record
     from ftkit.experiments.run import Run
     from ftkit.experiments.trials import Trial
     from ftkit.methods import Method
@@ -499,7 +502,7 @@ def experiment(
         _list_experiments()
         return
     from ftkit.experiments.demo import check_names
-    from ftkit.experiments.record import Outcome
+    from ftkit.experiments.record import BaselineOutcome, Outcome
     from ftkit.experiments.running import run_experiments
 
     for name in names:
@@ -526,8 +529,13 @@ def experiment(
             f"{outcome.seconds:.0f} s; {left} left"
         )
 
-    for record in run_experiments(chosen, where, tell):
+    def tell_baseline(made: BaselineOutcome) -> None:
+        size = "all examples" if made.condition.examples is None else _many(made.condition.examples, "example")
+        typer.echo(f"  {made.condition.task}, {made.title} for comparison, {size}, seed {made.condition.seed}")
+
+    for each, record in zip(chosen, run_experiments(chosen, where, tell, tell_baseline), strict=True):
         typer.echo(f"{_many(len(record.outcomes), 'training')} in {where.absolute() / record.experiment}.json")
+        _show_rates(each, record)
     typer.echo(f"Claims judged by them: ftkit claims --records {where}")
 
 
@@ -830,7 +838,7 @@ def _show_comparison(comparison: Comparison, folder: Path) -> None:
     _show_differences(comparison)
     for note in comparison.notes:
         typer.echo(f"Note: {note}")
-    _show_fairness(comparison)
+    _show_ledger(comparison.fairness(), "What each method was given")
     for name in facts.assets:
         if asset(name).notice:
             typer.echo(f"Data: {asset(name).notice}")
@@ -854,14 +862,25 @@ def _show_differences(comparison: Comparison) -> None:
         typer.echo(f"  {METHODS[name].title}: {test}")
 
 
-def _show_fairness(comparison: Comparison) -> None:
-    """Print the ledger: what each method was given, and where that was unequal."""
-    ledger = comparison.fairness()
+def _show_rates(experiment: Experiment, record: Record) -> None:
+    """Print what each method of an experiment was given: a ledger a task, or where learning rates came from."""
+    from ftkit.experiments.fairness import ledgers, rates_in_words
+    from ftkit.tasks import TASKS
+
+    found = ledgers(record)
+    for task, ledger in found.items():
+        _show_ledger(ledger, f"What each method was given: {TASKS[task].title.lower()}")
+    if not found:
+        typer.echo(rates_in_words(experiment))
+
+
+def _show_ledger(ledger: Fairness, title: str) -> None:
+    """Print what each method was given, and where that was unequal."""
     facts = ledger.table()
     table = _table("Method", *(str(name).capitalize() for name in facts.columns))
     for method, row in facts.iterrows():
         table.add_row(str(method), *map(str, row))
-    typer.echo("\nWhat each method was given")
+    typer.echo(f"\n{title}")
     _console().print(table)
     typer.echo(ledger.selection)
     for warning in ledger.warnings():

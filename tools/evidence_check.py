@@ -6,18 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ftkit.evaluation import Score, find_metric, score
 from ftkit.experiments import running
 from ftkit.experiments.experiment import Condition
+from ftkit.experiments.measures import MEASURES
 from ftkit.experiments.record import AnsweredItems, Outcome, Record, from_digits
 from ftkit.experiments.scoring import answer_tables
 
 SAME_AT_LEAST = 0.9
 """Share of the test items that must be answered as recorded: rounding differs between processors, a method's answers do
 not."""
+SPREADS, SHARE = 2.0, 0.1
+"""How far a measured number may lie from the recorded one: so many standard deviations over seeds, or such a share."""
 CHEAP = 0.25
 """Share of an experiment's trainings, the cheapest ones, from which the sample is drawn first."""
 
@@ -36,6 +40,8 @@ class Repetition:
         The new score; NaN where the test items are not those of the record.
     same
         Share of the test items with the same answer.
+    measured
+        Share of the numbers measured of the model that are near the recorded ones; 1 where nothing was measured.
     """
 
     experiment: str
@@ -43,11 +49,13 @@ class Repetition:
     recorded: Score
     again: float
     same: float
+    measured: float
 
     @property
     def agrees(self) -> bool:
-        """Whether the new score lies within the recorded interval and nearly all answers are the recorded ones."""
-        return self.recorded.low <= self.again <= self.recorded.high and self.same >= SAME_AT_LEAST
+        """Whether the score lies within the recorded interval, and nearly all answers and measures are as recorded."""
+        within = self.recorded.low <= self.again <= self.recorded.high
+        return within and min(self.same, self.measured) >= SAME_AT_LEAST
 
     def __str__(self) -> str:
         verdict = "other test items" if np.isnan(self.again) else "agrees" if self.agrees else "DIFFERS"
@@ -57,6 +65,7 @@ class Repetition:
             str(self.recorded),
             f"{100 * self.again:.1f} %",
             f"{self.same:.0%}",
+            f"{self.measured:.0%}",
             verdict,
         )
 
@@ -67,7 +76,7 @@ def check(folder: Path, count: int, seed: int) -> bool:
     chosen = sample(records, count, seed)
     if not chosen:
         raise SystemExit(f"{folder} holds no recorded training; make some first with `make evidence`.")
-    print(row("experiment", "training", "recorded", "again", "same answers", ""))
+    print(row("experiment", "training", "recorded", "again", "same answers", "measures", ""))
     agreed = []
     for repetition in map(repeat, *zip(*chosen, strict=True)):
         print(repetition, flush=True)
@@ -96,18 +105,54 @@ def repeat(record: Record, outcome: Outcome) -> Repetition:
     recorded = score(test.metric, labels, table, test.groups)
     task = running.load(condition)
     if AnsweredItems.of(task) != test:
-        return Repetition(record.experiment, condition, recorded, np.nan, np.nan)
+        return Repetition(record.experiment, condition, recorded, np.nan, np.nan, np.nan)
     run = running.train(replace(condition, learning_rate=outcome.learning_rate), task)
+    measures = {name: MEASURES[name](run, task, condition) for name in outcome.measures}
     run.release()
     predicted = np.asarray(run.predictions.predicted)
     (table,) = answer_tables(test, [predicted])
     again = find_metric(test.metric).function(labels, table)
-    return Repetition(record.experiment, condition, recorded, again, float(np.mean(predicted == outcome.predicted())))
+    same = float(np.mean(predicted == outcome.predicted()))
+    return Repetition(record.experiment, condition, recorded, again, same, share_near(record, outcome, measures))
 
 
-def row(experiment: str, training: str, recorded: str, again: str, same: str, verdict: str) -> str:
+def share_near(record: Record, outcome: Outcome, again: dict[str, Any]) -> float:
+    """Share of the numbers measured of a model again that are near those of a recorded outcome; 1 where there is none.
+
+    How much a number varies is told by the outcomes that differ from the recorded one in their seed only.
+    """
+    alike = [
+        each for each in record.outcomes if replace(each.condition, seed=outcome.condition.seed) == outcome.condition
+    ]
+    of_seeds = [dict(numbers(each.measures)) for each in alike]
+    found = dict(numbers(again))
+    near = []
+    for name, recorded in numbers(outcome.measures):
+        spread = float(np.std([each[name] for each in of_seeds if name in each]))
+        near.append(abs(found.get(name, np.inf) - recorded) <= max(SPREADS * spread, SHARE * abs(recorded)))
+    return float(np.mean(near)) if near else 1.0
+
+
+def numbers(measures: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in what was measured, with where it stands; what single items gave is left out.
+
+    Examples
+    --------
+    >>> list(numbers({"groups": {"seen": 0.5}, "cka": [1, 0.9], "kind": "blur"}))
+    [('.groups.seen', 0.5), ('.cka.0', 1.0), ('.cka.1', 0.9)]
+    """
+    if isinstance(measures, dict | list):
+        parts = measures.items() if isinstance(measures, dict) else enumerate(measures)
+        for key, inner in parts:
+            if key not in ("by_item", "sizes"):
+                yield from numbers(inner, f"{name}.{key}")
+    elif isinstance(measures, int | float):
+        yield name, float(measures)
+
+
+def row(experiment: str, training: str, recorded: str, again: str, same: str, measured: str, verdict: str) -> str:
     """Write a row of the table that the check prints."""
-    return f"{experiment:15} {training:70} {recorded:23} {again:>7} {same:>12}  {verdict}"
+    return f"{experiment:16} {training:70} {recorded:23} {again:>7} {same:>12} {measured:>8}  {verdict}"
 
 
 def described(condition: Condition) -> str:

@@ -12,12 +12,12 @@ from ftkit.errors import FtkitError
 from ftkit.evaluation import paired_against
 from ftkit.experiments.claims import Judgement, judge_all, load_claims
 from ftkit.experiments.experiment import Experiment
-from ftkit.experiments.fairness import record_fairness
+from ftkit.experiments.fairness import Fairness, ledgers, rates_in_words
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.record import Record, from_digits
 from ftkit.experiments.scoring import answer_tables, best_on_validation, mean_test_score
-from ftkit.experiments.trials import Trials, kit_trials
+from ftkit.experiments.trials import Trials
 from ftkit.figures import DescribedFigure
 from ftkit.figures.records import variants
 from ftkit.methods import METHODS
@@ -52,10 +52,12 @@ def write_page(folder: Path) -> Path:
     for name, record in records.items():
         made = dict(figures_of(record))
         drawn |= made
-        sections.append(section(EXPERIMENTS[name], made))
-        if name in LEDGERS:
-            for task in (name for name in TASKS if name in record.tests):
-                sections += [costs(record, task), differences(record, task), ledger(record, task, folder / "tuning")]
+        given = ledgers(record, folder / "tuning")
+        sections.append(section(EXPERIMENTS[name], made, "" if given else rates_in_words(EXPERIMENTS[name])))
+        for task, fairness in given.items():
+            if name in COSTS:
+                sections += [costs(record, task), differences(record, task)]
+            sections.append(ledger(fairness, task))
     if any(each.verdict != "not measured" for each in judgements):
         drawn["claims"] = figures.claims(judgements)
     sections += [claims(judgements, drawn), ELSEWHERE]
@@ -154,8 +156,8 @@ def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
     )
 
 
-def section(experiment: Experiment, drawn: dict[str, DescribedFigure]) -> str:
-    """An experiment with its question and its figures."""
+def section(experiment: Experiment, drawn: dict[str, DescribedFigure], rates: str) -> str:
+    """An experiment with its question, its figures, and where its learning rates come from where no ledger says so."""
     shown = [picture(name, figure) for name, figure in drawn.items()]
     return "\n\n".join(
         filter(
@@ -165,6 +167,7 @@ def section(experiment: Experiment, drawn: dict[str, DescribedFigure]) -> str:
                 experiment.question,
                 *(shown or ["No figure can be drawn of it yet."]),
                 experiment.remark,
+                rates,
             ],
         )
     )
@@ -212,13 +215,8 @@ def differences(record: Record, task: str) -> str:
     return "\n\n".join([title, table(["method", "difference (95 % interval)"], rows)]) if rows else ""
 
 
-def ledger(record: Record, task: str, trials: Path) -> str:
-    """What each method was given on a task, by its record and its trials, and what a reader should be warned of."""
-    try:
-        examples = record.where(task=task)[0].condition.examples or TASKS[task].default_train
-        fairness = record_fairness(record, task, kit_trials(task, examples, trials))
-    except FtkitError as error:
-        return f"What each method was given on {task} can't be told: {error}"
+def ledger(fairness: Fairness, task: str) -> str:
+    """What each method was given on a task, and what a reader should be warned of."""
     facts = fairness.table().reset_index()
     rows = [[str(value) for value in row] for row in facts.itertuples(index=False)]
     title = f"What each method was given: {TASKS[task].title.lower()}"
@@ -278,8 +276,8 @@ ONE: dict[str, dict[str, Draw]] = {
     "other-kind": {"other-kind": figures.other_kind},
 }
 """Figures of whole records, by experiment and by the name of their file."""
-LEDGERS = ("methods",)
-"""Experiments whose methods took their learning rates from trials; what each cost is told too."""
+COSTS = ("methods",)
+"""Experiments of which it is told what each method cost, and how far from the best it scored."""
 EACH_TASK: dict[str, dict[str, Callable[..., DescribedFigure]]] = {
     "methods": {
         "methods-trainable": partial(figures.pareto, cost="trainable"),

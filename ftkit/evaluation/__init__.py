@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from ftkit.evaluation.by_group import score_by_group
 from ftkit.evaluation.intervals import Score, bootstrap, mean_score, score, wilson
-from ftkit.evaluation.item_variation import ItemVariation, item_variation
+from ftkit.evaluation.item_variation import item_variation
 from ftkit.evaluation.metrics import METRICS, Metric, find_metric
 from ftkit.evaluation.paired import PairedTest, holm, mcnemar, paired_against, paired_bootstrap, paired_runs
+from ftkit.evaluation.student import Variation, run_variation, student_interval
 
 __all__ = [
     "METRICS",
-    "ItemVariation",
     "Metric",
     "PairedTest",
     "Score",
+    "Variation",
     "bootstrap",
     "find_metric",
     "holm",
@@ -33,7 +34,9 @@ __all__ = [
     "paired_against",
     "paired_bootstrap",
     "paired_runs",
+    "run_variation",
     "score",
     "score_by_group",
+    "student_interval",
     "wilson",
 ]

@@ -1,9 +1,10 @@
-"""A score and its interval: Wilson's for a plain share of right answers, the bootstrap for all else."""
+"""A score and its interval: Wilson's for a plain share of right answers, else bootstrap; of few groups, Student's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,7 @@ from scipy.stats import norm
 from ftkit.errors import DataError
 from ftkit.evaluation.checks import checked_groups, checked_predictions
 from ftkit.evaluation.metrics import Counts, Metric, Values, find_metric
+from ftkit.evaluation.student import FEW_GROUPS, jackknife, means_without_groups, run_variation, student_interval
 
 # Resamples are drawn in blocks of about this many counts (16 MB), so that large test sets fit in memory.
 _COUNTS_PER_BLOCK = 2_000_000
@@ -28,8 +30,8 @@ class Score:
     n : int
         Number of items it was measured on.
     method : str
-        How the interval was made: "wilson", "bootstrap", "cluster bootstrap", or, where seeds were drawn too,
-        "hierarchical bootstrap".
+        How the interval was made: "wilson", "bootstrap", "cluster bootstrap", where seeds were drawn too "hierarchical
+        bootstrap", or, where groups are too few to be drawn, "student".
 
     Examples
     --------
@@ -156,8 +158,9 @@ def score(
 ) -> Score:
     """Return a metric with the interval that suits it.
 
-    Wilson's interval for accuracy of independent items, else the bootstrap, over whole groups when given. With a single
-    group no group can be drawn again: the interval is then the one of independent items, and its `method` says so.
+    Wilson's interval for accuracy of independent items, else the bootstrap, over whole groups when given; with fewer
+    than twenty groups Student's, from the score without each of them. With a single group none can be left out or drawn
+    again: the interval is then the one of independent items, and its `method` says so.
 
     Parameters
     ----------
@@ -189,6 +192,8 @@ def score(
     groups = drawable_groups(groups, whole.size)
     if metric_name == "accuracy" and groups is None:
         return wilson(int((table.argmax(axis=1) == whole).sum()), whole.size)
+    if few(groups):
+        return _student_score(metric, whole, [table], groups)
     return bootstrap(metric, whole, table, groups, seed=seed)
 
 
@@ -204,7 +209,8 @@ def mean_score(
 
     Each resample draws runs again, and items (or groups), which serve all runs. The interval tells how the mean would
     move with other seeds and with other test items. Few runs say little of the spread between seeds: with three, the
-    part of the interval that is theirs is about a fifth too narrow, with five a tenth.
+    part of the interval that is theirs is about a fifth too narrow, with five a tenth. With fewer than twenty groups
+    the interval is Student's, the variances of runs and of groups added.
 
     Parameters
     ----------
@@ -245,10 +251,23 @@ def mean_score(
     whole, tables = pairs[0][0], [table for _, table in pairs]
     value = float(np.mean([metric.function(whole, table) for table in tables]))
     groups = drawable_groups(groups, whole.size)
+    if few(groups):
+        return _student_score(metric, whole, tables, groups)
     low, high = percentile_interval(resampled_means(metric, whole, tables, groups, seed=seed), 0.95)
     if low == high and value in (0.0, 1.0):
         return _all_alike(value, whole.size, groups, 0.95)
     return Score(value, low, high, whole.size, "hierarchical bootstrap")
+
+
+def _student_score(metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray) -> Score:
+    """Mean score of runs with the interval that few groups and the runs leave."""
+    scores = [metric.function(labels, table) for table in tables]
+    value = float(np.mean(scores))
+    variations = [jackknife(means_without_groups(metric, labels, tables, groups)), *run_variation(scores)]
+    low, high = np.clip(student_interval(value, variations), 0, 1)
+    if low == high and value in (0.0, 1.0):
+        return _all_alike(value, labels.size, groups, 0.95)
+    return Score(value, float(low), float(high), labels.size, "student")
 
 
 def _all_alike(value: float, n: int, groups: ArrayLike | None, confidence: float) -> Score:
@@ -267,6 +286,11 @@ def drawable_groups(groups: ArrayLike | None, n: int) -> NDArray | None:
     """Return the groups of n items, or None where there is one group only, which can't be drawn again."""
     checked = None if groups is None else checked_groups(groups, n)
     return None if checked is None or np.unique(checked).size < 2 else checked
+
+
+def few(groups: NDArray | None) -> TypeGuard[NDArray]:
+    """Whether there are groups, and too few of them for the bootstrap; see `FEW_GROUPS`."""
+    return groups is not None and np.unique(groups).size < FEW_GROUPS
 
 
 def resampled_means(

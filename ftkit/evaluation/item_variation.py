@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ftkit.errors import DataError
 from ftkit.evaluation.intervals import drawable_groups
-
-
-@dataclass(frozen=True)
-class ItemVariation:
-    """The variation of a score over items.
-
-    Attributes
-    ----------
-    variance : float
-        Square of the standard error.
-    freedom : int
-        Degrees of freedom: independent items, or groups of items, less one.
-    """
-
-    variance: float
-    freedom: int
+from ftkit.evaluation.student import Variation
 
 
 def item_variation(
     parts: ArrayLike, sizes: ArrayLike, strata: ArrayLike | None = None, groups: ArrayLike | None = None
-) -> ItemVariation:
+) -> Variation:
     """Return the variation of a score that is made of shares: an accuracy, a word error rate, or a difference of two.
 
     A share is the sum of its items' parts over the sum of their sizes; the score is the mean of the strata's shares.
@@ -49,7 +32,7 @@ def item_variation(
 
     Returns
     -------
-    ItemVariation
+    Variation
 
     Raises
     ------
@@ -83,4 +66,4 @@ def item_variation(
     if whole is not None:
         influence = np.bincount(np.unique(whole, return_inverse=True)[1], influence)
     count = influence.size
-    return ItemVariation(float(np.square(influence).sum()) * count / (count - 1), count - 1)
+    return Variation(float(np.square(influence).sum()) * count / (count - 1), count - 1)

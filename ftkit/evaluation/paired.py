@@ -6,13 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest, norm
 
 from ftkit.errors import DataError
 from ftkit.evaluation.checks import checked_labels, checked_predictions
-from ftkit.evaluation.intervals import drawable_groups, independent_draws, percentile_interval, resampled_means
-from ftkit.evaluation.metrics import Values, find_metric
+from ftkit.evaluation.intervals import drawable_groups, few, independent_draws, percentile_interval, resampled_means
+from ftkit.evaluation.metrics import Metric, Values, find_metric
+from ftkit.evaluation.student import (
+    jackknife,
+    means_without_groups,
+    run_variation,
+    student_interval,
+    student_p_value,
+)
 
 
 @dataclass(frozen=True)
@@ -156,10 +163,12 @@ def paired_runs(
     resamples: int = 1000,
     seed: int = 0,
 ) -> PairedTest:
-    """Return the hierarchical bootstrap test of two methods, each trained with several seeds.
+    """Return the test of two methods, each trained with several seeds, on the same items.
 
-    Each resample draws items (or groups), the same for both methods, and seeds, for each method by itself: the
-    difference of the mean scores moves with both. With one seed each this is `paired_bootstrap`.
+    Hierarchical bootstrap: each resample draws items (or groups), the same for both methods, and seeds, for each method
+    by itself, so that the difference of the mean scores moves with both; with one seed each this is `paired_bootstrap`.
+    With fewer than twenty groups it is Student's test: the variance of the difference over groups, from what it would
+    be without each of them, and those of the runs are added.
 
     Parameters
     ----------
@@ -195,6 +204,8 @@ def paired_runs(
     if not (len(probabilities_a) and len(probabilities_b)):
         raise DataError("a paired test of methods needs at least one run of each")
     groups = drawable_groups(groups, np.size(labels))
+    if few(groups):
+        return _paired_by_few_groups(metric_name, labels, probabilities_a, probabilities_b, groups)
     return _paired(metric_name, labels, probabilities_a, probabilities_b, groups, resamples, seed)
 
 
@@ -251,22 +262,52 @@ def _paired(
     resamples: int,
     seed: int,
 ) -> PairedTest:
-    metric = find_metric(metric_name)
-    pairs = [[checked_predictions(labels, table) for table in runs] for runs in (probabilities_a, probabilities_b)]
-    truth = pairs[0][0][0]
-    sides = [[table for _, table in side] for side in pairs]
+    metric, truth, sides = _checked_sides(metric_name, labels, probabilities_a, probabilities_b)
     means = [float(np.mean([metric.function(truth, table) for table in tables])) for tables in sides]
     one, other = (
         resampled_means(metric, truth, tables, groups, resamples=resamples, seed=seed, draw=draw)
         for draw, tables in enumerate(sides)
     )
     low, high = percentile_interval(one - other, 0.95)
-    right = [[table.argmax(axis=1) == truth for table in tables] for tables in sides]
-    discordant = np.mean([(first != second).sum() for first in right[0] for second in right[1]])
+    discordant = _discordant(truth, sides)
     if low == high and not discordant:  # two sides that no item told apart may differ on other items
         low, high = _difference_interval(0, 0, independent_draws(truth.size, groups))
-    p_value = _p_value(one - other)
-    return PairedTest(means[0] - means[1], low, high, p_value, truth.size, round(float(discordant)))
+    return PairedTest(means[0] - means[1], low, high, _p_value(one - other), truth.size, round(discordant))
+
+
+def _paired_by_few_groups(
+    metric_name: str,
+    labels: ArrayLike,
+    probabilities_a: Sequence[ArrayLike],
+    probabilities_b: Sequence[ArrayLike],
+    groups: NDArray,
+) -> PairedTest:
+    metric, truth, sides = _checked_sides(metric_name, labels, probabilities_a, probabilities_b)
+    scores = [[metric.function(truth, table) for table in tables] for tables in sides]
+    difference = float(np.mean(scores[0]) - np.mean(scores[1]))
+    without = [means_without_groups(metric, truth, tables, groups) for tables in sides]
+    variations = [jackknife(without[0] - without[1]), *run_variation(scores[0]), *run_variation(scores[1])]
+    low, high = np.clip(student_interval(difference, variations), -1, 1)
+    discordant = _discordant(truth, sides)
+    if low == high and not discordant:
+        low, high = _difference_interval(0, 0, independent_draws(truth.size, groups))
+    p_value = student_p_value(difference, variations)
+    return PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
+
+
+def _checked_sides(
+    metric_name: str, labels: ArrayLike, *sides: Sequence[ArrayLike]
+) -> tuple[Metric, NDArray, list[list[NDArray]]]:
+    """The metric, the labels, and the predicted probabilities of each run on either side."""
+    metric = find_metric(metric_name)
+    pairs = [[checked_predictions(labels, table) for table in runs] for runs in sides]
+    return metric, pairs[0][0][0], [[table for _, table in side] for side in pairs]
+
+
+def _discordant(truth: NDArray, sides: Sequence[Sequence[NDArray]]) -> float:
+    """Number of items that exactly one of two runs got right, mean over the pairs of runs."""
+    right = [[table.argmax(axis=1) == truth for table in tables] for tables in sides]
+    return float(np.mean([(first != second).sum() for first in right[0] for second in right[1]]))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.stats import t as student
 
 from ftkit.errors import FtkitError
-from ftkit.evaluation import ItemVariation, PairedTest, paired_runs
+from ftkit.evaluation import PairedTest, Variation, paired_runs, run_variation, student_interval
 from ftkit.experiments.measured_items import variation_of_difference
 from ftkit.experiments.record import Outcome, Record, find_record, from_digits
 from ftkit.experiments.scoring import answer_tables
@@ -288,7 +287,7 @@ def _measure_difference(
 
 
 def mean_difference(
-    first: dict[int, float], second: dict[int, float], items: Sequence[ItemVariation] = ()
+    first: dict[int, float], second: dict[int, float], items: Sequence[Variation] = ()
 ) -> tuple[float, float, float]:
     """Difference of two means over runs with its 95 % interval: Student's where the seeds are the same, else Welch's.
 
@@ -316,14 +315,8 @@ def mean_difference(
     runs = [np.array([first[seed] - second[seed] for seed in first])] if paired else [one, other]
     if min(len(part) for part in runs) < 2:
         return effect, -math.inf, math.inf
-    parts = [(float(part.var(ddof=1)) / len(part), len(part) - 1) for part in runs]
-    parts += [(each.variance, each.freedom) for each in items]
-    total = sum(variance for variance, _ in parts)
-    if not total:
-        return effect, effect, effect
-    freedom = total**2 / sum(variance**2 / own for variance, own in parts)
-    half = float(student.ppf(0.975, freedom)) * math.sqrt(total)
-    return effect, effect - half, effect + half
+    variations = [variation for part in runs for variation in run_variation(part)]
+    return (effect, *student_interval(effect, [*variations, *items]))
 
 
 def _measured(claim: Claim, quantity: str, outcome: Outcome) -> float:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftkit.errors import FtkitError
 from ftkit.evaluation import METRICS
+from ftkit.experiments.trials import kit_trials
 from ftkit.methods import METHODS, Method, as_method
 from ftkit.methods.base import in_words
 from ftkit.tasks import TASKS
@@ -15,9 +19,10 @@ from ftkit.tasks import TASKS
 if TYPE_CHECKING:
     import pandas
 
+    from ftkit.experiments.experiment import Experiment
     from ftkit.experiments.record import Outcome, Record
     from ftkit.experiments.run import Run
-    from ftkit.experiments.trials import Trials
+    from ftkit.experiments.trials import Trial, Trials
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,16 @@ class MethodFacts:
         The one that the runs used.
     tried_on, tried_epochs
         Numbers of training examples and of epochs that the trials had.
+    best_on_validation
+        Whether that is the rate that scored best on validation of those tried with these settings; None where none was.
     at_edge
         Whether that is the lowest or highest tried, so that a better one may lie beyond.
+    settings_at_edge
+        Names of the settings of which the runs have the least or the most that was tried.
     seeds, epochs, train_examples
         As the runs had them.
+    test_readings
+        How often models of one seed were asked about the test split, at most; once where nothing was chosen by it.
     trainable, head
         Parameters that trained, head included, and the head's.
     processors
@@ -55,10 +66,13 @@ class MethodFacts:
     learning_rate: float
     tried_on: tuple[int, ...]
     tried_epochs: tuple[int, ...]
+    best_on_validation: bool | None
     at_edge: bool
+    settings_at_edge: tuple[str, ...]
     seeds: int
     epochs: int
     train_examples: int
+    test_readings: int
     trainable: int
     head: int
     processors: tuple[str, ...]
@@ -91,6 +105,7 @@ class Fairness:
             found.append("The methods trained on different numbers of examples.")
         found += self._tried_otherwise("on", "tried_on", "train_examples", "examples")
         found += self._tried_otherwise("over", "tried_epochs", "epochs", "epochs")
+        found += self._selection_on_test()
         untried = [fact.method for fact in self.facts if fact.learning_rate not in fact.rates]
         if untried:
             found.append(f"Learning rate not among the recorded trials: {', '.join(untried)}.")
@@ -99,8 +114,31 @@ class Fairness:
             found.append(
                 f"Best learning rate at the edge of the range tried, a better one may lie beyond: {', '.join(edges)}."
             )
+        settings = [
+            f"{fact.method} ({', '.join(fact.settings_at_edge)})" for fact in self.facts if fact.settings_at_edge
+        ]
+        if settings:
+            found.append(f"Best setting the least or the most of those tried, as above: {', '.join(settings)}.")
         found += self._other_processors()
         found += self._parameters()
+        return found
+
+    def _selection_on_test(self) -> list[str]:
+        """Say where the test split may have chosen: it was read more often than once, or validation chose otherwise."""
+        often = [f"{fact.method} {fact.test_readings} times" for fact in self.facts if fact.test_readings > 1]
+        tried = [fact for fact in self.facts if fact.learning_rate in fact.rates]
+        unchosen = [fact.method for fact in tried if not fact.best_on_validation]
+        found = []
+        if often:
+            found.append(
+                f"The test split was read for several trainings of one seed ({', '.join(often)}): to take the best of "
+                "them would be selection on the test."
+            )
+        if unchosen:
+            found.append(
+                f"Not the learning rate that scored best on validation: {', '.join(unchosen)}. If the test score chose "
+                "it, that score is flattered."
+            )
         return found
 
     def _parameters(self) -> list[str]:
@@ -155,7 +193,8 @@ class Fairness:
                     "head": f"{fact.head:,}",
                 }
             )
-        table = pandas.DataFrame(rows).drop(columns=["trainable", "tried_on", "tried_epochs", "processors"])
+        hidden = ["trainable", "tried_on", "tried_epochs", "processors", "best_on_validation", "settings_at_edge"]
+        table = pandas.DataFrame(rows).drop(columns=[*hidden, "test_readings"])
         titles = {
             "rates": "rates tried",
             "settings_tried": "settings tried",
@@ -169,12 +208,15 @@ class Fairness:
 
     @property
     def selection(self) -> str:
-        """One sentence on what selected on what."""
-        title = METRICS[self.metric].title.lower()
-        return (
-            f"Learning rates, epochs and, where several were tried, settings were chosen by {title} on the "
-            "validation split; the test split was read once, at the end of each run."
-        )
+        """One sentence on what selected on what, as far as the trials and the runs tell."""
+        title = METRICS[self.metric].title
+        chosen = "epochs"
+        if all(fact.best_on_validation for fact in self.facts):
+            several = any(fact.settings_tried > 1 for fact in self.facts)
+            chosen = "learning rates, settings and epochs" if several else "learning rates and epochs"
+        once = all(fact.test_readings == 1 for fact in self.facts)
+        read = "; the test split was read once, at the end of each run" if once else ""
+        return f"{title} on the validation split chose {chosen}{read}."
 
     def __repr__(self) -> str:
         return "\n".join([self.table().to_string(), self.selection, *self.warnings()])
@@ -194,6 +236,7 @@ def method_facts(name: str, runs: Sequence[Run], trials: Trials | None) -> Metho
         seeds=len(runs),
         epochs=first.spec.epochs,
         train_examples=first.spec.train_examples,
+        test_readings=_most_of_a_seed(run.spec.seed for run in runs),
         trainable=first.cost.trainable,
         head=first.cost.head,
         processors=tuple(sorted({run.machine.processor for run in runs})),
@@ -233,6 +276,7 @@ def record_fairness(record: Record, task: str, trials: Trials | None) -> Fairnes
             seeds=len({outcome.condition.seed for outcome in outcomes}),
             epochs=outcomes[0].epochs,
             train_examples=outcomes[0].condition.examples or TASKS[task].default_train,
+            test_readings=_most_of_a_seed((each.condition.data, each.condition.seed) for each in outcomes),
             trainable=outcomes[0].trainable,
             head=head,
             processors=tuple(sorted({record.machines[outcome.machine].processor for outcome in outcomes})),
@@ -243,9 +287,52 @@ def record_fairness(record: Record, task: str, trials: Trials | None) -> Fairnes
     return Fairness(record.tests[task].metric, facts)
 
 
+def ledgers(record: Record, trials_folder: Path | None = None) -> dict[str, Fairness]:
+    """Ledgers of an experiment, by task: of those tasks on which it has one set of trainings a method.
+
+    Parameters
+    ----------
+    record
+        Its outcomes.
+    trials_folder
+        See `kit_trials`.
+    """
+    found = {}
+    for task in record.tests:
+        with contextlib.suppress(FtkitError):
+            examples = record.where(task=task)[0].condition.examples or TASKS[task].default_train
+            found[task] = record_fairness(record, task, kit_trials(task, examples, trials_folder))
+    return found
+
+
+def rates_in_words(experiment: Experiment) -> str:
+    """Say which methods of an experiment train at the rate that validation chose, which at rates that it declares.
+
+    Examples
+    --------
+    >>> from ftkit.experiments.library import EXPERIMENTS
+    >>> rates_in_words(EXPERIMENTS["data-size"])
+    'Learning rates chosen on validation, as many trials each: scratch, linear-probe, full, lora.'
+    """
+    chosen: dict[str, None] = {}
+    declared: dict[str, dict[float, None]] = {}
+    for condition in experiment.conditions:
+        if condition.learning_rate is None:
+            chosen[condition.method] = None
+        else:
+            declared.setdefault(condition.method, {})[condition.learning_rate] = None
+    of_methods = [f"{name} {', '.join(f'{rate:g}' for rate in rates)}" for name, rates in declared.items()]
+    parts = [
+        f"chosen on validation, as many trials each: {', '.join(chosen)}" if chosen else "",
+        f"declared: {'; '.join(of_methods)}" if declared else "",
+    ]
+    return f"Learning rates {'; '.join(filter(None, parts))}."
+
+
 def _with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodFacts:
     """Put what was tried for a method beside what it was given."""
     tried = [] if trials is None else trials.named(method.name)
+    best = None if trials is None else trials.best(method)
     return MethodFacts(
         method=method.name,
         rates=tuple(trial.learning_rate for trial in tried),
@@ -253,9 +340,22 @@ def _with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodF
         settings=method.unusual_settings,
         tried_on=tuple(sorted({trial.train_examples for trial in tried})),
         tried_epochs=tuple(sorted({trial.epochs for trial in tried})),
+        best_on_validation=None if best is None else best.learning_rate == given["learning_rate"],
         at_edge=trials is not None and trials.best_at_edge(method),
+        settings_at_edge=tuple(name for name in method.choices if _at_edge(name, method, tried)),
         **given,
     )
+
+
+def _at_edge(name: str, method: Method, tried: Sequence[Trial]) -> bool:
+    """Whether a method has the least or the most of a setting that was tried; a usual value of None is neither."""
+    values = {as_method(trial.method, **trial.settings).settings[name] for trial in tried} - {None}
+    return len(values) > 1 and method.settings[name] in (min(values), max(values))
+
+
+def _most_of_a_seed(seeds: Iterable[Hashable]) -> int:
+    """How many trainings the seed has that has most."""
+    return max(Counter(seeds).values())
 
 
 def _count(value: object) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ftkit.evaluation import ItemVariation, item_variation
+from ftkit.evaluation import Variation, item_variation
 from ftkit.experiments.record import AnsweredItems, Outcome, Record, from_digits
 
 
@@ -35,7 +35,7 @@ class Parts:
 
 def variation_of_difference(
     record: Record, first: tuple[str, Sequence[Outcome]], second: tuple[str, Sequence[Outcome]]
-) -> list[ItemVariation]:
+) -> list[Variation]:
     """Variation over items of the difference between two measured values, each the mean of its outcomes.
 
     Parameters
@@ -47,7 +47,7 @@ def variation_of_difference(
 
     Returns
     -------
-    list of ItemVariation
+    list of Variation
         One where both sides were asked the same items, else one for each side whose items are known and the same for
         all its outcomes.
     """

@@ -131,6 +131,29 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class BaselineOutcome:
+    """What a classical method answered that was fitted on the data of some trainings, see `fit_baselines`.
+
+    Attributes
+    ----------
+    condition
+        Those data; its method is the baseline's name, such as ``"tfidf-logistic"``.
+    title
+        The baseline's name for people.
+    answers
+        As in `Outcome`.
+    """
+
+    condition: Condition
+    title: str
+    answers: str
+
+    def predicted(self) -> np.ndarray:
+        """Predicted class of every test item, int array (n,)."""
+        return from_digits(self.answers)
+
+
+@dataclass(frozen=True)
 class AnsweredItems:
     """The items that all outcomes on a task answered.
 
@@ -177,12 +200,15 @@ class Record:
         Task name to its test split.
     outcomes
         In the order in which they were made.
+    baselines
+        One for each set of data that outcomes were trained on.
     """
 
     experiment: str
     machines: tuple[Machine, ...] = ()
     tests: dict[str, AnsweredItems] = field(default_factory=dict)
     outcomes: tuple[Outcome, ...] = ()
+    baselines: tuple[BaselineOutcome, ...] = ()
 
     def done(self, condition: Condition) -> bool:
         """Whether a condition has its outcome."""
@@ -200,6 +226,14 @@ class Record:
     def where(self, **wanted: Any) -> list[Outcome]:
         """Outcomes whose condition matches, see `Condition.matches`."""
         return [outcome for outcome in self.outcomes if outcome.condition.matches(wanted)]
+
+    def baselines_where(self, **wanted: Any) -> list[BaselineOutcome]:
+        """Baselines whose data match, see `Condition.matches`."""
+        return [each for each in self.baselines if each.condition.matches(wanted)]
+
+    def has_baseline(self, condition: Condition) -> bool:
+        """Whether a classical method was fitted on the data of a condition."""
+        return any(each.condition.data == condition.data for each in self.baselines)
 
     def adding(self, outcome: Outcome, task: Task, machine: Machine) -> Record:
         """Return the record with one more outcome, made on a task by a machine.
@@ -220,14 +254,19 @@ class Record:
         return replace(self, machines=machines, tests={**self.tests, task.name: test}, outcomes=(*self.outcomes, made))
 
     def save(self, path: Path) -> None:
-        """Write as JSON, whole or not at all, one line an outcome."""
-        lines = ",\n".join(json.dumps(asdict(outcome)) for outcome in self.outcomes)
+        """Write as JSON, whole or not at all, one line an outcome or baseline."""
+        lines, baselines = (
+            ",\n".join(json.dumps(asdict(each)) for each in made) for made in (self.outcomes, self.baselines)
+        )
         head = {
             "experiment": self.experiment,
             "machines": [asdict(machine) for machine in self.machines],
             "tests": {name: asdict(test) for name, test in self.tests.items()},
         }
-        write_text(path, json.dumps(head, indent=1)[:-2] + f',\n "outcomes": [\n{lines}\n]\n}}\n')
+        write_text(
+            path,
+            json.dumps(head, indent=1)[:-2] + f',\n "outcomes": [\n{lines}\n],\n "baselines": [\n{baselines}\n]\n}}\n',
+        )
 
     @classmethod
     def load(cls, path: Path) -> Record:
@@ -251,10 +290,13 @@ class Record:
             experiment=values["experiment"],
             machines=tuple(Machine(**machine) for machine in values["machines"]),
             tests={name: AnsweredItems(**test) for name, test in values["tests"].items()},
-            outcomes=tuple(
-                Outcome(**{**outcome, "condition": Condition(**outcome["condition"])}) for outcome in values["outcomes"]
-            ),
+            outcomes=tuple(Outcome(**_with_condition(outcome)) for outcome in values["outcomes"]),
+            baselines=tuple(BaselineOutcome(**_with_condition(each)) for each in values.get("baselines", [])),
         )
+
+
+def _with_condition(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "condition": Condition(**values["condition"])}
 
 
 def learning_rate_of(condition: Condition) -> float:

@@ -15,11 +15,20 @@ from ftkit.experiments.fine_tuning import fine_tune
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.measures import MEASURES
-from ftkit.experiments.record import AnsweredItems, Outcome, Record, learning_rate_of, training_of
+from ftkit.experiments.record import (
+    AnsweredItems,
+    BaselineOutcome,
+    Outcome,
+    Record,
+    as_digits,
+    learning_rate_of,
+    training_of,
+)
 from ftkit.experiments.run import Run
 from ftkit.methods import as_method
 from ftkit.paths import claimed, locked
 from ftkit.tasks import Task
+from ftkit.tasks.baselines import fit_baselines
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,10 @@ def run_experiment(
 
 
 def run_experiments(
-    experiments: Sequence[Experiment], folder: Path, on_outcome: Callable[[Outcome, int], None] | None = None
+    experiments: Sequence[Experiment],
+    folder: Path,
+    on_outcome: Callable[[Outcome, int], None] | None = None,
+    on_baseline: Callable[[BaselineOutcome], None] | None = None,
 ) -> list[Record]:
     """Make what experiments lack; every training is kept as soon as it is done.
 
@@ -75,6 +87,9 @@ def run_experiments(
         have found another learning rate since.
     on_outcome
         Called after every training with its outcome and how many are left.
+    on_baseline
+        Called after every classical method that was fitted on the data of some trainings, as they all have one beside
+        them.
 
     Returns
     -------
@@ -115,6 +130,8 @@ def run_experiments(
                 on_outcome(outcome, left)
         # What other processes are at is looked at again when all else is done; where nothing else is left, wait.
         waiting, wait = others, len(others) == len(waiting)
+    for experiment in experiments:
+        _fit_baselines(experiment, folder, on_baseline)
     if diverged:
         raise TrainingError("All but these are made and kept:\n" + "\n".join(diverged))
     return [_read(experiment, folder) for experiment in experiments]
@@ -130,7 +147,11 @@ def claim_path(condition: Condition, folder: Path) -> Path:
     folder
         Of the records; the name, for `ftkit.paths.claimed`, lies in it.
     """
-    return folder / hashlib.sha256(training_of(condition).encode()).hexdigest()
+    return folder / _hashed(training_of(condition))
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(experiment: Experiment, folder: Path) -> Record:
@@ -144,6 +165,50 @@ def _asked(record: Record, experiment: Experiment) -> Record:
         return record
     conditions = (*experiment.conditions, *EXPERIMENTS[experiment.name].conditions)
     return replace(record, outcomes=tuple(each for each in record.outcomes if each.condition in conditions))
+
+
+def _fit_baselines(experiment: Experiment, folder: Path, on_baseline: Callable[[BaselineOutcome], None] | None) -> None:
+    """Fit a classical method on every set of data of an experiment whose record lacks it."""
+    path = folder / f"{experiment.name}.json"
+    data = {each.data: each for each in reversed(experiment.conditions)}
+    for condition in reversed(data.values()):
+        with claimed(folder / _hashed(repr(condition.data)), wait=False) as ours:
+            record = _read(experiment, folder)
+            if not ours or condition.task not in record.tests or record.has_baseline(condition):
+                continue
+            made = _baseline_of_another(condition, record.tests[condition.task], folder) or _fitted(condition)
+            with locked(path):
+                record = Record.load(path)
+                replace(record, baselines=(*record.baselines, made)).save(path)
+        if on_baseline is not None:
+            on_baseline(made)
+
+
+def _fitted(condition: Condition) -> BaselineOutcome:
+    """Fit the classical method of the task's modality on a condition's data."""
+    _, classical = fit_baselines(load(condition))
+    data = Condition(
+        condition.task,
+        classical.name,
+        examples=condition.examples,
+        seed=condition.seed,
+        label_noise=condition.label_noise,
+        repaired=condition.repaired,
+        kind=condition.kind,
+    )
+    return BaselineOutcome(data, classical.title, as_digits(classical.probabilities.argmax(axis=1)))
+
+
+def _baseline_of_another(condition: Condition, test: AnsweredItems, folder: Path) -> BaselineOutcome | None:
+    """Find it in the record of another experiment, on the same test items."""
+    for name in EXPERIMENTS:
+        path = folder / f"{name}.json"
+        record = Record.load(path) if path.is_file() else Record(name)
+        if record.tests.get(condition.task) == test:
+            for each in record.baselines:
+                if each.condition.data == condition.data:
+                    return each
+    return None
 
 
 def _taken(wish: _Wish, task: Task) -> tuple[Outcome, Machine] | None:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from ftkit.errors import DataError, UnknownNameError
 from ftkit.evaluation import Score, find_metric
+from ftkit.figures.baselines import CLASSICAL, GUESS, Level
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.planes import COST_AXES, CostAxis, Priced, draw_trade_off, pareto_front
 from ftkit.figures.style import GREY, MethodStyle, method_style, style
@@ -111,7 +112,11 @@ def trade_off(
         Priced(each.look.title, each.look, float(np.mean([price.of(run) for run in each.runs])), each.score)
         for each in methods
     ]
-    return draw_trade_off(points, price.axis, measure, comparison.title, pareto_front(points))
+    without = [
+        Level(GUESS if each.name == "majority" else CLASSICAL, each.title, 100 * each.scores[measure.name].value)
+        for each in comparison.baselines
+    ]
+    return draw_trade_off(points, price.axis, measure, comparison.title, pareto_front(points), without)
 
 
 @dataclass(frozen=True)

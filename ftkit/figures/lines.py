@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from ftkit.experiments.record import Outcome, Record
+from ftkit.figures.baselines import draw_classical, draw_levels, levels
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.planes import compact
 from ftkit.figures.records import (
@@ -16,7 +17,6 @@ from ftkit.figures.records import (
     Variant,
     add_legend,
     by_task,
-    draw_guess,
     draw_line,
     heading,
     number_line,
@@ -61,11 +61,12 @@ def data_size(record: Record) -> DescribedFigure:
     def draw(axes: Axes, task: str) -> list[str]:
         of_task = variants(tasks[task], apart_from=("examples", "epochs"))
         lines = [score_line(record, each, lambda outcome: outcome.condition.examples or 0) for each in of_task]
-        told = _draw_scores(axes, record, task, lines)
+        classical = draw_classical(axes, record, task, lambda condition: condition.examples or 0)
+        told = _draw_scores(axes, record, task, lines, over_data=True)
         axes.set_xscale("log")
         _ticks(axes, sorted({place for line in lines for place in line.xs}))
         axes.set_xlabel("Training examples")
-        return [told]
+        return [told, classical]
 
     return _score_panels("Test score over training examples", "Mean over seeds by number of examples.", tasks, draw)
 
@@ -192,6 +193,7 @@ def sweeps(record: Record, task: str | None = None) -> DescribedFigure:
             above.set_title(SIZES[name][0])
             above.set_xscale("log")
             _ticks(below, sorted({_setting(setting)(outcome) for outcome in found}))
+        without = [draw_levels(axes, levels(record, task)) for axes in upper]
         upper[0].set_ylabel(score_label(record, task))
         lower[0].set_ylabel("Trained parameters\n(logarithmic)")
         lower[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -201,7 +203,7 @@ def sweeps(record: Record, task: str | None = None) -> DescribedFigure:
             axes.grid(axis="y")
         heading(figure, title)
         add_legend(figure, list(upper))
-        figure.describe(title, INTERVALS, *sentences)
+        figure.describe(title, INTERVALS, *sentences, without[0])
     return figure
 
 
@@ -223,15 +225,19 @@ def _score_panels(
     return figure
 
 
-def _draw_scores(axes: Axes, record: Record, task: str, lines: list[Line]) -> str:
-    """Draw lines of scores and what guessing scores, and return them in words."""
+def _draw_scores(axes: Axes, record: Record, task: str, lines: list[Line], over_data: bool = False) -> str:
+    """Draw lines of scores and what is reached without a network, and return them in words.
+
+    Over data, the classical method is a line of its own, drawn elsewhere.
+    """
     for line in lines:
         draw_line(axes, line)
     axes.margins(x=0.08, y=0.08)
-    guess = draw_guess(axes, record, task)
+    without = levels(record, task)
+    told = draw_levels(axes, without[:1] if over_data else without)
     axes.set_ylabel(score_label(record, task))
     axes.grid(axis="y")
-    return " ".join([f"{task_title(task)}.", *(line.told() for line in lines), guess])
+    return " ".join([f"{task_title(task)}.", *(line.told() for line in lines), told])
 
 
 def _ticks(axes: Axes, sizes: list[float]) -> None:

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from ftkit.evaluation import Score
 from ftkit.experiments.record import Record
 from ftkit.experiments.scoring import mean_test_score
+from ftkit.figures.baselines import draw_levels, levels
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.records import Variant, heading, of_one_task, score_bars, score_label, task_title, variants
 from ftkit.figures.style import MethodStyle, style
@@ -77,8 +78,9 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
         scores.tick_params(axis="y", length=0)
         scores.set_xlabel(f"{score_label(record, task)}, on the test set (95 % interval over seeds and test items)")
         scores.grid(axis="x")
+        without = draw_levels(scores, levels(record, task), upright=True)
         heading(figure, title)
-        figure.describe(title, *(remedy.told() for remedy in remedies))
+        figure.describe(title, *(remedy.told() for remedy in remedies), without)
     return figure
 
 

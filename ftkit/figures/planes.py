@@ -16,6 +16,7 @@ from ftkit.errors import UnknownNameError
 from ftkit.evaluation import Metric, Score, find_metric
 from ftkit.experiments.record import Outcome, Record
 from ftkit.experiments.scoring import mean_test_score
+from ftkit.figures.baselines import Level, draw_levels, levels
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.labels import LabelledPoint, label_points
 from ftkit.figures.records import (
@@ -119,7 +120,8 @@ def pareto(record: Record, cost: str = "trainable", task: str | None = None) -> 
     measure = find_metric(record.tests[task].metric)
     price = COST_AXES[cost]
     comparable = not price.of_the_machine or len({outcome.machine for outcome in outcomes}) == 1
-    return draw_trade_off(points, price, measure, task_title(task), pareto_front(points) if comparable else [])
+    front = pareto_front(points) if comparable else []
+    return draw_trade_off(points, price, measure, task_title(task), front, levels(record, task))
 
 
 def pareto_front(points: Sequence[Priced]) -> list[int]:
@@ -128,7 +130,12 @@ def pareto_front(points: Sequence[Priced]) -> list[int]:
 
 
 def draw_trade_off(
-    points: Sequence[Priced], price: CostAxis, measure: Metric, title: str, front: Sequence[int]
+    points: Sequence[Priced],
+    price: CostAxis,
+    measure: Metric,
+    title: str,
+    front: Sequence[int],
+    without: Sequence[Level] = (),
 ) -> DescribedFigure:
     """Draw methods as points of cost and score, with the Pareto front.
 
@@ -145,6 +152,8 @@ def draw_trade_off(
     front
         Positions of the points on the front. Without any, none is drawn, and the figure says that the costs were taken
         on several machines.
+    without
+        What is reached without a network, default nothing.
     """
     spent = [point.spent for point in points]
     values = [100 * point.score.value for point in points]
@@ -174,6 +183,7 @@ def draw_trade_off(
         if not price.logarithmic and not crowded:
             axes.set_xlim(left=0)
         axes.grid(axis="both")
+        told = draw_levels(axes, without)
         if crowded:
             add_legend(figure, [axes], f"Line: {FRONT}" if front else NO_FRONT, length=1.5)
         else:
@@ -190,6 +200,7 @@ def draw_trade_off(
             f"{measure.title} on the test set against {price.short}: {title}",
             *(f"{point.label}: {compact(point.spent)}{price.unit}, {point.score}." for point in points),
             on_front if front else f"{NO_FRONT}.",
+            told,
         )
     return figure
 

@@ -16,14 +16,13 @@ from ftkit.errors import DataError
 from ftkit.evaluation import Score, find_metric
 from ftkit.experiments.experiment import Condition
 from ftkit.experiments.record import Outcome, Record
-from ftkit.experiments.scoring import guess_score, mean_test_score
+from ftkit.experiments.scoring import mean_test_score
 from ftkit.figures.display import DescribedFigure
-from ftkit.figures.style import GREY, METHOD_STYLES, WIDTH, MethodStyle, method_style
+from ftkit.figures.style import METHOD_STYLES, WIDTH, MethodStyle, method_style
 from ftkit.tasks import TASKS
 
 LINE_STYLES = ("-", "--", ":", "-.")
 """Variants of one method are told apart by these; methods by colour and marker."""
-GUESS = "Most frequent class"
 RANGE = "lowest to highest seed"
 
 Key = TypeVar("Key", bound=Hashable)
@@ -260,18 +259,6 @@ def score_label(record: Record, task: str) -> str:
     """What the axis of a task's score is called, with its unit."""
     metric = find_metric(record.tests[task].metric)
     return f"{metric.title}, {metric.unit}"
-
-
-def draw_guess(axes: Axes, record: Record, task: str) -> str:
-    """Draw what always answering the most frequent class scores, where the scores come near it, and say it.
-
-    Far below all scores the line would leave them no room.
-    """
-    value = 100 * guess_score(record.tests[task])
-    low, high = axes.get_ylim()
-    if value > low - (high - low) / 2:
-        axes.axhline(value, color=GREY, linestyle=(0, (1, 2)), linewidth=1.2, label=GUESS, zorder=1)
-    return f"{GUESS}: {value:.1f} %."
 
 
 def draw_stages(axes: Axes, stages: Sequence[str]) -> None:

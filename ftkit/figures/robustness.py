@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ftkit.experiments.record import Outcome, Record
 from ftkit.experiments.scoring import mean_test_score
+from ftkit.figures.baselines import draw_classical, draw_levels, levels
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.records import (
     RANGE,
@@ -18,7 +19,6 @@ from ftkit.figures.records import (
     Variant,
     add_legend,
     by_task,
-    draw_guess,
     draw_line,
     heading,
     measure_of,
@@ -75,7 +75,7 @@ def corruption(record: Record) -> DescribedFigure:
             for line in lines:
                 draw_line(axes, line)
             axes.margins(x=0.08, y=0.08)
-            guess = draw_guess(axes, record, task)
+            guess = draw_levels(axes, levels(record, task)[:1])  # no classical method saw damaged items
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set(title=task_title(task), xlabel=f"Severity: {told['kind']}", ylabel=score_label(record, task))
             axes.grid(axis="y")
@@ -129,7 +129,9 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
         left.set_xticks(sorted({place for line in lines for place in line.xs}))
         left.margins(x=0.06)
         sentences += _draw_fewer(right, record, variants(fewer, SHARES))
-        sentences.append(draw_guess(left, record, task))
+        of_whole = {"examples": examples, "repaired": False}
+        sentences.append(draw_classical(left, record, task, lambda each: round(100 * each.label_noise, 6), **of_whole))
+        sentences.append(draw_levels(left, levels(record, task)[:1]))
         for axes in (left, right):
             axes.grid(axis="y")
         if repaired:

@@ -34,6 +34,7 @@ _INTERVALS = {
     "bootstrap": "the bootstrap over test items",
     "cluster bootstrap": "the bootstrap over whole groups of test items (films, speakers)",
     "hierarchical bootstrap": "the bootstrap over seeds and over test items (or whole films, speakers)",
+    "student": "Student's t over whole groups of test items (speakers), too few for the bootstrap, and over seeds",
 }
 _SPLITS = {"train": "Training", "validation": "Validation", "test": "Test"}
 

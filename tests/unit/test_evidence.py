@@ -57,7 +57,7 @@ def evidence(
     return folder
 
 
-def test_the_page_says_what_methods_were_given_or_why_it_cannot(
+def test_the_page_says_what_methods_were_given_or_where_rates_come_from(
     invented_record: Callable[..., Record], tool: Callable[[str], ModuleType], tmp_path: Path
 ):
     conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=600, epochs=3, seed=[0, 1])
@@ -79,7 +79,8 @@ def test_the_page_says_what_methods_were_given_or_why_it_cannot(
     assert "the test split was read once" in text
     invented_record("methods", conditions[2:], lambda each: 0.7).save(path)
     text = tool("evidence_page").write_page(tmp_path).read_text(encoding="utf-8")
-    assert "What each method was given on movie-reviews can't be told: methods has no linear probe" in text
+    assert "What each method was given" not in text
+    assert "Learning rates chosen on validation, as many trials each: scratch, linear-probe, " in text
 
 
 def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions(

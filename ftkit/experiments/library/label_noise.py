@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from ftkit.experiments.experiment import Experiment, grid
 
+METHODS = ["linear-probe", "full", "lora"]
+COMMON = {"task": "movie-reviews", "method": METHODS, "epochs": 3, "seed": [0, 1, 2, 3, 4]}
+
 EXPERIMENT = Experiment(
     name="label-noise",
     title="Wrong labels",
-    question="What do wrong labels cost, can they be found, and what would fewer right ones or another method give?",
+    question="What do wrong labels cost, can they be found, and what would other data or another method give?",
     conditions=(
-        *grid(
-            task="movie-reviews",
-            method=["linear-probe", "full", "lora"],
-            examples=600,
-            label_noise=[0.0, 0.1, 0.2, 0.4],
-            epochs=3,
-            seed=[0, 1, 2, 3, 4],
-        ),
-        *grid(
-            task="movie-reviews",
-            method=["linear-probe", "full", "lora"],
-            examples=600,
-            label_noise=[0.2, 0.4],
-            repaired=True,
-            epochs=3,
-            seed=[0, 1, 2, 3, 4],
-        ),
-        *grid(
-            task="movie-reviews", method=["linear-probe", "full", "lora"], examples=300, epochs=3, seed=[0, 1, 2, 3, 4]
-        ),
+        *grid(examples=600, label_noise=[0.0, 0.1, 0.2, 0.4], **COMMON),
+        *grid(examples=600, label_noise=[0.2, 0.4], repaired=True, **COMMON),
+        *grid(examples=300, **COMMON),
+        *grid(examples=1200, label_noise=[0.2, 0.4], **COMMON),
     ),
     measures=("label errors",),
 )

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ftkit.experiments.experiment import Condition, Experiment, grid
 
-COMMON = {"task": "movie-reviews", "examples": 128, "epochs": 15, "seed": [0, 1, 2, 3, 4]}
 RATE = 1e-4
 """Learning rate of all ways to train every weight, so that a remedy differs in nothing else."""
 
 
-def full(**options: object) -> tuple[Condition, ...]:
+def common(task: str, examples: int) -> dict[str, Any]:
+    """What all trainings on a task share."""
+    return {"task": task, "examples": examples, "epochs": 15, "seed": [0, 1, 2, 3, 4]}
+
+
+REVIEWS = common("movie-reviews", examples=128)
+CELLS = common("solar-cells", examples=128)
+DIGITS = common("spoken-digits", examples=80)
+
+
+def full(on: dict[str, Any], **options: object) -> tuple[Condition, ...]:
     """Full fine-tuning with more arguments of `fine_tune`."""
-    return grid(method="full", options=options, learning_rate=RATE, **COMMON)
+    return grid(method="full", options=options, learning_rate=RATE, **on)
 
 
 EXPERIMENT = Experiment(
@@ -19,14 +30,23 @@ EXPERIMENT = Experiment(
     title="Overfitting and its remedies",
     question="How much is lost by training too long on little data, and what helps?",
     conditions=(
-        *full(),
-        *full(keep="last"),
-        *full(patience=2),
-        *full(label_smoothing=0.1),
-        *full(weight_decay=0.1),
-        *full(dropout=0.3),
-        *full(augmentation="token-dropout"),
-        *grid(method="l2-sp", learning_rate=RATE, **COMMON),
-        *grid(method="lora", **COMMON),
+        *full(REVIEWS),
+        *full(REVIEWS, keep="last"),
+        *full(REVIEWS, patience=2),
+        *full(REVIEWS, label_smoothing=0.1),
+        *full(REVIEWS, weight_decay=0.1),
+        *full(REVIEWS, dropout=0.3),
+        *full(REVIEWS, augmentation="token-dropout"),
+        *grid(method="l2-sp", learning_rate=RATE, **REVIEWS),
+        *grid(method="lora", **REVIEWS),
+        *full(CELLS),
+        *full(CELLS, keep="last"),
+        *full(CELLS, augmentation="flip"),
+        *full(CELLS, augmentation="crop"),
+        *full(CELLS, augmentation="jitter"),
+        *full(DIGITS),
+        *full(DIGITS, keep="last"),
+        *full(DIGITS, augmentation="spec-augment"),
+        *full(DIGITS, augmentation="noise"),
     ),
 )

@@ -1,0 +1,136 @@
+"""Student's intervals and p-values, for what consists of too few independent parts to be drawn again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+from ftkit.evaluation.metrics import Metric, Values
+
+FEW_GROUPS = 20
+"""With fewer groups the bootstrap's intervals are too narrow: it does not know how little so few tell of the spread."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How far a value would move with other items, or with other seeds.
+
+    Attributes
+    ----------
+    variance : float
+        Square of the standard error.
+    freedom : int
+        Degrees of freedom: independent items, groups or runs, less one.
+    """
+
+    variance: float
+    freedom: int
+
+
+def run_variation(values: ArrayLike) -> list[Variation]:
+    """Return the variation over runs of their mean value: one, or none where a single run tells nothing of it.
+
+    Examples
+    --------
+    >>> run_variation([0.5, 0.7, 0.6])[0].freedom
+    2
+    >>> run_variation([0.5])
+    []
+    """
+    each = np.asarray(values, dtype=float)
+    return [Variation(float(each.var(ddof=1)) / each.size, each.size - 1)] if each.size > 1 else []
+
+
+def means_without_groups(metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray) -> Values:
+    """Return the mean score of several runs on the items of all groups but one, for each group left out.
+
+    Parameters
+    ----------
+    metric : Metric
+        The metric.
+    labels : array of int, shape (n,)
+        The true class of each item, checked.
+    tables : sequence of arrays of float, each of shape (n, classes)
+        The predicted probabilities of each run, checked.
+    groups : array, shape (n,)
+        The group of each item, two at least.
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    counts = (member[None, :] != np.arange(names.size)[:, None]).astype(np.float64)
+    means: Values = np.mean([metric.counted(labels, table, counts) for table in tables], axis=0)
+    return means
+
+
+def jackknife(without_one: Values) -> Variation:
+    """Return the variation over groups of a value, from what it would be without each of them.
+
+    References
+    ----------
+    B. Efron and R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapter 11.
+
+    Examples
+    --------
+    >>> groups = np.array([0.5, 0.7, 0.6])  # the mean of these without one each varies as their mean does
+    >>> jackknife((groups.sum() - groups) / 2) == run_variation(groups)[0]
+    True
+    """
+    defined = without_one[~np.isnan(without_one)]
+    count = defined.size
+    return Variation(float(np.square(defined - defined.mean()).sum()) * (count - 1) / count, count - 1)
+
+
+def student_interval(value: float, variations: Sequence[Variation], confidence: float = 0.95) -> tuple[float, float]:
+    """Return the ends of Student's interval of a value whose variations add up.
+
+    Parameters
+    ----------
+    value : float
+        The value.
+    variations : sequence of Variation
+        From independent causes, one at least: runs, items. The degrees of freedom are Satterthwaite's.
+    confidence : float, default 0.95
+        How often such intervals hold the true value.
+
+    References
+    ----------
+    F. E. Satterthwaite, An approximate distribution of estimates of variance components, Biometrics Bulletin 2 (1946).
+
+    Examples
+    --------
+    >>> [round(end, 2) for end in student_interval(1.0, [Variation(0.01, 4)])]
+    [0.72, 1.28]
+    """
+    error, freedom = _added(variations)
+    half = error * float(student.ppf(0.5 + confidence / 2, freedom)) if error else 0.0
+    return value - half, value + half
+
+
+def student_p_value(value: float, variations: Sequence[Variation]) -> float:
+    """Return how often a value at least as far from zero would be seen were it zero in truth, two-sided.
+
+    A value other than zero that has not varied at all is as unlikely as so many tosses of a coin that agree.
+
+    Examples
+    --------
+    >>> round(student_p_value(0.28, [Variation(0.01, 4)]), 3)
+    0.049
+    >>> student_p_value(0.5, [Variation(0.0, 5)])
+    0.03125
+    """
+    error, freedom = _added(variations)
+    if not value:
+        return 1.0
+    return float(2 * student.sf(abs(value) / error, freedom)) if error else 0.5**freedom
+
+
+def _added(variations: Sequence[Variation]) -> tuple[float, float]:
+    """Standard error and degrees of freedom of variations together."""
+    total = sum(each.variance for each in variations)
+    if not total:
+        return 0.0, float(max(each.freedom for each in variations))
+    return math.sqrt(total), total**2 / sum(each.variance**2 / each.freedom for each in variations)

@@ -1,0 +1,126 @@
+"""What is reached without a network, drawn beside the methods: by the most frequent class, by a classical method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from ftkit.evaluation import Score, mean_score
+from ftkit.experiments.experiment import Condition
+from ftkit.experiments.record import BaselineOutcome, Record, from_digits
+from ftkit.experiments.scoring import answer_tables, guess_score
+from ftkit.figures.style import GREY
+
+GUESS = "Most frequent class"
+CLASSICAL = "Classical method, no network"
+DASHES: dict[str, Any] = {GUESS: (0, (1, 2)), CLASSICAL: (0, (5, 2, 1, 2))}
+"""How the two are told apart in every figure."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A score without a network, in percent.
+
+    Attributes
+    ----------
+    kind
+        `GUESS` or `CLASSICAL`.
+    title
+        What it is called in words.
+    value
+        The score.
+    """
+
+    kind: str
+    title: str
+    value: float
+
+
+def levels(record: Record, task: str, **data: Any) -> list[Level]:
+    """Scores without a network on a task: of the most frequent class and, where it was fitted, of a classical method.
+
+    Parameters
+    ----------
+    record
+        That holds the baselines.
+    task
+        Name of the task.
+    data
+        Fields of `Condition` that choose among several sets of data; see `Record.baselines_where`.
+    """
+    found = [Level(GUESS, GUESS, 100 * guess_score(record.tests[task]))]
+    fitted = record.baselines_where(task=task, **data)
+    if fitted:
+        found.append(Level(CLASSICAL, fitted[0].title, 100 * _score(record, fitted).value))
+    return found
+
+
+def draw_levels(axes: Axes, drawn: Sequence[Level], *, upright: bool = False) -> str:
+    """Draw scores without a network as lines where methods come near them, and return them in words.
+
+    Far below all methods a line would leave these no room: the figure then says in its corner where it lies.
+
+    Parameters
+    ----------
+    axes
+        On which the methods are drawn already.
+    drawn
+        The scores.
+    upright
+        Whether scores run along the horizontal axis, default False.
+    """
+    low, high = sorted(axes.get_xlim() if upright else axes.get_ylim())
+    below = []
+    for level in drawn:
+        if level.value > low - (high - low) / 2:
+            line = axes.axvline if upright else axes.axhline
+            line(level.value, color=GREY, linestyle=DASHES[level.kind], linewidth=1.2, label=level.kind, zorder=1)
+        else:
+            below.append(f"{level.kind.lower()} {level.value:.0f} %")
+    if below:
+        away = "to the left" if upright else "below"
+        note = f"{away}: {', '.join(below)}"
+        axes.annotate(note, (0.02, 0.02), xycoords="axes fraction", fontsize=7.5, color=GREY, zorder=5)
+    return " ".join(f"{level.title}: {level.value:.1f} %." for level in drawn)
+
+
+def draw_classical(axes: Axes, record: Record, task: str, x: Callable[[Condition], float], **data: Any) -> str:
+    """Draw the score of the classical method over what data differ in, and return it in words; empty without one.
+
+    Parameters
+    ----------
+    axes
+        Where.
+    record, task, data
+        See `levels`.
+    x
+        Place on the axis.
+    """
+    at: dict[float, list[BaselineOutcome]] = {}
+    for each in record.baselines_where(task=task, **data):
+        at.setdefault(x(each.condition), []).append(each)
+    if not at:
+        return ""
+    places = sorted(at)
+    scores = [_score(record, at[place]) for place in places]
+    axes.plot(
+        places,
+        [100 * score.value for score in scores],
+        color=GREY,
+        linestyle=DASHES[CLASSICAL],
+        linewidth=1.4,
+        label=CLASSICAL,
+        zorder=2,
+    )
+    told = "; ".join(f"{place:g}: {100 * score.value:.1f}" for place, score in zip(places, scores, strict=True))
+    return f"{at[places[0]][0].title}: {told}."
+
+
+def _score(record: Record, fitted: Sequence[BaselineOutcome]) -> Score:
+    """Mean over the draws of data."""
+    test = record.tests[fitted[0].condition.task]
+    tables = answer_tables(test, [each.predicted() for each in fitted])
+    return mean_score(test.metric, from_digits(test.labels), tables, test.groups)
