@@ -15,6 +15,9 @@ from ftkit.experiments.experiment import Experiment
 from ftkit.experiments.fairness import Fairness, ledgers, rates_in_words
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
+from ftkit.experiments.mistakes import mistaken_items
+from ftkit.experiments.papers import CHECKED, cards_from_records, load_papers
+from ftkit.experiments.papers import title as title_of_paper
 from ftkit.experiments.record import Record, from_digits
 from ftkit.experiments.scoring import answer_tables, best_on_validation, mean_test_score
 from ftkit.experiments.trials import Trials
@@ -56,11 +59,11 @@ def write_page(folder: Path) -> Path:
         sections.append(section(EXPERIMENTS[name], made, "" if given else rates_in_words(EXPERIMENTS[name])))
         for task, fairness in given.items():
             if name in COSTS:
-                sections += [costs(record, task), differences(record, task)]
+                sections += [costs(record, task), differences(record, task), hardest(record, task)]
             sections.append(ledger(fairness, task))
     if any(each.verdict != "not measured" for each in judgements):
         drawn["claims"] = figures.claims(judgements)
-    sections += [claims(judgements, drawn), ELSEWHERE]
+    sections += [claims(judgements, drawn), papers(folder / "experiments"), ELSEWHERE]
     for stale in (folder / FIGURES).glob("*.png"):
         if stale.stem not in drawn:
             stale.unlink()
@@ -215,6 +218,50 @@ def differences(record: Record, task: str) -> str:
     return "\n\n".join([title, table(["method", "difference (95 % interval)"], rows)]) if rows else ""
 
 
+def hardest(record: Record, task: str) -> str:
+    """The test items that most trainings get wrong, and how many no training does."""
+    items = mistaken_items(record, task)
+    wrong = items["all methods"]
+    methods = items.columns[2:]
+    rows = [
+        [
+            str(item),
+            str(row["class"]),
+            f"{row['all methods']:.0%}",
+            ", ".join(name for name in methods if row[name] < RIGHT_MOSTLY) or "none",
+        ]
+        for item, row in items.head(HARDEST).to_dict("index").items()
+    ]
+    title = (
+        f"The hardest test items: {TASKS[task].title.lower()} (by their place in the split; of all {len(items):,}, "
+        f"{(wrong == 0).sum():,} are wrong in no training, {(wrong == 1).sum():,} in every one)"
+    )
+    head = ["test item", "class", "wrong in so many trainings", "methods that mostly get it right"]
+    return "\n\n".join([title, table(head, rows)])
+
+
+def papers(folder: Path) -> str:
+    """Published figures beside those of the records, with what speaks for and against comparing them."""
+    cards = list(cards_from_records(load_papers(), folder))
+    rows = [
+        [
+            f"{title_of_paper(card.published)}: {card.published.figure}",
+            "; ".join([card.published.setting, *card.published.notes]),
+            f"[{card.published.source}]({card.published.link})" if card.published.link else card.published.source,
+            CHECKED[card.published.checked],
+            f"{card.ours.method}, {card.ours.task}: {card.ours}",
+            "; ".join(map(str, card.badges)),
+        ]
+        for card in cards
+    ]
+    head = ["published", "setting", "source", "checked", "ours", "comparable?"]
+    told = (
+        "✓ speaks for a comparison, ✗ against it, ? is not told. Ours: the epoch is chosen on validation, the test is "
+        "read once."
+    )
+    return "\n\n".join(["## You against the paper", told, table(head, rows)])
+
+
 def ledger(fairness: Fairness, task: str) -> str:
     """What each method was given on a task, and what a reader should be warned of."""
     facts = fairness.table().reset_index()
@@ -278,6 +325,10 @@ ONE: dict[str, dict[str, Draw]] = {
 """Figures of whole records, by experiment and by the name of their file."""
 COSTS = ("methods",)
 """Experiments of which it is told what each method cost, and how far from the best it scored."""
+HARDEST = 8
+"""Test items that the page names, of each task."""
+RIGHT_MOSTLY = 0.5
+"""A method mostly gets an item right if fewer of its trainings than this share get it wrong."""
 EACH_TASK: dict[str, dict[str, Callable[..., DescribedFigure]]] = {
     "methods": {
         "methods-trainable": partial(figures.pareto, cost="trainable"),

@@ -17,7 +17,7 @@ from ftkit.evaluation.intervals import Score, bootstrap, mean_score, score, wils
 from ftkit.evaluation.item_variation import item_variation
 from ftkit.evaluation.metrics import METRICS, Metric, find_metric
 from ftkit.evaluation.paired import PairedTest, holm, mcnemar, paired_against, paired_bootstrap, paired_runs
-from ftkit.evaluation.student import Variation, run_variation, student_interval
+from ftkit.evaluation.student import Variation, jackknife, run_variation, student_interval
 
 __all__ = [
     "METRICS",
@@ -29,6 +29,7 @@ __all__ = [
     "find_metric",
     "holm",
     "item_variation",
+    "jackknife",
     "mcnemar",
     "mean_score",
     "paired_against",

@@ -14,6 +14,7 @@ import numpy as np
 from ftkit.errors import FtkitError
 from ftkit.evaluation import PairedTest, Variation, paired_runs, run_variation, student_interval
 from ftkit.experiments.measured_items import variation_of_difference
+from ftkit.experiments.mistakes import mistakes_of
 from ftkit.experiments.record import Outcome, Record, find_record, from_digits
 from ftkit.experiments.scoring import answer_tables
 from ftkit.paths import data_folder
@@ -27,6 +28,7 @@ VALIDATION_SCORE = "validation_score"
 COSTS = ("trainable", "seconds", "peak_memory_bytes", "saved_bytes")
 OF_ONE_MACHINE = ("seconds", "peak_memory_bytes")
 """Costs that are compared only where both sides were trained on the same machine, with as many threads."""
+OF_MISTAKES = ("mistakes.gain", "mistakes.apart")
 RULES = ("above", "below", "within")
 FEWEST_SEEDS = 5
 """Trainings that either side needs: with fewer, an interval says too little of what another seed would give."""
@@ -46,7 +48,8 @@ class Claim:
         ``"score"``: the test score by which the task selects, the first side minus the second, 0 to 1; so are
         ``"validation_score"`` and what was measured of the models, such as ``"forgetting.after"`` or
         ``"corruption.scores.3"`` (the fourth of a list); or a cost of `Outcome`, such as ``"seconds"``: the first side
-        over the second.
+        over the second. ``"mistakes.gain"`` and ``"mistakes.apart"`` are of all methods of the task that both sides
+        name, see `Mistakes`.
     first, second
         Which outcomes stand on either side, as fields of `Condition` and their values.
     rule
@@ -189,6 +192,9 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
     elif claim.quantity in COSTS:
         effect, low, high = _cost_ratio(claim.quantity, *sides)
         neutral = 1.0
+    elif claim.quantity in OF_MISTAKES:
+        effect, low, high, count = _of_mistakes(claim, record)
+        seeds = (count, count)
     else:
         effect, low, high = _measure_difference(claim, record, *sides)
     machines = {outcome.machine for side in sides for outcome in side}
@@ -264,6 +270,14 @@ def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence
     test = record.tests[tasks.pop()]
     one, other = (answer_tables(test, [outcome.predicted() for outcome in side]) for side in (first, second))
     return paired_runs(test.metric, from_digits(test.labels), one, other, test.groups)
+
+
+def _of_mistakes(claim: Claim, record: Record) -> tuple[float, float, float, int]:
+    """What all methods on a task know together, with its 95 % interval, and the seeds that they share."""
+    found = mistakes_of(record, claim.first["task"])
+    if claim.quantity == "mistakes.gain":
+        return found.gain.difference, found.gain.low, found.gain.high, found.seeds
+    return (*found.apart, found.seeds)
 
 
 def _cost_ratio(quantity: str, first: Sequence[Outcome], second: Sequence[Outcome]) -> tuple[float, float, float]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftkit.errors import DataError
-from ftkit.evaluation import PairedTest, Score, mean_score, paired_runs
+from ftkit.evaluation import PairedTest, Score, jackknife, mean_score, paired_runs, student_interval
 from ftkit.experiments.record import Outcome, Record, from_digits
 from ftkit.experiments.scoring import answer_tables, best_on_validation, class_count, mean_test_score
+from ftkit.methods import METHODS
+
+if TYPE_CHECKING:
+    import pandas
 
 Answers = NDArray[np.int_]
 
@@ -27,6 +33,8 @@ class Mistakes:
         Its name.
     methods
         Names, in the order of the overlap's rows.
+    seeds
+        How many all of them share.
     overlap
         Shares in 0..1 (methods, methods): of the items that one or the other gets wrong, those that both do (Jaccard).
         Mean over pairs of trainings with different seeds, so that the diagonal says how alike two trainings of one
@@ -37,15 +45,20 @@ class Mistakes:
         The method with the best validation score, mean over seeds, and its test score.
     gain
         The vote minus the best method, paired by item.
+    apart
+        How much less two methods overlap than two trainings of one method, mean over methods: value and the ends of its
+        95 % interval over seeds, Student's. Below zero methods differ in more than their luck.
     """
 
     task: str
     methods: tuple[str, ...]
+    seeds: int
     overlap: NDArray[np.float64]
     vote: Score
     best: str
     best_score: Score
     gain: PairedTest
+    apart: tuple[float, float, float]
 
 
 def mistakes_of(record: Record, task: str) -> Mistakes:
@@ -63,16 +76,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
     DataError
         If there are fewer than two methods, a method comes twice with one seed, or no seed is shared by all methods.
     """
-    trained: dict[str, dict[int, Outcome]] = {}
-    for outcome in record.where(task=task):
-        method, seed = outcome.condition.method, outcome.condition.seed
-        if seed in trained.setdefault(method, {}):
-            raise DataError(
-                f"{record.experiment!r} has {method!r} on {task!r} twice with seed {seed}, set up differently."
-            )
-        trained[method][seed] = outcome
-    if len(trained) < 2:
-        raise DataError(f"{record.experiment!r} has {len(trained)} methods on {task!r}; two at least are compared.")
+    trained = _by_method_and_seed(record, task)
     shared = sorted(set.intersection(*(set(seeds) for seeds in trained.values())))
     if not shared:
         raise DataError(f"The methods of {record.experiment!r} on {task!r} share no seed, so that none can vote.")
@@ -83,7 +87,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
         for method, seeds in trained.items()
     }
     methods = tuple(trained)
-    overlap = np.array([[mean_overlap(wrong[one], wrong[other]) for other in methods] for one in methods])
+    overlap = overlaps(wrong)
     best = best_on_validation({method: [trained[method][seed] for seed in shared] for method in methods})
     of_best = [trained[best][seed] for seed in shared]
     ranked = sorted(methods, key=lambda method: method != best)  # the first breaks ties
@@ -93,12 +97,86 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
     return Mistakes(
         task=task,
         methods=methods,
+        seeds=len(shared),
         overlap=overlap,
         vote=mean_score(test.metric, labels, tables, test.groups),
         best=best,
         best_score=mean_test_score(record, of_best),
         gain=paired_runs(test.metric, labels, tables, best_tables, test.groups),
+        apart=_apart(wrong, shared),
     )
+
+
+def mistaken_items(record: Record, task: str) -> pandas.DataFrame:
+    """How often every test item was got wrong, by each method and by all, the hardest item first.
+
+    Parameters
+    ----------
+    record, task
+        See `mistakes_of`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row an item, by its place in the test split: ``"class"``, the true one as a number; ``"all methods"`` and a
+        column a method, shares in 0..1 of the trainings that got it wrong.
+
+    Raises
+    ------
+    DataError
+        As `mistakes_of`.
+    """
+    import pandas
+
+    labels = from_digits(record.tests[task].labels)
+    trained = _by_method_and_seed(record, task)
+    shares = {
+        METHODS[method].title: np.mean([outcome.predicted() != labels for outcome in seeds.values()], axis=0)
+        for method, seeds in trained.items()
+    }
+    columns = {"class": labels, "all methods": np.mean(list(shares.values()), axis=0), **shares}
+    items = pandas.DataFrame(columns, index=pandas.RangeIndex(labels.size, name="test item"))
+    return items.sort_values("all methods", ascending=False, kind="stable")
+
+
+def _by_method_and_seed(record: Record, task: str) -> dict[str, dict[int, Outcome]]:
+    trained: dict[str, dict[int, Outcome]] = {}
+    for outcome in record.where(task=task):
+        method, seed = outcome.condition.method, outcome.condition.seed
+        if seed in trained.setdefault(method, {}):
+            raise DataError(
+                f"{record.experiment!r} has {method!r} on {task!r} twice with seed {seed}, set up differently."
+            )
+        trained[method][seed] = outcome
+    if len(trained) < 2:
+        raise DataError(f"{record.experiment!r} has {len(trained)} methods on {task!r}; two at least are compared.")
+    return trained
+
+
+def overlaps(wrong: Mapping[str, Mapping[int, NDArray[np.bool_]]]) -> NDArray[np.float64]:
+    """Mean overlap of every two methods, see `mean_overlap`: array (methods, methods).
+
+    Parameters
+    ----------
+    wrong
+        Method to seed to bool array (n,), the items that a training got wrong.
+    """
+    return np.array([[mean_overlap(one, other) for other in wrong.values()] for one in wrong.values()])
+
+
+def _apart(wrong: Mapping[str, Mapping[int, NDArray[np.bool_]]], seeds: Sequence[int]) -> tuple[float, float, float]:
+    """Mean overlap of different methods minus that of one method's trainings, with its interval over seeds."""
+
+    def difference(kept: Sequence[int]) -> float:
+        found = overlaps({method: {seed: of_seed[seed] for seed in kept} for method, of_seed in wrong.items()})
+        own = np.eye(len(found), dtype=bool)
+        return float(found[~own].mean() - found[own].mean())
+
+    value = difference(seeds)
+    if len(seeds) < 3:  # without one of two seeds, no two trainings of a method are left
+        return value, -math.inf, math.inf
+    without_one = np.array([difference([each for each in seeds if each != seed]) for seed in seeds])
+    return (value, *student_interval(value, [jackknife(without_one)]))
 
 
 def majority(answers: Sequence[Answers], classes: int) -> Answers:

@@ -61,12 +61,12 @@ def levels(record: Record, task: str, **data: Any) -> list[Level]:
 def draw_levels(axes: Axes, drawn: Sequence[Level], *, upright: bool = False) -> str:
     """Draw scores without a network as lines where methods come near them, and return them in words.
 
-    Far below all methods a line would leave these no room: the figure then says in its corner where it lies.
+    Far below all methods a line would leave these no room: the label of the axis then says where it lies.
 
     Parameters
     ----------
     axes
-        On which the methods are drawn already.
+        On which the methods are drawn already, and whose horizontal axis has its label.
     drawn
         The scores.
     upright
@@ -79,11 +79,10 @@ def draw_levels(axes: Axes, drawn: Sequence[Level], *, upright: bool = False) ->
             line = axes.axvline if upright else axes.axhline
             line(level.value, color=GREY, linestyle=DASHES[level.kind], linewidth=1.2, label=level.kind, zorder=1)
         else:
-            below.append(f"{level.kind.lower()} {level.value:.0f} %")
+            below.append(f"{level.kind.partition(',')[0].lower()} {level.value:.0f} %")
     if below:
-        away = "to the left" if upright else "below"
-        note = f"{away}: {', '.join(below)}"
-        axes.annotate(note, (0.02, 0.02), xycoords="axes fraction", fontsize=7.5, color=GREY, zorder=5)
+        away = "left of the axis" if upright else "below the axis"
+        axes.set_xlabel("\n".join([axes.get_xlabel(), f"({away}:", ",\n".join(below) + ")"]).strip())
     return " ".join(f"{level.title}: {level.value:.1f} %." for level in drawn)
 
 

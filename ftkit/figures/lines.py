@@ -61,11 +61,11 @@ def data_size(record: Record) -> DescribedFigure:
     def draw(axes: Axes, task: str) -> list[str]:
         of_task = variants(tasks[task], apart_from=("examples", "epochs"))
         lines = [score_line(record, each, lambda outcome: outcome.condition.examples or 0) for each in of_task]
+        axes.set_xlabel("Training examples")
         classical = draw_classical(axes, record, task, lambda condition: condition.examples or 0)
         told = _draw_scores(axes, record, task, lines, over_data=True)
         axes.set_xscale("log")
         _ticks(axes, sorted({place for line in lines for place in line.xs}))
-        axes.set_xlabel("Training examples")
         return [told, classical]
 
     return _score_panels("Test score over training examples", "Mean over seeds by number of examples.", tasks, draw)
@@ -96,6 +96,7 @@ def learning_rates(record: Record) -> DescribedFigure:
     def draw(axes: Axes, task: str) -> list[str]:
         of_task = variants(tasks[task], apart_from=("learning_rate",))
         lines = [score_line(record, each, lambda outcome: outcome.learning_rate) for each in of_task]
+        axes.set_xlabel("Learning rate (logarithmic)")
         told = [_draw_scores(axes, record, task, lines)]
         for variant, line in zip(of_task, lines, strict=True):
             best = _best_rate(variant)
@@ -103,7 +104,6 @@ def learning_rates(record: Record) -> DescribedFigure:
             told.append(f"{line.label}: best on validation at {best:g}.")
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel("Learning rate (logarithmic)")
         axes.scatter([], [], s=150, facecolors="none", edgecolors=INK, linewidths=1.2, label="best on validation")
         return told
 
@@ -141,9 +141,9 @@ def depth(record: Record) -> DescribedFigure:
             )
             if found
         ]
+        axes.set_xlabel("Trained blocks")
         told = _draw_scores(axes, record, task, lines)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        axes.set_xlabel("Trained blocks")
         return [told]
 
     told = "Mean over seeds by number of blocks; 0 is the linear probe."

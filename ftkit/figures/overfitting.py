@@ -57,9 +57,9 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
     ]
     title = f"Overfitting and its remedies: {task_title(task)}"
     with style():
-        figure = new_figure(height=4.2 + 0.36 * len(remedies))
+        figure = new_figure(height=4.4 + 0.36 * len(remedies))
         # The long names of the lower part would take their room from the upper one, were they one layout.
-        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 0.4 + 0.36 * len(remedies)))[:, 0]
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 0.6 + 0.36 * len(remedies)))[:, 0]
         train, validation = upper.subplots(1, 2)
         scores = lower.subplots()
         _draw_losses(train, remedies, "train_loss")
@@ -79,6 +79,8 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
         scores.set_xlabel(f"{score_label(record, task)}, on the test set (95 % interval over seeds and test items)")
         scores.grid(axis="x")
         without = draw_levels(scores, levels(record, task), upright=True)
+        if scores.get_legend_handles_labels()[0]:
+            lower.legend(loc="outside lower center", ncols=2, handlelength=3)
         heading(figure, title)
         figure.describe(title, *(remedy.told() for remedy in remedies), without)
     return figure

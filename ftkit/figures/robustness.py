@@ -75,9 +75,9 @@ def corruption(record: Record) -> DescribedFigure:
             for line in lines:
                 draw_line(axes, line)
             axes.margins(x=0.08, y=0.08)
+            axes.set(title=task_title(task), xlabel=f"Severity: {told['kind']}", ylabel=score_label(record, task))
             guess = draw_levels(axes, levels(record, task)[:1])  # no classical method saw damaged items
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.set(title=task_title(task), xlabel=f"Severity: {told['kind']}", ylabel=score_label(record, task))
             axes.grid(axis="y")
             sentences.append(f"{task_title(task)}, {told['kind']}. {' '.join(line.told() for line in lines)} {guess}")
         heading(figure, title)
@@ -87,13 +87,13 @@ def corruption(record: Record) -> DescribedFigure:
 
 
 def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
-    """Draw the score over the share of wrong labels, beside fewer examples with right labels, and repaired sets.
+    """Draw the score over the share of wrong labels, beside sets of other sizes, and repaired sets.
 
     Parameters
     ----------
     record : Record
-        Of the experiment "label-noise": conditions with `label_noise`, with fewer `examples` and, where there are
-        some, `repaired`.
+        Of the experiment "label-noise": conditions with `label_noise`, with other numbers of `examples` and, where
+        there are some, `repaired`.
     task : str, optional
         The task to draw; needed where the record is of several.
 
@@ -112,11 +112,11 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
     outcomes = record.where(task=task)
     whole = [each for each in outcomes if each.condition.examples == examples and not each.condition.repaired]
     repaired = [each for each in outcomes if each.condition.examples == examples and each.condition.repaired]
-    fewer = [each for each in outcomes if each.condition.examples != examples and not each.condition.label_noise]
+    others = [each for each in outcomes if each.condition.examples != examples]
     title = f"Test score over wrong labels: {task_title(task)}"
     with style():
         figure = new_figure(height=4.2)
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1) if fewer else (1, 0.001))
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2) if others else (1, 0.001))
         lines = [score_line(record, each, _wrong_percent) for each in variants(whole, SHARES)]
         rest = [score_line(record, each, _wrong_percent) for each in variants(repaired, SHARES)]
         for line in _shifted(lines):
@@ -128,7 +128,7 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
         left.set(xlabel="Wrong labels, % of the training set", ylabel=score_label(record, task))
         left.set_xticks(sorted({place for line in lines for place in line.xs}))
         left.margins(x=0.06)
-        sentences += _draw_fewer(right, record, variants(fewer, SHARES))
+        sentences += _draw_other_sizes(right, record, variants(others, [*SHARES, "examples"]))
         of_whole = {"examples": examples, "repaired": False}
         sentences.append(draw_classical(left, record, task, lambda each: round(100 * each.label_noise, 6), **of_whole))
         sentences.append(draw_levels(left, levels(record, task)[:1]))
@@ -165,25 +165,29 @@ def _draw_repaired(axes: Axes, line: Line) -> None:
     )
 
 
-def _draw_fewer(axes: Axes, record: Record, fewer: list[Variant]) -> list[str]:
-    """Draw the scores of smaller sets without wrong labels, a column a size."""
-    if not fewer:
+def _draw_other_sizes(axes: Axes, record: Record, others: list[Variant]) -> list[str]:
+    """Draw the scores of smaller and larger sets, a column for each size and share of wrong labels."""
+    if not others:
         axes.set_axis_off()
         return []
-    sizes = sorted({outcome.condition.examples or 0 for variant in fewer for outcome in variant.outcomes})
+    sets = sorted({_size_and_share(outcome) for variant in others for outcome in variant.outcomes})
     sentences = []
-    for index, variant in enumerate(fewer):
-        for column, size in enumerate(sizes):
-            found = [outcome for outcome in variant.outcomes if (outcome.condition.examples or 0) == size]
+    for index, variant in enumerate(others):
+        for column, (size, share) in enumerate(sets):
+            found = [outcome for outcome in variant.outcomes if _size_and_share(outcome) == (size, share)]
             if not found:
                 continue
             score = mean_test_score(record, found)
             # Side by side, so that intervals do not hide each other.
-            place = column + 0.5 * (index - (len(fewer) - 1) / 2) / len(fewer)
+            place = column + 0.5 * (index - (len(others) - 1) / 2) / len(others)
             values = [[100 * each] for each in (score.value, score.low, score.high)]
             draw_line(axes, Line(variant.label, variant.look, "", [place], *values))
-            sentences.append(f"{variant.label} with {size} right labels: {score}.")
-    axes.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
-    axes.set_xlim(-0.6, len(sizes) - 0.4)
-    axes.set_xlabel("Examples, no label wrong")
+            sentences.append(f"{variant.label} with {size:,} examples, {share:g} % of the labels wrong: {score}.")
+    axes.set_xticks(range(len(sets)), [f"{size:,},\n{share:g} %" for size, share in sets])
+    axes.set_xlim(-0.6, len(sets) - 0.4)
+    axes.set_xlabel("Examples, wrong labels")
     return sentences
+
+
+def _size_and_share(outcome: Outcome) -> tuple[int, float]:
+    return outcome.condition.examples or 0, _wrong_percent(outcome)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,19 @@ import pytest
 from bare_outcomes import bare_outcome
 
 from ftkit.errors import FtkitError
-from ftkit.experiments.claims import FEWEST_SEEDS, Claim, claim_table, judge, judge_all, load_claims, verdict
-from ftkit.experiments.experiment import Condition
+from ftkit.experiments.claims import (
+    FEWEST_SEEDS,
+    OF_MISTAKES,
+    Claim,
+    claim_table,
+    judge,
+    judge_all,
+    load_claims,
+    verdict,
+)
+from ftkit.experiments.experiment import Condition, grid
 from ftkit.experiments.library import EXPERIMENTS
+from ftkit.experiments.mistakes import mistakes_of
 from ftkit.experiments.record import AnsweredItems, Outcome, Record, as_digits
 from ftkit.methods import METHODS
 from ftkit.tasks import TASKS
@@ -153,6 +164,10 @@ def test_there_are_claims_enough_in_every_group():
 def test_every_claim_has_trainings_on_both_sides_in_its_experiment(side: str):
     for each in load_claims():
         found = [c for c in EXPERIMENTS[each.experiment].conditions if c.matches(getattr(each, side))]
+        if each.quantity in OF_MISTAKES:  # of all methods
+            assert len({c.seed for c in found}) >= FEWEST_SEEDS
+            assert len({c.method for c in found}) * len({c.seed for c in found}) == len(found), each.name
+            continue
         assert len({condition.seed for condition in found}) == len(found) >= FEWEST_SEEDS, (each.name, side, len(found))
         assert len({condition.method for condition in found} & set(METHODS)) == 1, each.name
 
@@ -266,3 +281,18 @@ def test_a_claim_that_is_written_wrongly_is_named(line: str, message: str, tmp_p
     (tmp_path / "claims.toml").write_text("\n".join(["[[claim]]", *lines, line]))
     with pytest.raises(FtkitError, match=message):
         load_claims(tmp_path / "claims.toml")
+
+
+def test_what_methods_get_wrong_together_is_judged_over_all_of_them(invented_record: Callable[..., Record]):
+    skill = {"full": 0.8, "lora": 0.75, "linear-probe": 0.7}
+    conditions = grid(task="movie-reviews", method=list(skill), seed=[0, 1, 2, 3, 4])
+    made = invented_record("methods", conditions, lambda condition: skill[condition.method])
+    found = mistakes_of(made, "movie-reviews")
+    of_task = {"task": "movie-reviews"}
+    for quantity, wanted in (
+        ("mistakes.gain", (found.gain.difference, found.gain.low, found.gain.high)),
+        ("mistakes.apart", found.apart),
+    ):
+        judged = judge(Claim("c", "g", "s", "x", "methods", quantity, of_task, of_task, "above", 0.0), made)
+        assert (judged.effect, judged.low, judged.high) == wanted
+        assert judged.seeds == (5, 5)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from ftkit.errors import DataError
 from ftkit.experiments.experiment import grid
-from ftkit.experiments.mistakes import jaccard, majority, mean_overlap, mistakes_of
+from ftkit.experiments.mistakes import jaccard, majority, mean_overlap, mistaken_items, mistakes_of
 from ftkit.experiments.record import Record, as_digits, from_digits
 
 METHODS = ["full", "lora", "linear-probe"]
@@ -75,3 +76,33 @@ def test_too_few_methods_or_no_common_seed_is_refused(record: Record) -> None:
     apart = (*record.where(method="full", seed=0), *record.where(method="lora", seed=1))
     with pytest.raises(DataError, match="share no seed"):
         mistakes_of(replace(record, outcomes=apart), "spoken-digits")
+
+
+def test_methods_whose_trainings_agree_differ_by_more_than_their_luck(record: Record) -> None:
+    labels = from_digits(record.tests["spoken-digits"].labels)
+    first = [each for each in record.outcomes if each.condition.seed == 0]
+    outcomes = []
+    for seed, each in product(range(3), first):  # two trainings of a method share half of what they get wrong
+        of_method = np.arange(len(labels)) % 10 == METHODS.index(each.condition.method)
+        wrong = of_method & (np.arange(len(labels)) % 3 != seed)
+        answers = as_digits(np.where(wrong, (labels + 1) % 10, labels))
+        outcomes.append(replace(each, condition=replace(each.condition, seed=seed), answers=answers))
+    found = mistakes_of(replace(record, outcomes=tuple(outcomes)), "spoken-digits")
+    value, low, high = found.apart
+    assert low <= value <= high < 0
+    assert value == pytest.approx(-np.mean(np.diag(found.overlap)))
+    assert mistakes_of(record, "spoken-digits").apart[1:] == (-np.inf, np.inf)
+
+
+def test_items_are_told_by_how_often_they_were_wrong(record: Record) -> None:
+    labels = from_digits(record.tests["spoken-digits"].labels)
+    places = np.arange(len(labels))
+    outcomes = [
+        replace(each, answers=as_digits(np.where((places == 7) | (places == 5 + each.condition.seed), 9, labels)))
+        for each in record.outcomes
+    ]
+    items = mistaken_items(replace(record, outcomes=tuple(outcomes)), "spoken-digits")
+    assert items.index[:3].tolist() == [7, 5, 6]
+    assert items["all methods"].head(4).tolist() == [1.0, 0.5, 0.5, 0.0]
+    assert items["class"].head(3).tolist() == labels[[7, 5, 6]].tolist()
+    assert items.columns[2:].tolist() == ["Full fine-tuning", "LoRA", "Linear probe"]

