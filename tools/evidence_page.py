@@ -219,7 +219,9 @@ def differences(record: Record, task: str) -> str:
 
 
 def hardest(record: Record, task: str) -> str:
-    """The test items that most trainings get wrong, and how many no training does."""
+    """The test items that most trainings get wrong, and how many no training does; empty with a single method."""
+    if len({outcome.condition.method for outcome in record.where(task=task)}) < 2:
+        return ""
     items = mistaken_items(record, task)
     wrong = items["all methods"]
     methods = items.columns[2:]

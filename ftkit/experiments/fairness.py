@@ -45,6 +45,8 @@ class MethodFacts:
         Numbers of training examples and of epochs that the trials had.
     best_on_validation
         Whether that is the rate that scored best on validation of those tried with these settings; None where none was.
+    best_settings
+        Whether no other settings that were tried scored better on validation.
     at_edge
         Whether that is the lowest or highest tried, so that a better one may lie beyond.
     settings_at_edge
@@ -67,6 +69,7 @@ class MethodFacts:
     tried_on: tuple[int, ...]
     tried_epochs: tuple[int, ...]
     best_on_validation: bool | None
+    best_settings: bool
     at_edge: bool
     settings_at_edge: tuple[str, ...]
     seeds: int
@@ -119,6 +122,9 @@ class Fairness:
         ]
         if settings:
             found.append(f"Best setting the least or the most of those tried, as above: {', '.join(settings)}.")
+        given = [fact.method for fact in self.facts if not fact.best_settings]
+        if given:
+            found.append(f"Other settings scored better on validation than those used: {', '.join(given)}.")
         found += self._other_processors()
         found += self._parameters()
         return found
@@ -193,7 +199,15 @@ class Fairness:
                     "head": f"{fact.head:,}",
                 }
             )
-        hidden = ["trainable", "tried_on", "tried_epochs", "processors", "best_on_validation", "settings_at_edge"]
+        hidden = [
+            "trainable",
+            "tried_on",
+            "tried_epochs",
+            "processors",
+            "best_on_validation",
+            "best_settings",
+            "settings_at_edge",
+        ]
         table = pandas.DataFrame(rows).drop(columns=[*hidden, "test_readings"])
         titles = {
             "rates": "rates tried",
@@ -212,8 +226,10 @@ class Fairness:
         title = METRICS[self.metric].title
         chosen = "epochs"
         if all(fact.best_on_validation for fact in self.facts):
-            several = any(fact.settings_tried > 1 for fact in self.facts)
-            chosen = "learning rates, settings and epochs" if several else "learning rates and epochs"
+            settings = any(fact.settings_tried > 1 for fact in self.facts) and all(
+                fact.best_settings for fact in self.facts
+            )
+            chosen = "learning rates, settings and epochs" if settings else "learning rates and epochs"
         once = all(fact.test_readings == 1 for fact in self.facts)
         read = "; the test split was read once, at the end of each run" if once else ""
         return f"{title} on the validation split chose {chosen}{read}."
@@ -229,7 +245,7 @@ class Fairness:
 def method_facts(name: str, runs: Sequence[Run], trials: Trials | None) -> MethodFacts:
     """Collect what one method of a comparison was given."""
     first = runs[0]
-    return _with_trials(
+    return with_trials(
         as_method(name, **first.spec.settings),
         trials,
         learning_rate=first.spec.learning_rate,
@@ -269,7 +285,7 @@ def record_fairness(record: Record, task: str, trials: Trials | None) -> Fairnes
             raise FtkitError(f"{record.experiment} trains {name} on {task} in several ways; one line can't tell them.")
     head = by_method["linear-probe"][0].trainable
     facts = [
-        _with_trials(
+        with_trials(
             as_method(name, **outcomes[0].condition.settings),
             trials,
             learning_rate=outcomes[0].learning_rate,
@@ -329,7 +345,7 @@ def rates_in_words(experiment: Experiment) -> str:
     return f"Learning rates {'; '.join(filter(None, parts))}."
 
 
-def _with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodFacts:
+def with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodFacts:
     """Put what was tried for a method beside what it was given."""
     tried = [] if trials is None else trials.named(method.name)
     best = None if trials is None else trials.best(method)
@@ -341,6 +357,7 @@ def _with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodF
         tried_on=tuple(sorted({trial.train_examples for trial in tried})),
         tried_epochs=tuple(sorted({trial.epochs for trial in tried})),
         best_on_validation=None if best is None else best.learning_rate == given["learning_rate"],
+        best_settings=trials is None or trials.best_settings(method) == method,
         at_edge=trials is not None and trials.best_at_edge(method),
         settings_at_edge=tuple(name for name in method.choices if _at_edge(name, method, tried)),
         **given,

@@ -58,7 +58,9 @@ def levels(record: Record, task: str, **data: Any) -> list[Level]:
     return found
 
 
-def draw_levels(axes: Axes, drawn: Sequence[Level], *, upright: bool = False) -> str:
+def draw_levels(
+    axes: Axes, drawn: Sequence[Level], *, upright: bool = False, near: tuple[float, float] | None = None
+) -> str:
     """Draw scores without a network as lines where methods come near them, and return them in words.
 
     Far below all methods a line would leave these no room: the label of the axis then says where it lies.
@@ -71,8 +73,10 @@ def draw_levels(axes: Axes, drawn: Sequence[Level], *, upright: bool = False) ->
         The scores.
     upright
         Whether scores run along the horizontal axis, default False.
+    near
+        Lowest and highest score to which a line must come near, default the ends of the axis.
     """
-    low, high = sorted(axes.get_xlim() if upright else axes.get_ylim())
+    low, high = sorted(near or (axes.get_xlim() if upright else axes.get_ylim()))
     below = []
     for level in drawn:
         if level.value > low - (high - low) / 2:

@@ -193,7 +193,8 @@ def sweeps(record: Record, task: str | None = None) -> DescribedFigure:
             above.set_title(SIZES[name][0])
             above.set_xscale("log")
             _ticks(below, sorted({_setting(setting)(outcome) for outcome in found}))
-        without = [draw_levels(axes, levels(record, task)) for axes in upper]
+        shared = upper[0].get_ylim()
+        without = [draw_levels(axes, levels(record, task), near=shared) for axes in upper]
         upper[0].set_ylabel(score_label(record, task))
         lower[0].set_ylabel("Trained parameters\n(logarithmic)")
         lower[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

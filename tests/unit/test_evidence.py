@@ -240,8 +240,8 @@ def test_an_unknown_experiment_is_named_with_those_that_there_are():
 def made(tmp_path: Path, tiny_task: Callable[[str], Task], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the record of one real training."""
     monkeypatch.setattr("ftkit.experiments.running.load", lambda condition: tiny_task("audio"))
-    conditions = grid(task="spoken-digits", method="linear-probe", epochs=1)
-    run_experiment(Experiment("small", "Small", "Does it run?", conditions), tmp_path)
+    conditions = grid(task="spoken-digits", method="full", learning_rate=1e-3, epochs=1)
+    run_experiment(Experiment("small", "Small", "Does it run?", conditions, ("moved weights",)), tmp_path)
     return tmp_path
 
 
@@ -250,7 +250,7 @@ def test_a_training_that_is_made_again_gives_the_recorded_score(
 ):
     assert tool("evidence_check").check(made, count=6, seed=0)
     printed = capsys.readouterr().out
-    assert re.search(r"small +spoken-digits, linear-probe, epochs 1, seed 0 +\d.* % +100%  agrees", printed)
+    assert re.search(r"small +spoken-digits, full, learning rate 0.001, epochs 1, seed 0 .*100% +100%  agrees", printed)
     assert "1 of 1 agree" in printed
 
 
@@ -265,6 +265,30 @@ def test_a_record_that_says_otherwise_is_found_out(
     replace(record, outcomes=(replace(outcome, answers=answers),)).save(made / "small.json")
     assert not tool("evidence_check").check(made, count=1, seed=0)
     assert "DIFFERS" in capsys.readouterr().out
+
+
+def test_a_measure_that_says_otherwise_is_found_out(
+    made: Path, tool: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+):
+    record = Record.load(made / "small.json")
+    (outcome,) = record.outcomes
+    measured = outcome.measures["moved weights"]
+    farther = {**measured, "relative_change": [3 * change for change in measured["relative_change"]]}
+    wrong = replace(outcome, measures={"moved weights": farther})
+    replace(record, outcomes=(wrong,)).save(made / "small.json")
+    assert not tool("evidence_check").check(made, count=1, seed=0)
+    assert re.search(r"100% +[5-8]\d%  DIFFERS", capsys.readouterr().out)
+
+
+def test_a_measure_may_vary_as_it_does_between_seeds(
+    invented_record: Callable[..., Record], tool: Callable[[str], ModuleType]
+):
+    conditions = grid(task="movie-reviews", method="full", seed=[0, 1])
+    record = invented_record("some", conditions, lambda _: 0.8, lambda each: {"kept": {"after": 1.0 + each.seed}})
+    share_near = tool("evidence_check").share_near
+    assert share_near(record, record.outcomes[0], {"kept": {"after": 1.9}}) == 1
+    assert share_near(record, record.outcomes[0], {"kept": {"after": 2.1}}) == 0
+    assert share_near(record, record.outcomes[0], {"kept": {}}) == 0
 
 
 def test_other_test_items_are_found_out(

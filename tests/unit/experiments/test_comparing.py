@@ -12,8 +12,15 @@ import torch
 
 from ftkit import Comparison, LinearProbe, LoRA, Run, compare, fine_tune, load_run
 from ftkit.errors import DataError, DivergedError, FtkitError, UnknownNameError
-from ftkit.experiments.experiment import grid
-from ftkit.experiments.fairness import record_fairness
+from ftkit.experiments.experiment import Experiment, grid
+from ftkit.experiments.fairness import (
+    Fairness,
+    MethodFacts,
+    ledgers,
+    rates_in_words,
+    record_fairness,
+    with_trials,
+)
 from ftkit.experiments.record import Record
 from ftkit.experiments.trials import Trials, kit_trials, own_path, recorded_trials
 from ftkit.methods import Method, as_method
@@ -279,6 +286,58 @@ def test_the_ledger_says_what_each_method_was_given(first_comparison: Comparison
 def test_a_best_rate_at_the_edge_is_warned_of(first_comparison: Comparison):
     warnings = first_comparison.fairness().warnings()  # of two rates, either is an edge
     assert any("edge of the range tried" in line and "linear-probe" in line for line in warnings)
+
+
+def test_a_rate_that_validation_did_not_choose_is_flagged(first_comparison: Comparison):
+    board, facts = first_comparison, first_comparison.fairness().facts
+    assert facts[0].best_on_validation
+    assert facts[0].test_readings == 1
+    assert "chose learning rates and epochs; the test split was read once" in board.fairness().selection
+    assert not any("selection on the test" in line or "flattered" in line for line in board.fairness().warnings())
+    assert board.trials is not None
+    worst = min(board.trials.trials, key=lambda trial: trial.validation_score - trial.validation_loss)
+    runs = [replace(run, spec=replace(run.spec, learning_rate=worst.learning_rate)) for run in board.runs]
+    other = replace(board, runs=runs).fairness()
+    (warning,) = [line for line in other.warnings() if "flattered" in line]
+    assert warning.startswith("Not the learning rate that scored best on validation: linear-probe.")
+    assert "learning rates" not in other.selection
+
+
+def test_several_trainings_of_a_seed_are_flagged_as_a_choice_on_the_test(first_comparison: Comparison):
+    twice = replace(first_comparison, runs=[*first_comparison.runs, first_comparison.runs[0]]).fairness()
+    (warning,) = [line for line in twice.warnings() if "selection on the test" in line]
+    assert "(linear-probe 2 times)" in warning
+    assert "read once" not in twice.selection
+
+
+def test_a_best_setting_at_an_end_of_those_tried_is_flagged():
+    kit = kit_trials("movie-reviews", 600)
+    assert kit is not None
+    trial = kit.named("lora")[0]
+
+    def facts(used: int, *ranks: int) -> MethodFacts:
+        tried = tuple(replace(trial, settings=LoRA(rank=rank).settings) for rank in ranks)
+        given = {"learning_rate": trial.learning_rate, "seeds": 1, "epochs": 3, "train_examples": 600}
+        sizes = {"test_readings": 1, "trainable": 10, "head": 1, "processors": ("one",)}
+        return with_trials(LoRA(rank=used), replace(kit, trials=tried), **given, **sizes)
+
+    assert facts(8, 2, 8, 32).settings_at_edge == ()
+    assert facts(32, 2, 8, 32).settings_at_edge == ("rank",)
+    assert facts(8, 8).settings_at_edge == ()  # nothing was chosen
+    assert "those tried, as above: lora (rank)." in " ".join(Fairness("accuracy", [facts(2, 2, 8)]).warnings())
+
+
+def test_ledgers_are_of_tasks_with_one_set_of_trainings_a_method(invented_record: Callable[..., Record]):
+    plain = grid(task="movie-reviews", method=["linear-probe", "full"], examples=400)
+    several = grid(task="solar-cells", method=["linear-probe", "full"], examples=[100, 400], epochs=[1, 3])
+    record = invented_record("some", (*plain, *several), lambda each: 0.7)
+    assert list(ledgers(record)) == ["movie-reviews"]
+
+
+def test_an_experiment_says_where_its_rates_come_from():
+    conditions = (*grid(task="movie-reviews", method="lora"), *grid(task="x", method="full", learning_rate=[0.1, 0.2]))
+    found = rates_in_words(Experiment("e", "E", "?", conditions))
+    assert found == "Learning rates chosen on validation, as many trials each: lora; declared: full 0.1, 0.2."
 
 
 def test_the_ledger_of_a_record_takes_the_head_from_the_linear_probe(invented_record: Callable[..., Record]):

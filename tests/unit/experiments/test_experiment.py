@@ -18,7 +18,7 @@ from ftkit.experiments.condition_data import load, of_kind, with_label_noise
 from ftkit.experiments.experiment import Condition, Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.measures import MEASURES
-from ftkit.experiments.record import Outcome, Record, load_record, record_path
+from ftkit.experiments.record import BaselineOutcome, Outcome, Record, load_record, record_path
 from ftkit.experiments.revision import revision
 from ftkit.experiments.run import Run
 from ftkit.experiments.running import claim_path, run_experiment, run_experiments, train
@@ -70,7 +70,7 @@ def test_trainings_on_the_same_data_are_made_one_after_the_other(
     record = run_experiment(Experiment("two", "Two", "?", conditions), tmp_path)
     made = [(outcome.condition.method, outcome.condition.seed) for outcome in record.outcomes]
     assert made == [("linear-probe", 0), ("bitfit", 0), ("linear-probe", 1), ("bitfit", 1)]
-    assert [data[-1] for data in loaded] == [0, 1]
+    assert [data[-1] for data in loaded] == [0, 1, 0, 1]  # for the trainings, then for what is fitted beside them
 
 
 def test_an_experiment_that_was_stopped_goes_on_without_losing_or_repeating_anything(small: Experiment, tmp_path: Path):
@@ -395,3 +395,28 @@ def test_the_records_of_the_kit_are_whole_and_at_the_rates_of_its_trials(name: s
 
 def test_the_record_of_the_kit_is_beside_the_other_evidence():
     assert record_path("methods").parts[-3:] == ("evidence", "experiments", "methods.json")
+
+
+def test_a_classical_method_is_fitted_once_on_every_set_of_data(small: Experiment, tmp_path: Path):
+    told: list[BaselineOutcome] = []
+    (record,) = run_experiments([small], tmp_path, on_baseline=told.append)
+    assert list(record.baselines) == told
+    (made,) = record.baselines  # four trainings on the same data
+    assert (made.condition.method, made.title) == ("mfcc-logistic", "Mel cepstra + logistic regression")
+    assert record.has_baseline(small.conditions[-1])
+    assert len(made.predicted()) == len(record.tests["spoken-digits"].labels)
+    assert not record.has_baseline(replace(small.conditions[0], label_noise=0.2))
+    run_experiments([small], tmp_path, on_baseline=told.append)
+    assert len(told) == 1
+
+
+def test_a_baseline_of_another_experiment_is_taken_over(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run_experiment(replace(small, name="layers"), tmp_path)
+
+    def never(task: Task) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("ftkit.experiments.running.fit_baselines", never)
+    assert run_experiment(small, tmp_path).baselines == Record.load(tmp_path / "layers.json").baselines
