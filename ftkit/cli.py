@@ -544,12 +544,16 @@ def claims(
     records: Annotated[Path | None, typer.Option(help="Folder of records; default: those of the kit.")] = None,
 ) -> None:
     """Show what is said about fine-tuning, and whether it holds in the recorded experiments."""
+    from tqdm import tqdm
+
     from ftkit.experiments.claims import judge_all, load_claims
     from ftkit.experiments.library import EXPERIMENTS
 
     columns = ("Claim", "Verdict and effect (95 % interval)", "Holds if all of it lies", "Experiment, seeds", "Source")
     table, group = _table(*columns), None
-    judgements = list(judge_all(load_claims(), records))
+    every = load_claims()
+    bar = tqdm(judge_all(every, records), "Claims", len(every), leave=False, disable=not sys.stderr.isatty())
+    judgements = list(bar)
     for judgement in judgements:
         claim = judgement.claim
         if claim.group != group:

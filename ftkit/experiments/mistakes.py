@@ -15,7 +15,6 @@ from ftkit.errors import DataError
 from ftkit.evaluation import PairedTest, Score, jackknife, mean_score, paired_runs, student_interval
 from ftkit.experiments.record import Outcome, Record, from_digits
 from ftkit.experiments.scoring import answer_tables, best_on_validation, class_count, mean_test_score
-from ftkit.methods import METHODS
 
 if TYPE_CHECKING:
     import pandas
@@ -127,6 +126,8 @@ def mistaken_items(record: Record, task: str) -> pandas.DataFrame:
         As `mistakes_of`.
     """
     import pandas
+
+    from ftkit.methods import METHODS  # only now: methods load torch, and claims do not need it
 
     labels = from_digits(record.tests[task].labels)
     trained = _by_method_and_seed(record, task)
