@@ -85,8 +85,8 @@ def draw_levels(
         else:
             below.append(f"{level.kind.partition(',')[0].lower()} {level.value:.0f} %")
     if below:
-        away = "left of the axis" if upright else "below the axis"
-        axes.set_xlabel("\n".join([axes.get_xlabel(), f"({away}:", ",\n".join(below) + ")"]).strip())
+        told = f"left of the axis: {', '.join(below)}" if upright else "below the axis:\n" + ",\n".join(below)
+        axes.set_xlabel(f"{axes.get_xlabel()}\n({told})".strip())
     return " ".join(f"{level.title}: {level.value:.1f} %." for level in drawn)
 
 
