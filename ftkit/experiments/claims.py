@@ -183,7 +183,8 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
     """
     sides = ([], []) if record is None else (record.where(**claim.first), record.where(**claim.second))
     seeds = (len(sides[0]), len(sides[1]))
-    if record is None or not all(seeds):
+    several = {outcome.condition.method for outcome in sides[0]}
+    if record is None or not all(seeds) or (claim.quantity in OF_MISTAKES and len(several) < 2):
         return Judgement(claim, "not measured", np.nan, np.nan, np.nan, seeds)
     neutral = 0.0
     if claim.quantity == SCORE:

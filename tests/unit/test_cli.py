@@ -372,7 +372,7 @@ def test_compare_on_an_own_file_with_a_limit_writes_table_and_report(review_file
     assert "First 4 trials a method on validation" in result.stdout
     assert "What each method was given" in result.stdout
     assert "reviews: scores on the test split" in result.stdout
-    assert "chosen by accuracy on the validation split" in result.stdout
+    assert "Accuracy on the validation split chose " in result.stdout
     source = (empty_folder / "own.html").read_text(encoding="utf-8")
     assert "The data are your own." in source
     assert "30 training examples" in source

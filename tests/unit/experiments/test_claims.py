@@ -296,3 +296,7 @@ def test_what_methods_get_wrong_together_is_judged_over_all_of_them(invented_rec
         judged = judge(Claim("c", "g", "s", "x", "methods", quantity, of_task, of_task, "above", 0.0), made)
         assert (judged.effect, judged.low, judged.high) == wanted
         assert judged.seeds == (5, 5)
+        alone = replace(made, outcomes=tuple(made.where(method="full")))
+        assert judge(Claim("c", "g", "s", "x", "methods", quantity, of_task, of_task, "above", 0.0), alone).verdict == (
+            "not measured"
+        )
