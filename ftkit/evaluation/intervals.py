@@ -192,8 +192,9 @@ def score(
     groups = drawable_groups(groups, whole.size)
     if metric_name == "accuracy" and groups is None:
         return wilson(int((table.argmax(axis=1) == whole).sum()), whole.size)
-    if few(groups):
-        return _student_score(metric, whole, [table], groups)
+    by_groups = _student_score(metric, whole, [table], groups) if few(groups) else None
+    if by_groups is not None:
+        return by_groups
     return bootstrap(metric, whole, table, groups, seed=seed)
 
 
@@ -251,19 +252,23 @@ def mean_score(
     whole, tables = pairs[0][0], [table for _, table in pairs]
     value = float(np.mean([metric.function(whole, table) for table in tables]))
     groups = drawable_groups(groups, whole.size)
-    if few(groups):
-        return _student_score(metric, whole, tables, groups)
+    by_groups = _student_score(metric, whole, tables, groups) if few(groups) else None
+    if by_groups is not None:
+        return by_groups
     low, high = percentile_interval(resampled_means(metric, whole, tables, groups, seed=seed), 0.95)
     if low == high and value in (0.0, 1.0):
         return _all_alike(value, whole.size, groups, 0.95)
     return Score(value, low, high, whole.size, "hierarchical bootstrap")
 
 
-def _student_score(metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray) -> Score:
-    """Mean score of runs with the interval that few groups and the runs leave."""
+def _student_score(metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray) -> Score | None:
+    """Mean score of runs with the interval of few groups; None where the metric is undefined without one of these."""
+    without = means_without_groups(metric, labels, tables, groups)
+    if np.isnan(without).any():
+        return None
     scores = [metric.function(labels, table) for table in tables]
     value = float(np.mean(scores))
-    variations = [jackknife(means_without_groups(metric, labels, tables, groups)), *run_variation(scores)]
+    variations = [jackknife(without), *run_variation(scores)]
     low, high = np.clip(student_interval(value, variations), 0, 1)
     if low == high and value in (0.0, 1.0):
         return _all_alike(value, labels.size, groups, 0.95)

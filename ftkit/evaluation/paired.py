@@ -204,8 +204,10 @@ def paired_runs(
     if not (len(probabilities_a) and len(probabilities_b)):
         raise DataError("a paired test of methods needs at least one run of each")
     groups = drawable_groups(groups, np.size(labels))
-    if few(groups):
-        return _paired_by_few_groups(metric_name, labels, probabilities_a, probabilities_b, groups)
+    sides = (probabilities_a, probabilities_b)
+    by_groups = _paired_by_few_groups(metric_name, labels, *sides, groups) if few(groups) else None
+    if by_groups is not None:
+        return by_groups
     return _paired(metric_name, labels, probabilities_a, probabilities_b, groups, resamples, seed)
 
 
@@ -281,11 +283,14 @@ def _paired_by_few_groups(
     probabilities_a: Sequence[ArrayLike],
     probabilities_b: Sequence[ArrayLike],
     groups: NDArray,
-) -> PairedTest:
+) -> PairedTest | None:
+    """Student's test; None where the metric is undefined without one of the groups."""
     metric, truth, sides = _checked_sides(metric_name, labels, probabilities_a, probabilities_b)
+    without = [means_without_groups(metric, truth, tables, groups) for tables in sides]
+    if np.isnan(without).any():
+        return None
     scores = [[metric.function(truth, table) for table in tables] for tables in sides]
     difference = float(np.mean(scores[0]) - np.mean(scores[1]))
-    without = [means_without_groups(metric, truth, tables, groups) for tables in sides]
     variations = [jackknife(without[0] - without[1]), *run_variation(scores[0]), *run_variation(scores[1])]
     low, high = np.clip(student_interval(difference, variations), -1, 1)
     discordant = _discordant(truth, sides)

@@ -59,6 +59,11 @@ def means_without_groups(metric: Metric, labels: NDArray, tables: Sequence[NDArr
         The predicted probabilities of each run, checked.
     groups : array, shape (n,)
         The group of each item, two at least.
+
+    Returns
+    -------
+    array of float, shape (groups,)
+        NaN where what is left leaves the metric undefined.
     """
     names, member = np.unique(groups, return_inverse=True)
     counts = (member[None, :] != np.arange(names.size)[:, None]).astype(np.float64)
@@ -68,6 +73,11 @@ def means_without_groups(metric: Metric, labels: NDArray, tables: Sequence[NDArr
 
 def jackknife(without_one: Values) -> Variation:
     """Return the variation over groups of a value, from what it would be without each of them.
+
+    Parameters
+    ----------
+    without_one : array of float, shape (groups,)
+        The value of all groups but one, for each left out; two at least.
 
     References
     ----------
@@ -79,9 +89,8 @@ def jackknife(without_one: Values) -> Variation:
     >>> jackknife((groups.sum() - groups) / 2) == run_variation(groups)[0]
     True
     """
-    defined = without_one[~np.isnan(without_one)]
-    count = defined.size
-    return Variation(float(np.square(defined - defined.mean()).sum()) * (count - 1) / count, count - 1)
+    count = without_one.size
+    return Variation(float(np.square(without_one - without_one.mean()).sum()) * (count - 1) / count, count - 1)
 
 
 def student_interval(value: float, variations: Sequence[Variation], confidence: float = 0.95) -> tuple[float, float]:

@@ -61,6 +61,15 @@ def test_all_right_in_every_group_leaves_an_interval() -> None:
     assert 0.5 < found.low < 0.7
 
 
+def test_a_metric_that_needs_every_group_is_judged_by_the_bootstrap() -> None:
+    labels, groups = np.repeat([0, 1], 20), np.repeat(["ana", "ben"], 20)  # without either, one class is left
+    table = np.eye(2)[np.where(np.arange(40) % 5 == 0, 1 - labels, labels)]
+    assert score("accuracy", labels, table, groups).method == "student"
+    assert score("roc_auc", labels, table, groups).method == "cluster bootstrap"
+    assert mean_score("roc_auc", labels, [table, table], groups).method == "hierarchical bootstrap"
+    assert np.isfinite(paired_runs("roc_auc", labels, [table], [1 - table], groups).p_value)
+
+
 def test_the_same_difference_is_surer_the_more_groups_it_is_seen_in() -> None:
     def test_of(groups: int) -> float:
         labels, table, names = answered(groups, 600 // groups, seed=0, mean=0.85)
