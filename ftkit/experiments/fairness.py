@@ -207,8 +207,9 @@ class Fairness:
             "best_on_validation",
             "best_settings",
             "settings_at_edge",
+            "test_readings",
         ]
-        table = pandas.DataFrame(rows).drop(columns=[*hidden, "test_readings"])
+        table = pandas.DataFrame(rows).drop(columns=hidden)
         titles = {
             "rates": "rates tried",
             "settings_tried": "settings tried",
@@ -328,7 +329,7 @@ def rates_in_words(experiment: Experiment) -> str:
     --------
     >>> from ftkit.experiments.library import EXPERIMENTS
     >>> rates_in_words(EXPERIMENTS["data-size"])
-    'Learning rates chosen on validation, as many trials each: scratch, linear-probe, full, lora.'
+    'Learning rates chosen on validation: scratch, linear-probe, full, lora.'
     """
     chosen: dict[str, None] = {}
     declared: dict[str, dict[float, None]] = {}
@@ -339,14 +340,24 @@ def rates_in_words(experiment: Experiment) -> str:
             declared.setdefault(condition.method, {})[condition.learning_rate] = None
     of_methods = [f"{name} {', '.join(f'{rate:g}' for rate in rates)}" for name, rates in declared.items()]
     parts = [
-        f"chosen on validation, as many trials each: {', '.join(chosen)}" if chosen else "",
+        f"chosen on validation: {', '.join(chosen)}" if chosen else "",
         f"declared: {'; '.join(of_methods)}" if declared else "",
     ]
     return f"Learning rates {'; '.join(filter(None, parts))}."
 
 
 def with_trials(method: Method, trials: Trials | None, **given: Any) -> MethodFacts:
-    """Put what was tried for a method beside what it was given."""
+    """Put what was tried for a method beside what it was given.
+
+    Parameters
+    ----------
+    method
+        With the settings of its runs.
+    trials
+        None where none were made.
+    given
+        The fields of `MethodFacts` that the runs tell.
+    """
     tried = [] if trials is None else trials.named(method.name)
     best = None if trials is None else trials.best(method)
     return MethodFacts(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -45,6 +45,17 @@ def from_digits(digits: str) -> np.ndarray:
     [0, 9, 10]
     """
     return np.array([DIGITS.index(digit) for digit in digits])
+
+
+class Answered(Protocol):
+    """What was trained or fitted on a condition's data and answered its test split."""
+
+    @property
+    def condition(self) -> Condition:
+        """How, on what."""
+
+    def predicted(self) -> np.ndarray:
+        """Predicted class of every test item, int array (n,)."""
 
 
 @dataclass(frozen=True)

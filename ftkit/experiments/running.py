@@ -170,7 +170,8 @@ def _asked(record: Record, experiment: Experiment) -> Record:
 def _fit_baselines(experiment: Experiment, folder: Path, on_baseline: Callable[[BaselineOutcome], None] | None) -> None:
     """Fit a classical method on every set of data of an experiment whose record lacks it."""
     path = folder / f"{experiment.name}.json"
-    data = {each.data: each for each in reversed(experiment.conditions)}
+    known = _read(experiment, folder)
+    data = {each.data: each for each in reversed(experiment.conditions) if not known.has_baseline(each)}
     for condition in reversed(data.values()):
         with claimed(folder / _hashed(repr(condition.data)), wait=False) as ours:
             record = _read(experiment, folder)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ftkit.errors import DataError
 from ftkit.evaluation import Score, find_metric, mean_score
-from ftkit.experiments.record import AnsweredItems, Outcome, Record, from_digits
+from ftkit.experiments.record import Answered, AnsweredItems, Outcome, Record, from_digits
 
 
-def test_of(record: Record, outcomes: Sequence[Outcome]) -> AnsweredItems:
+def test_of(record: Record, outcomes: Sequence[Answered]) -> AnsweredItems:
     """The test split that outcomes answered.
 
     Raises
@@ -55,7 +55,7 @@ def class_count(test: AnsweredItems) -> int:
     return int(from_digits(test.labels).max()) + 1
 
 
-def mean_test_score(record: Record, outcomes: Sequence[Outcome]) -> Score:
+def mean_test_score(record: Record, outcomes: Sequence[Answered]) -> Score:
     """Mean score over outcomes (seeds) by the metric that selects on their task, with its 95 % interval.
 
     Raises

@@ -8,10 +8,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from ftkit.evaluation import Score, mean_score
-from ftkit.experiments.experiment import Condition
-from ftkit.experiments.record import BaselineOutcome, Record, from_digits
-from ftkit.experiments.scoring import answer_tables, guess_score
+from ftkit.experiments.record import Answered, Record
+from ftkit.experiments.scoring import guess_score, mean_test_score
+from ftkit.figures.records import grouped
 from ftkit.figures.style import GREY
 
 GUESS = "Most frequent class"
@@ -39,23 +38,24 @@ class Level:
     value: float
 
 
-def levels(record: Record, task: str, **data: Any) -> list[Level]:
+def guess(record: Record, task: str) -> Level:
+    """Score of the most frequent class on a task of a record."""
+    return Level(GUESS, GUESS, 100 * guess_score(record.tests[task]))
+
+
+def levels(record: Record, task: str) -> list[Level]:
     """Scores without a network on a task: of the most frequent class and, where it was fitted, of a classical method.
 
     Parameters
     ----------
     record
-        That holds the baselines.
+        That holds the baselines; the classical method's score is their mean over the draws of data.
     task
         Name of the task.
-    data
-        Fields of `Condition` that choose among several sets of data; see `Record.baselines_where`.
     """
-    found = [Level(GUESS, GUESS, 100 * guess_score(record.tests[task]))]
-    fitted = record.baselines_where(task=task, **data)
-    if fitted:
-        found.append(Level(CLASSICAL, fitted[0].title, 100 * _score(record, fitted).value))
-    return found
+    fitted = record.baselines_where(task=task)
+    classical = [Level(CLASSICAL, fitted[0].title, 100 * mean_test_score(record, fitted).value)] if fitted else []
+    return [guess(record, task), *classical]
 
 
 def draw_levels(
@@ -90,25 +90,25 @@ def draw_levels(
     return " ".join(f"{level.title}: {level.value:.1f} %." for level in drawn)
 
 
-def draw_classical(axes: Axes, record: Record, task: str, x: Callable[[Condition], float], **data: Any) -> str:
+def draw_classical(axes: Axes, record: Record, task: str, x: Callable[[Answered], float], **data: Any) -> str:
     """Draw the score of the classical method over what data differ in, and return it in words; empty without one.
 
     Parameters
     ----------
     axes
         Where.
-    record, task, data
+    record, task
         See `levels`.
     x
         Place on the axis.
+    data
+        Fields of `Condition` that choose among several sets of data; see `Record.baselines_where`.
     """
-    at: dict[float, list[BaselineOutcome]] = {}
-    for each in record.baselines_where(task=task, **data):
-        at.setdefault(x(each.condition), []).append(each)
+    at = grouped(record.baselines_where(task=task, **data), x)
     if not at:
         return ""
     places = sorted(at)
-    scores = [_score(record, at[place]) for place in places]
+    scores = [mean_test_score(record, at[place]) for place in places]
     axes.plot(
         places,
         [100 * score.value for score in scores],
@@ -120,10 +120,3 @@ def draw_classical(axes: Axes, record: Record, task: str, x: Callable[[Condition
     )
     told = "; ".join(f"{place:g}: {100 * score.value:.1f}" for place, score in zip(places, scores, strict=True))
     return f"{at[places[0]][0].title}: {told}."
-
-
-def _score(record: Record, fitted: Sequence[BaselineOutcome]) -> Score:
-    """Mean over the draws of data."""
-    test = record.tests[fitted[0].condition.task]
-    tables = answer_tables(test, [each.predicted() for each in fitted])
-    return mean_score(test.metric, from_digits(test.labels), tables, test.groups)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from ftkit.experiments.record import Outcome, Record
-from ftkit.figures.baselines import draw_classical, draw_levels, levels
+from ftkit.experiments.record import Answered, Outcome, Record
+from ftkit.figures.baselines import Level, draw_classical, draw_levels, guess, levels
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.planes import compact
 from ftkit.figures.records import (
@@ -60,10 +60,10 @@ def data_size(record: Record) -> DescribedFigure:
 
     def draw(axes: Axes, task: str) -> list[str]:
         of_task = variants(tasks[task], apart_from=("examples", "epochs"))
-        lines = [score_line(record, each, lambda outcome: outcome.condition.examples or 0) for each in of_task]
+        lines = [score_line(record, each, _examples) for each in of_task]
         axes.set_xlabel("Training examples")
-        classical = draw_classical(axes, record, task, lambda condition: condition.examples or 0)
-        told = _draw_scores(axes, record, task, lines, over_data=True)
+        classical = draw_classical(axes, record, task, _examples)
+        told = _draw_scores(axes, record, task, lines, [guess(record, task)])
         axes.set_xscale("log")
         _ticks(axes, sorted({place for line in lines for place in line.xs}))
         return [told, classical]
@@ -97,7 +97,7 @@ def learning_rates(record: Record) -> DescribedFigure:
         of_task = variants(tasks[task], apart_from=("learning_rate",))
         lines = [score_line(record, each, lambda outcome: outcome.learning_rate) for each in of_task]
         axes.set_xlabel("Learning rate (logarithmic)")
-        told = [_draw_scores(axes, record, task, lines)]
+        told = [_draw_scores(axes, record, task, lines, levels(record, task))]
         for variant, line in zip(of_task, lines, strict=True):
             best = _best_rate(variant)
             _ring(axes, best, line.values[line.xs.index(best)], line.look.colour)
@@ -142,7 +142,7 @@ def depth(record: Record) -> DescribedFigure:
             if found
         ]
         axes.set_xlabel("Trained blocks")
-        told = _draw_scores(axes, record, task, lines)
+        told = _draw_scores(axes, record, task, lines, levels(record, task))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         return [told]
 
@@ -226,16 +226,12 @@ def _score_panels(
     return figure
 
 
-def _draw_scores(axes: Axes, record: Record, task: str, lines: list[Line], over_data: bool = False) -> str:
-    """Draw lines of scores and what is reached without a network, and return them in words.
-
-    Over data, the classical method is a line of its own, drawn elsewhere.
-    """
+def _draw_scores(axes: Axes, record: Record, task: str, lines: list[Line], without: Sequence[Level]) -> str:
+    """Draw lines of scores and what is reached without a network, and return them in words."""
     for line in lines:
         draw_line(axes, line)
     axes.margins(x=0.08, y=0.08)
-    without = levels(record, task)
-    told = draw_levels(axes, without[:1] if over_data else without)
+    told = draw_levels(axes, without)
     axes.set_ylabel(score_label(record, task))
     axes.grid(axis="y")
     return " ".join([f"{task_title(task)}.", *(line.told() for line in lines), told])
@@ -258,6 +254,10 @@ def _best_rate(variant: Variant) -> float:
 
 def _ring(axes: Axes, x: float, y: float, colour: str) -> None:
     axes.scatter(x, y, s=150, facecolors="none", edgecolors=colour, linewidths=1.2, zorder=4)
+
+
+def _examples(outcome: Answered) -> float:
+    return outcome.condition.examples or 0
 
 
 def _from_output(outcome: Outcome) -> bool:

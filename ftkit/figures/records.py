@@ -26,6 +26,7 @@ LINE_STYLES = ("-", "--", ":", "-.")
 RANGE = "lowest to highest seed"
 
 Key = TypeVar("Key", bound=Hashable)
+Each = TypeVar("Each")
 
 
 # --- outcomes
@@ -85,9 +86,9 @@ def variants(outcomes: Sequence[Outcome], apart_from: Iterable[str] = ()) -> lis
     return made
 
 
-def grouped(outcomes: Iterable[Outcome], key: Callable[[Outcome], Key]) -> dict[Key, list[Outcome]]:
+def grouped(outcomes: Iterable[Each], key: Callable[[Each], Key]) -> dict[Key, list[Each]]:
     """Outcomes by a key, in the order in which the keys first occur."""
-    found: dict[Key, list[Outcome]] = {}
+    found: dict[Key, list[Each]] = {}
     for outcome in outcomes:
         found.setdefault(key(outcome), []).append(outcome)
     return found

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ftkit.experiments.record import Outcome, Record
+from ftkit.experiments.record import Answered, Outcome, Record
 from ftkit.experiments.scoring import mean_test_score
-from ftkit.figures.baselines import draw_classical, draw_levels, levels
+from ftkit.figures.baselines import draw_classical, draw_levels, guess
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.records import (
     RANGE,
@@ -76,10 +76,10 @@ def corruption(record: Record) -> DescribedFigure:
                 draw_line(axes, line)
             axes.margins(x=0.08, y=0.08)
             axes.set(title=task_title(task), xlabel=f"Severity: {told['kind']}", ylabel=score_label(record, task))
-            guess = draw_levels(axes, levels(record, task)[:1])  # no classical method saw damaged items
+            guessed = draw_levels(axes, [guess(record, task)])  # no classical method saw damaged items
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(axis="y")
-            sentences.append(f"{task_title(task)}, {told['kind']}. {' '.join(line.told() for line in lines)} {guess}")
+            sentences.append(f"{task_title(task)}, {told['kind']}. {' '.join(line.told() for line in lines)} {guessed}")
         heading(figure, title)
         add_legend(figure, drawn, f"Means over seeds; bars: {RANGE}")
         figure.describe(title, f"Means over seeds, {RANGE}, by severity (0: clean).", *sentences)
@@ -130,8 +130,8 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
         left.margins(x=0.06)
         sentences += _draw_other_sizes(right, record, variants(others, [*SHARES, "examples"]))
         of_whole = {"examples": examples, "repaired": False}
-        sentences.append(draw_classical(left, record, task, lambda each: round(100 * each.label_noise, 6), **of_whole))
-        sentences.append(draw_levels(left, levels(record, task)[:1]))
+        sentences.append(draw_classical(left, record, task, _wrong_percent, **of_whole))
+        sentences.append(draw_levels(left, [guess(record, task)]))
         for axes in (left, right):
             axes.grid(axis="y")
         if repaired:
@@ -142,7 +142,7 @@ def label_noise(record: Record, task: str | None = None) -> DescribedFigure:
     return figure
 
 
-def _wrong_percent(outcome: Outcome) -> float:
+def _wrong_percent(outcome: Answered) -> float:
     return round(100 * outcome.condition.label_noise, 6)
 
 

@@ -80,7 +80,7 @@ def test_the_page_says_what_methods_were_given_or_where_rates_come_from(
     invented_record("methods", conditions[2:], lambda each: 0.7).save(path)
     text = tool("evidence_page").write_page(tmp_path).read_text(encoding="utf-8")
     assert "What each method was given" not in text
-    assert "Learning rates chosen on validation, as many trials each: scratch, linear-probe, " in text
+    assert "Learning rates chosen on validation: scratch, linear-probe, " in text
 
 
 def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions(

@@ -337,7 +337,7 @@ def test_ledgers_are_of_tasks_with_one_set_of_trainings_a_method(invented_record
 def test_an_experiment_says_where_its_rates_come_from():
     conditions = (*grid(task="movie-reviews", method="lora"), *grid(task="x", method="full", learning_rate=[0.1, 0.2]))
     found = rates_in_words(Experiment("e", "E", "?", conditions))
-    assert found == "Learning rates chosen on validation, as many trials each: lora; declared: full 0.1, 0.2."
+    assert found == "Learning rates chosen on validation: lora; declared: full 0.1, 0.2."
 
 
 def test_the_ledger_of_a_record_takes_the_head_from_the_linear_probe(invented_record: Callable[..., Record]):

@@ -326,7 +326,7 @@ def test_a_classical_method_is_a_line_over_data_and_a_level_elsewhere(
         assert "Classical: " in drawn[name].ftkit_alt
 
 
-def test_a_score_far_below_all_methods_is_named_in_the_corner() -> None:
+def test_a_score_far_below_all_methods_is_named_at_the_axis() -> None:
     axes = new_figure(height=3).subplots()
     axes.plot([0, 1], [80, 90])
     axes.set_xlabel("examples")
