@@ -24,6 +24,7 @@ from ftkit.methods import METHODS, as_method
 from ftkit.paths import write_text
 from ftkit.tasks import TASKS, Task, load_task
 from ftkit.tasks.source_data import SOURCE_ASSETS
+from ftkit.training.cache import shared_cache
 
 __all__ = [
     "TaskFacts",
@@ -154,6 +155,8 @@ def run_demo(
             progress=progress,
             on_run=on_run,
         )
+        del task  # with what is kept of it in memory: the next one needs the room
+        shared_cache().forget()
         comparisons.append(comparison)
         if on_task is not None:
             on_task(comparison)

@@ -220,18 +220,20 @@ def fine_tune(
         train, evaluation = prepared.inputs(task.train), prepared.inputs(task.validation)
         release_memory()  # what loading, and a training of the head before, left behind
         started = time.perf_counter()
-        training = Training(
-            prepared.trainable,
-            train,
-            evaluation,
-            settings,
-            task.metric,
-            watching,
-            augmentation,
-            checkpointing=checkpointing,
+        history, chances = _train(
+            Training(
+                prepared.trainable,
+                train,
+                evaluation,
+                settings,
+                task.metric,
+                watching,
+                augmentation,
+                checkpointing=checkpointing,
+            )
         )
-        history = training.run()
-        validation = as_predictions(task.validation, training.validation_probabilities[history.best_epoch - 1])
+        release_memory()  # the optimizer's, and what a step needs; the test comes on top of nothing else
+        validation = as_predictions(task.validation, chances)
         test = _test_answers(task, prepared, history)
         elapsed = time.perf_counter() - started
     return finished_run(
@@ -319,6 +321,15 @@ def prepare(
         classifier.head.load_state_dict(head)
     with seeded(settings.seed):
         return Prepared(method.apply(classifier), settings.precision, cache, seconds)
+
+
+def _train(training: Training) -> tuple[History, np.ndarray]:
+    """Train, and return what came of it with the probabilities on validation at the epoch that was kept.
+
+    Nothing refers to the training itself any more, nor to its optimizer.
+    """
+    history = training.run()
+    return history, training.validation_probabilities[history.best_epoch - 1]
 
 
 def _test_answers(task: Task, prepared: Prepared, history: History) -> Predictions:

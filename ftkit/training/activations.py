@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ftkit.backbones.base import Embedded, padded_length
+from ftkit.memory import leave_pages
 from ftkit.training.batches import evaluation_order
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Activations(Sequence[Activation]):
         Blocks passed; one more than the backbone has where the features are pooled.
     is_pooled
         Whether these are features that enter the head.
+    is_mapped
+        Whether ``values`` are a file that is mapped into memory, default False.
     """
 
     values: Tensor
@@ -74,6 +77,7 @@ class Activations(Sequence[Activation]):
     lengths: np.ndarray
     depth: int
     is_pooled: bool
+    is_mapped: bool = False
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -112,6 +116,12 @@ class Activations(Sequence[Activation]):
 
     def collate(self, inputs: Sequence[Activation]) -> Embedded | Tensor:
         """Stack examples into a batch that `Classifier.forward` takes; shorter ones are filled up with zeros."""
+        stacked = self._stacked(inputs)
+        if self.is_mapped:
+            leave_pages(self.values)
+        return stacked
+
+    def _stacked(self, inputs: Sequence[Activation]) -> Embedded | Tensor:
         hidden = [each.hidden for each in inputs]
         if self.is_pooled:
             return torch.stack(hidden)
@@ -177,8 +187,12 @@ def compute_activations(
             if filled is None:
                 filled = _Rows(embedded, lengths, allocate, one_row=is_pooled or embedded.hidden.ndim > 3)
             filled.put(embedded, indices)
+            if filled.is_mapped:
+                leave_pages(filled.values)
     assert filled is not None  # an empty split was refused before
-    return Activations(filled.values, filled.starts, filled.attends, filled.pools, lengths, depth, is_pooled)
+    return Activations(
+        filled.values, filled.starts, filled.attends, filled.pools, lengths, depth, is_pooled, filled.is_mapped
+    )
 
 
 class _Rows:
@@ -198,6 +212,11 @@ class _Rows:
         self.values = allocate((int(self.starts[-1]), *shape), first.hidden.dtype)
         self.attends = self._mask(first.attends)
         self.pools = self._mask(first.pools)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the rows are written to a file."""
+        return self.values.untyped_storage().filename is not None
 
     def _mask(self, first: Tensor | None) -> Tensor | None:
         return None if first is None or self.one_row else torch.empty(int(self.starts[-1]), dtype=torch.bool)

@@ -125,6 +125,10 @@ class ActivationCache:
         while sum(size for size, _ in self._kept.values()) > self.memory_bytes:
             self._kept.popitem(last=False)
 
+    def forget(self) -> None:
+        """Give up what is kept in memory; what is on disk stays."""
+        self._kept.clear()
+
     def entries(self) -> list[Entry]:
         """What is on disk, the most recently used first."""
         found = [_entry(path) for path in self.folder.glob(f"*/{_INDEX}")]
@@ -135,7 +139,7 @@ class ActivationCache:
 
         Locks, which are empty files, stay: another process may hold one.
         """
-        self._kept.clear()
+        self.forget()
         folders = [path for path in self.folder.glob("[!.]*") if path.is_dir()] + self._abandoned()
         freed = sum(_nbytes(path) for path in folders)
         for path in folders:
@@ -299,7 +303,8 @@ def _read_index(path: Path) -> Activations:
         starts, lengths = index["starts"], index["lengths"]
     shape, dtype = tuple(facts["shape"]), getattr(torch, facts["dtype"])
     values = _mapped(path.parent / _VALUES, shape, dtype, writable=False)
-    return Activations(values, starts, masks["attends"], masks["pools"], lengths, facts["depth"], facts["is_pooled"])
+    attends, pools = masks["attends"], masks["pools"]
+    return Activations(values, starts, attends, pools, lengths, facts["depth"], facts["is_pooled"], is_mapped=True)
 
 
 def _entry(path: Path) -> Entry | None:

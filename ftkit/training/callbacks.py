@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors.torch import load_file, save_file
+import torch
 
 from ftkit.errors import TrainingError
 
@@ -65,7 +65,8 @@ class BestWeights(Callback):
         """Keep the weights where they are the best so far."""
         if self.best is None or self.improves(epoch, self.best):
             tensors = training.trainable.trained_tensors()
-            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, self._file(epoch.epoch))
+            # unlike safetensors, torch writes tensors from where they lie; a copy of all would come on top of a step's
+            torch.save({name: tensor.detach() for name, tensor in tensors.items()}, self._file(epoch.epoch))
             # a Ctrl-C at any moment finds the file of the epoch that history names
             before, training.history.best_epoch = training.history.best_epoch, epoch.epoch
             self.best = epoch
@@ -81,13 +82,13 @@ class BestWeights(Callback):
         """Put the kept weights back."""
         history = training.history
         if history.best_epoch and (history.interrupted or history.best_epoch != len(history.epochs)):
-            training.trainable.load_trained_state(load_file(self._file(history.best_epoch)))
+            training.trainable.load_trained_state(torch.load(self._file(history.best_epoch), mmap=True))
         if self.folder is not None:
             self.folder.cleanup()
 
     def _file(self, epoch: int) -> Path:
         assert self.folder is not None  # made when the training started
-        return Path(self.folder.name) / f"epoch-{epoch}.safetensors"
+        return Path(self.folder.name) / f"epoch-{epoch}.pt"
 
 
 class LastWeights(BestWeights):

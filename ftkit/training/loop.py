@@ -24,6 +24,7 @@ from ftkit.processor import limit_threads
 from ftkit.randomness import seeded
 from ftkit.training.batches import Collate, Part, evaluation_order, training_loader
 from ftkit.training.history import Epoch, History, Step
+from ftkit.training.precision import frozen_weights_cast
 
 if TYPE_CHECKING:
     from ftkit.methods.base import Trainable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 SHORTEST_CLIP = 1e-6
 """Clipping to nothing would leave nothing to learn from; a very large ``clip_norm`` leaves every gradient as it is."""
 PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,9 @@ class Training:
         if self.checkpointing:
             self.backbone.checkpointed_blocks = len(self.backbone.blocks)
         try:
-            with seeded(settings.seed):
+            trained = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            dtype = AUTOCAST_TYPES.get(settings.precision)
+            with seeded(settings.seed), frozen_weights_cast(self.trainable.model, trained, dtype):
                 self._run_epochs()
         except KeyboardInterrupt:
             if not self.history.best_epoch:

@@ -1,10 +1,11 @@
-"""Which number format trains fastest here, by measurement."""
+"""Which number format trains fastest here, by measurement, and frozen weights held in it."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
@@ -99,6 +100,56 @@ def measure_bf16_speed(modality: str) -> float:
                 result.float().mean().backward()
                 taken.append(time.perf_counter() - started)
     return min(times[False]) / min(times[True])
+
+
+@contextmanager
+def frozen_weights_cast(model: nn.Module, trained: Iterable[nn.Parameter], dtype: torch.dtype | None) -> Iterator[None]:
+    """Hold the weights of frozen linear maps in the type in which they are multiplied; afterwards they are as before.
+
+    Autocast casts them at every use, to the same numbers each time. What trains is left alone: it learns in float32.
+
+    Parameters
+    ----------
+    model
+        Its linear maps are meant.
+    trained
+        Parameters that the optimizer knows, should they be frozen at the moment or not.
+    dtype
+        Type that autocast computes in; None, or float32, changes nothing.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(2, 2).requires_grad_(False)
+    >>> with frozen_weights_cast(layer, [], torch.bfloat16):
+    ...     print(layer.weight.dtype)
+    torch.bfloat16
+    >>> layer.weight.dtype
+    torch.float32
+    """
+    kept = set(map(id, trained)) | {id(weight) for module in model.modules() for weight in _measured_weights(module)}
+    weights = [
+        weight
+        for module in model.modules()
+        if isinstance(module, nn.Linear)
+        for weight in module.parameters()
+        if id(weight) not in kept
+    ]
+    before = [weight.data for weight in weights]
+    try:
+        if dtype is not None:
+            for weight in weights:
+                weight.data = weight.data.to(dtype)
+        yield
+    finally:
+        for weight, data in zip(weights, before, strict=True):
+            weight.data = data
+
+
+def _measured_weights(module: nn.Module) -> list[nn.Parameter]:
+    """Weights of which a module around them needs more than their products: DoRA takes their length."""
+    wrapped = getattr(module, "base_layer", None)
+    measures = bool(getattr(module, "lora_magnitude_vector", None))
+    return list(wrapped.parameters()) if measures and isinstance(wrapped, nn.Module) else []
 
 
 def _transformer_step() -> Callable[[], torch.Tensor]:

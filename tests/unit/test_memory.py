@@ -32,3 +32,23 @@ def test_a_large_block_that_was_freed_stays_for_reuse_until_memory_is_released(k
     freed, released = (float(line) for line in printed.split())
     assert (freed > 60) is keep
     assert released < 10
+
+
+def test_what_outlived_the_first_release_costs_later_ones_nothing_and_garbage_made_since_still_goes():
+    program = """
+import gc, weakref
+from ftkit.memory import release_memory
+
+class Node: pass
+
+release_memory()
+known = len(gc.get_objects())
+assert known < gc.get_freeze_count() / 2
+node = Node()
+node.itself = node
+gone = weakref.ref(node)
+del node
+release_memory()
+assert gone() is None
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

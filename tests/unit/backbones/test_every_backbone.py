@@ -29,6 +29,17 @@ def test_a_loaded_backbone_is_in_float32_and_in_eval_mode(modality: str):
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
+def test_what_one_backbone_learns_reaches_neither_another_nor_the_file(modality: str):
+    first, second = (load_backbone(NAME_OF[modality]) for _ in range(2))
+    with torch.no_grad():
+        for weight in first.parameters():
+            weight.fill_(7)
+    third = load_backbone(NAME_OF[modality])
+    for untouched in (second, third):
+        assert not any(bool((weight == 7).all()) for weight in untouched.parameters())
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_settings_build_the_same_backbone_again(modality: str):
     first = load_backbone(NAME_OF[modality], **SETTINGS[modality])
     second = load_backbone(NAME_OF[modality], **first.settings)

@@ -3,10 +3,12 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from filelock import FileLock
@@ -47,6 +49,17 @@ def test_what_fits_memory_stays_off_the_disk(tmp_path: Path):
     cache = ActivationCache(tmp_path, memory_bytes=1 << 20)
     cache.activations("a", "ten rows", activations)
     assert cache.entries() == []
+
+
+def test_what_memory_keeps_can_be_forgotten_and_what_the_disk_keeps_stays(tmp_path: Path):
+    in_memory, on_disk = ActivationCache(tmp_path, memory_bytes=1 << 20), ActivationCache(tmp_path, memory_bytes=0)
+    in_memory.activations("a", "ten rows", activations)
+    on_disk.activations("b", "ten rows", activations)
+    for cache in (in_memory, on_disk):
+        cache.forget()
+    with pytest.raises(AssertionError, match="computed again"):
+        in_memory.activations("a", "ten rows", never)
+    assert on_disk.activations("b", "ten rows", never) is not None
 
 
 def test_what_is_on_disk_serves_other_processes_too(tmp_path: Path):
@@ -247,3 +260,22 @@ def test_a_disk_that_is_full_at_the_end_costs_the_cache_and_not_the_training(
     monkeypatch.setattr("ftkit.training.cache._write_index", full)
     assert ActivationCache(tmp_path, memory_bytes=0).activations("a", "ten rows", activations) is None
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems decide themselves what of a file stays in memory")
+def test_what_is_read_from_disk_does_not_stay_in_this_process(tmp_path: Path):
+    rows, width = 2_000, 8_192
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+
+    def build(allocate: Allocate) -> Activations:
+        values = allocate((rows, width), torch.float32)
+        values[:] = torch.arange(rows)[:, None]
+        return Activations(values, np.arange(rows + 1), None, None, np.ones(rows, dtype=int), depth=3, is_pooled=True)
+
+    found = cache.activations("a", "64 MB", build)
+    assert found is not None
+    before = psutil.Process().memory_info().rss
+    for start in range(0, rows, 100):
+        batch = found.collate(found[start : start + 100])
+        assert torch.equal(batch[:, -1], torch.arange(start, start + 100, dtype=torch.float32))
+        assert psutil.Process().memory_info().rss - before < found.nbytes / 4

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from ftkit.errors import TrainingError
-from ftkit.training.loop import new_accelerator
-from ftkit.training.precision import MUCH_FASTER, bf16_speed, choose_precision, measure_bf16_speed
+from ftkit.training import loop
+from ftkit.training.loop import Training, new_accelerator
+from ftkit.training.precision import (
+    MUCH_FASTER,
+    bf16_speed,
+    choose_precision,
+    frozen_weights_cast,
+    measure_bf16_speed,
+)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
@@ -91,3 +101,34 @@ def test_processes_that_were_started_to_train_together_are_refused(monkeypatch: 
     monkeypatch.setattr(Accelerator, "num_processes", 2)
     with pytest.raises(TrainingError, match="2 processes were started to train together"):
         new_accelerator()
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3", "adapter", "prompt", "gradual", "partial"])
+def test_frozen_weights_that_are_cast_once_give_the_losses_of_weights_that_are_cast_at_every_use(
+    method: str, new_training: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+):
+    once = new_training(method, "text", precision="bf16")
+    losses = [step.loss for step in once.run().steps]
+    monkeypatch.setattr(loop, "frozen_weights_cast", lambda *_: nullcontext())
+    each_time = new_training(method, "text", precision="bf16").run()
+    assert losses == [step.loss for step in each_time.steps]
+    assert {weight.dtype for weight in once.trainable.model.parameters()} == {torch.float32}
+
+
+def test_only_what_never_trains_is_cast_and_it_comes_back_as_it_was():
+    frozen, trained = nn.Linear(3, 3).requires_grad_(False), nn.Linear(3, 3).requires_grad_(False)
+    before = frozen.weight.detach().clone()
+    model = nn.Sequential(frozen, trained, nn.LayerNorm(3))
+    with frozen_weights_cast(model, trained.parameters(), torch.bfloat16):
+        assert frozen.weight.dtype == frozen.bias.dtype == torch.bfloat16
+        assert trained.weight.dtype == torch.float32  # unfreezes later, as in gradual unfreezing
+    assert torch.equal(frozen.weight, before)
+
+
+def test_weights_whose_length_is_taken_keep_their_digits(new_training: Callable[..., Training]):
+    model = new_training("dora", "text").trainable.model
+    with frozen_weights_cast(model, [], torch.bfloat16):
+        wrapped = [module.base_layer.weight.dtype for module in model.modules() if hasattr(module, "lora_A")]
+        others = [module.weight.dtype for name, module in model.named_modules() if name.endswith("intermediate.dense")]
+    assert set(wrapped) == {torch.float32}
+    assert set(others) == {torch.bfloat16}
