@@ -19,7 +19,7 @@ from ftkit.backbones.base import Backbone, Embedded, Targets
 SAMPLE_RATE = 16_000
 SAMPLES_PER_POSITION = 320  # a mel frame every 160 samples, and the second convolution halves the frames
 LONGEST_SECONDS = 30.0
-FEW = 32
+CLIPS_AT_ONCE = 32
 """Clips whose spectrograms are computed together: more need far more memory, and no less time."""
 
 
@@ -136,8 +136,8 @@ class WhisperBackbone(Backbone):
         samples = self.positions * SAMPLES_PER_POSITION
         extract = WhisperFeatureExtractor(feature_size=80)
         prepared: list[SpeechInput] = []
-        for start in range(0, len(items), FEW):
-            clips = [np.asarray(clip[:samples], dtype=np.float32) for clip in items[start : start + FEW]]
+        for start in range(0, len(items), CLIPS_AT_ONCE):
+            clips = [np.asarray(clip[:samples], dtype=np.float32) for clip in items[start : start + CLIPS_AT_ONCE]]
             with torch.autocast("cpu", enabled=False):  # spectrograms are float32, whatever a training computes in
                 mel = extract(
                     clips, sampling_rate=SAMPLE_RATE, padding="max_length", max_length=samples, return_tensors="np"

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from ftkit.classifier import Classifier
 
 MEMORY_BYTES = 128 << 20
+LARGEST_IN_MEMORY = 32 << 20
+"""A larger set of activations is a file even where memory has room: reading it batch by batch takes hardly longer, and
+methods that train every block need the memory."""
 DISK_BYTES = 2 << 30
 _VALUES, _INDEX = "values.bin", "index.npz"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
@@ -63,8 +66,8 @@ class Entry:
 class ActivationCache:
     """Activations by content, the least recently used given up first.
 
-    A set that fits the memory budget stays in this process; a larger one becomes a file that is mapped into memory
-    as it is read, and that other processes use too.
+    A set of at most 32 MiB that fits the memory budget stays in this process; a larger one becomes a file that is
+    mapped into memory as it is read, and that other processes use too.
 
     Parameters
     ----------
@@ -167,7 +170,7 @@ class ActivationCache:
 
     def _allocate(self, part: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         nbytes = prod(shape) * dtype.itemsize
-        if nbytes <= self.memory_bytes:
+        if nbytes <= min(self.memory_bytes, LARGEST_IN_MEMORY):
             return torch.empty(shape, dtype=dtype)
         if nbytes > self.disk_bytes or not self._make_room(nbytes):
             raise _NoRoomError

@@ -82,7 +82,7 @@ class BestWeights(Callback):
         """Put the kept weights back."""
         history = training.history
         if history.best_epoch and (history.interrupted or history.best_epoch != len(history.epochs)):
-            training.trainable.load_trained_state(torch.load(self._file(history.best_epoch), mmap=True))
+            training.trainable.load_trained_state(torch.load(self._file(history.best_epoch), map_location="cpu"))
         if self.folder is not None:
             self.folder.cleanup()
 

@@ -51,6 +51,14 @@ def test_what_fits_memory_stays_off_the_disk(tmp_path: Path):
     assert cache.entries() == []
 
 
+def test_a_large_set_is_a_file_though_memory_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cache = ActivationCache(tmp_path, memory_bytes=1 << 20)
+    monkeypatch.setattr(cache_module, "LARGEST_IN_MEMORY", 10 * ROW)
+    for rows in (10, 11):
+        assert cache.activations(str(rows), str(rows), lambda allocate, rows=rows: activations(allocate, rows=rows))
+    assert [each.key for each in cache.entries()] == ["11"]
+
+
 def test_what_memory_keeps_can_be_forgotten_and_what_the_disk_keeps_stays(tmp_path: Path):
     in_memory, on_disk = ActivationCache(tmp_path, memory_bytes=1 << 20), ActivationCache(tmp_path, memory_bytes=0)
     in_memory.activations("a", "ten rows", activations)
