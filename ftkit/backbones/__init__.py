@@ -89,5 +89,5 @@ def _whisper_encoder() -> WhisperEncoder:
             partial.replace(converted)
     with no_init_weights():  # they are read
         encoder = WhisperEncoder(WhisperConfig(**TINY_EN))
-    encoder.load_state_dict(load_file(converted), assign=True)  # as the text model: pages of the file
+    encoder.load_state_dict(load_file(converted))
     return encoder

@@ -82,7 +82,7 @@ class BertBackbone(Backbone):
         with no_init_weights():  # they are read, and drawing them takes longer than that
             model = BertModel(BertConfig.from_json_file(folder / "config.json"), add_pooling_layer=False)
         kept.pop("embeddings.position_ids", None)  # a counter that older releases of transformers saved
-        model.load_state_dict(kept, assign=True)  # pages of the file, read from disk and into memory as they are needed
+        model.load_state_dict(kept)
         return cls(name, model, Tokenizer.from_file(str(folder / "tokenizer.json")), max_tokens)
 
     @property
