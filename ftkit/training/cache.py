@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 MEMORY_BYTES = 128 << 20
 LARGEST_IN_MEMORY = 32 << 20
-"""A larger set of activations is a file even where memory has room: reading it batch by batch takes hardly longer, and
-methods that train every block need the memory."""
+"""A larger set of activations is a file even where memory has room, which methods that train every block need."""
 DISK_BYTES = 2 << 30
 _VALUES, _INDEX = "values.bin", "index.npz"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
