@@ -24,6 +24,7 @@ from ftkit.processor import limit_threads
 from ftkit.randomness import seeded
 from ftkit.training.batches import Collate, Part, evaluation_order, training_loader
 from ftkit.training.history import Epoch, History, Step
+from ftkit.training.optimizer import AdamW, clippable, gradients_by_row
 from ftkit.training.precision import frozen_weights_cast
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class Training:
             {**group, "lr": settings.learning_rate * group.get("rate_share", 1.0)}
             for group in self.trainable.parameter_groups(settings.weight_decay)
         ]
-        optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        optimizer = AdamW(groups)
         reader = self._reader(self.train)
         loader = training_loader(
             self.train.inputs,
@@ -250,7 +251,11 @@ class Training:
         try:
             trained = [weight for group in self.optimizer.param_groups for weight in group["params"]]
             dtype = AUTOCAST_TYPES.get(settings.precision)
-            with seeded(settings.seed), frozen_weights_cast(self.trainable.model, trained, dtype):
+            with (
+                seeded(settings.seed),
+                frozen_weights_cast(self.trainable.model, trained, dtype),
+                gradients_by_row(self.trainable.model),
+            ):
                 self._run_epochs()
         except KeyboardInterrupt:
             if not self.history.best_epoch:
@@ -340,7 +345,7 @@ class Training:
             penalty = self.trainable.penalty()
         if penalty is not None:
             self.accelerator.backward(penalty)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        norm = self.accelerator.clip_grad_norm_(clippable(self.model.parameters()), self.settings.clip_norm)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
