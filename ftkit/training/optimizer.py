@@ -26,7 +26,7 @@ def gradients_by_row(model: nn.Module) -> Iterator[None]:
     Parameters
     ----------
     model
-        Its embeddings are meant. Of what follows the backward pass, `AdamW` and `clippable` take such gradients; torch's own do not.
+        Its embeddings are meant. `AdamW` and `clippable` below take such gradients; torch's AdamW and clipping do not.
 
     Examples
     --------

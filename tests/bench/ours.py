@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -117,12 +117,27 @@ def plain_optimizer() -> Iterator[None]:
     """Let the optimizer go over the weights one tensor at a time."""
     import torch
 
-    kept = torch.optim.AdamW
-    torch.optim.AdamW = lambda groups, **options: kept(groups, **{**options, "fused": False})  # type: ignore[misc, assignment]
+    from ftkit.training import optimizer
+
+    kept, update = optimizer.AdamW.__init__, optimizer.adamw
+    optimizer.AdamW.__init__ = lambda self, groups: torch.optim.AdamW.__init__(self, groups)  # type: ignore[method-assign]
+    optimizer.adamw = lambda *lists, **options: update(*lists, **{**options, "fused": False})  # type: ignore[assignment]
     try:
         yield
     finally:
-        torch.optim.AdamW = kept  # type: ignore[misc]
+        optimizer.AdamW.__init__, optimizer.adamw = kept, update  # type: ignore[method-assign]
+
+
+@contextmanager
+def gradients_of_all_words() -> Iterator[None]:
+    """Make gradients and moments of the whole vocabulary, as torch does by itself."""
+    from ftkit.training import loop
+
+    kept, loop.gradients_by_row = loop.gradients_by_row, lambda model: nullcontext()
+    try:
+        yield
+    finally:
+        loop.gradients_by_row = kept
 
 
 @contextmanager
@@ -199,6 +214,7 @@ PIECES: dict[str, Any] = {
     "batches by length": random_batches,
     "chosen kernels": default_kernels,
     "fused optimizer": plain_optimizer,
+    "words by row": gradients_of_all_words,
     "long batches in parts": batches_whole,
     "feature maps computed again": maps_kept,
     "speech in short windows": long_windows,
@@ -211,11 +227,12 @@ PIECES_OF_PROBES = ("many heads at once",)
 PIECES_OF_MODALITIES = {
     "batches by length": ("text",),  # pictures and windows of speech are all of one length
     "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
+    "words by row": ("text",),
     "feature maps computed again": ("image",),
     "speech in short windows": ("audio",),
 }
 """Those that not every kind of data has, and which have them."""
-PIECES_OF_METHODS = {"frozen activations": ("linear-probe", "partial")}
+PIECES_OF_METHODS = {"frozen activations": ("linear-probe", "partial"), "words by row": ("full", "scratch")}
 """Those that not every method has, and which have them."""
 
 
