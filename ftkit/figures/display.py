@@ -43,6 +43,16 @@ class DescribedFigure(Figure):
         for _ in range(3):
             self.draw_without_rendering()
         self.set_layout_engine("none")
+        self._forget_drawing()
+
+    def savefig(self, *arguments: Any, **options: Any) -> None:
+        """Draw the figure into a file, as any of matplotlib's."""
+        super().savefig(*arguments, **options)
+        self._forget_drawing()
+
+    def _forget_drawing(self) -> None:
+        # Its pixels are some megabytes, and a notebook keeps every figure that it has shown.
+        FigureCanvasAgg(self)
 
     def _repr_html_(self) -> str:
         return _image_tag(self)

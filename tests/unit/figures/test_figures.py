@@ -101,6 +101,14 @@ def test_the_picture_in_html_has_the_description_as_alternative_text(figure: fig
     assert figure._repr_mimebundle_()["text/html"] in html
 
 
+def test_a_figure_that_was_shown_keeps_no_pixels(comparison: Comparison) -> None:
+    figure = figures.scores(comparison)
+    figure.canvas.draw()
+    assert hasattr(figure.canvas, "renderer")
+    figure._repr_html_()
+    assert not hasattr(figure.canvas, "renderer")
+
+
 def test_no_figure_is_kept_by_pyplot(comparison: Comparison) -> None:
     import matplotlib.pyplot as plt
 
