@@ -11,6 +11,7 @@ from ftkit import figures
 from ftkit.errors import FtkitError
 from ftkit.evaluation import paired_against
 from ftkit.experiments.claims import Judgement, judge_all, load_claims
+from ftkit.experiments.crossing import crossing_table
 from ftkit.experiments.experiment import Experiment
 from ftkit.experiments.fairness import Fairness, ledgers, rates_in_words
 from ftkit.experiments.library import EXPERIMENTS
@@ -29,6 +30,8 @@ from ftkit.tasks import TASKS
 
 PAGE = "README.md"
 FIGURES = "figures"
+OVER_SIZES = "data-size"
+"""The experiment whose conditions differ in the number of training examples."""
 Draw = Callable[[Record], DescribedFigure]
 INTRODUCTION = """# Evidence
 
@@ -57,6 +60,8 @@ def write_page(folder: Path) -> Path:
         drawn |= made
         given = ledgers(record, folder / "tuning")
         sections.append(section(EXPERIMENTS[name], made, "" if given else rates_in_words(EXPERIMENTS[name])))
+        if name == OVER_SIZES:
+            sections.append(crossings(record))
         for task, fairness in given.items():
             if name in COSTS:
                 sections += [costs(record, task), differences(record, task), hardest(record, task)]
@@ -174,6 +179,13 @@ def section(experiment: Experiment, drawn: dict[str, DescribedFigure], rates: st
             ],
         )
     )
+
+
+def crossings(record: Record) -> str:
+    """Where the curve of training from scratch crosses those of the pretrained methods, or fails to."""
+    found = crossing_table(record)
+    remark = "By number of training examples; behind or ahead is what the 95 % interval of the paired difference says."
+    return "\n\n".join([table(list(found.columns), found.to_numpy().tolist()), remark])
 
 
 def costs(record: Record, task: str) -> str:

@@ -188,7 +188,7 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
         return Judgement(claim, "not measured", np.nan, np.nan, np.nan, seeds)
     neutral = 0.0
     if claim.quantity == SCORE:
-        test = _score_difference(record, *sides)
+        test = score_difference(record, *sides)
         effect, low, high = test.difference, test.low, test.high
     elif claim.quantity in COSTS:
         effect, low, high = _cost_ratio(claim.quantity, *sides)
@@ -263,8 +263,16 @@ def claim_table(judgements: Iterable[Judgement]) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=columns)
 
 
-def _score_difference(record: Record, first: Sequence[Outcome], second: Sequence[Outcome]) -> PairedTest:
-    """Paired difference by the metric that selects on the task."""
+def score_difference(record: Record, first: Sequence[Outcome], second: Sequence[Outcome]) -> PairedTest:
+    """Score of some trainings minus that of others on one task's test, by the metric that selects on that task.
+
+    The interval holds the variation of seeds and of test items, paired by item.
+
+    Raises
+    ------
+    FtkitError
+        If the trainings are of several tasks.
+    """
     tasks = {outcome.condition.task for outcome in (*first, *second)}
     if len(tasks) > 1:
         raise FtkitError(f"A claim on scores must name one task; this one has {', '.join(sorted(tasks))}.")
