@@ -51,7 +51,8 @@ class TrainingSettings:
     batch_size
         Examples a step, default 32.
     weight_decay
-        Decay of matrices, default 0.01; norms and biases never decay.
+        Decay of matrices, default 0.01; norms and biases never decay, nor, on a CPU, do embeddings of words that the
+        training has not read yet.
     warmup
         Share of all steps over which the learning rate rises from zero, default 0.1; then it falls as a cosine.
     clip_norm
