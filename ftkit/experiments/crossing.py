@@ -70,15 +70,14 @@ class Crossing:
         >>> above = PairedTest(difference=0.1, low=0.05, high=0.15, p_value=0.01, n=100, n_discordant=20)
         >>> below = PairedTest(difference=-0.1, low=-0.15, high=-0.05, p_value=0.01, n=100, n_discordant=20)
         >>> Crossing("movie-reviews", "scratch", "full", {10: below, 1000: below}).in_words
-        'they do not cross: Full fine-tuning is higher from 10 to 1,000'
+        'nowhere: Full fine-tuning stays higher'
         >>> Crossing("movie-reviews", "scratch", "full", {10: below, 1000: above}).in_words
         'near 100'
         """
         if self.places:
             return ", ".join(f"near {place:,.0f}" for place in self.places)
-        sizes = list(self.differences)
         higher = self.second if sum(test.difference for test in self.differences.values()) < 0 else self.first
-        return f"they do not cross: {METHODS[higher].title} is higher from {sizes[0]:,} to {sizes[-1]:,}"
+        return f"nowhere: {METHODS[higher].title} stays higher"
 
 
 def crossing(record: Record, task: str, first: str, second: str) -> Crossing:
