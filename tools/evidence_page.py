@@ -30,8 +30,6 @@ from ftkit.tasks import TASKS
 
 PAGE = "README.md"
 FIGURES = "figures"
-OVER_SIZES = "data-size"
-"""The experiment whose conditions differ in the number of training examples."""
 Draw = Callable[[Record], DescribedFigure]
 INTRODUCTION = """# Evidence
 
@@ -182,8 +180,10 @@ def section(experiment: Experiment, drawn: dict[str, DescribedFigure], rates: st
 
 
 def crossings(record: Record) -> str:
-    """Where the curve of training from scratch crosses those of the pretrained methods, or fails to."""
+    """Where the curve of training from scratch crosses those of the pretrained methods, or fails to; "" too early."""
     found = crossing_table(record)
+    if found.empty:
+        return ""
     remark = "By number of training examples; behind or ahead is what the 95 % interval of the paired difference says."
     return "\n\n".join([table(list(found.columns), found.to_numpy().tolist()), remark])
 
@@ -337,6 +337,8 @@ ONE: dict[str, dict[str, Draw]] = {
     "other-kind": {"other-kind": figures.other_kind},
 }
 """Figures of whole records, by experiment and by the name of their file."""
+OVER_SIZES = "data-size"
+"""The experiment whose conditions differ in the number of training examples."""
 COSTS = ("methods",)
 """Experiments of which it is told what each method cost, and how far from the best it scored."""
 HARDEST = 8

@@ -266,7 +266,17 @@ def claim_table(judgements: Iterable[Judgement]) -> pandas.DataFrame:
 def score_difference(record: Record, first: Sequence[Outcome], second: Sequence[Outcome]) -> PairedTest:
     """Score of some trainings minus that of others on one task's test, by the metric that selects on that task.
 
-    The interval holds the variation of seeds and of test items, paired by item.
+    Parameters
+    ----------
+    record
+        Holds the answers of the test items.
+    first, second
+        Outcomes of the record, one or more seeds a side.
+
+    Returns
+    -------
+    PairedTest
+        Its interval holds the variation of seeds and of test items, paired by item (see `paired_runs`).
 
     Raises
     ------

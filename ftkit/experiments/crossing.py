@@ -52,14 +52,14 @@ class Crossing:
 
     @property
     def places(self) -> list[float]:
-        """Numbers of examples at which the means cross, on a straight line over the logarithm between two sizes."""
-        return [
+        """Numbers of examples at which the means meet or cross, on a straight line over the logarithm between sizes."""
+        means = [(size, test.difference) for size, test in self.differences.items()]
+        between = [
             math.exp(math.log(left) + (math.log(right) - math.log(left)) * before / (before - after))
-            for (left, before), (right, after) in pairwise(
-                (size, test.difference) for size, test in self.differences.items()
-            )
+            for (left, before), (right, after) in pairwise(means)
             if before * after < 0
         ]
+        return sorted([*between, *(float(size) for size, difference in means if difference == 0)])
 
     @property
     def in_words(self) -> str:
@@ -76,7 +76,8 @@ class Crossing:
         """
         if self.places:
             return ", ".join(f"near {place:,.0f}" for place in self.places)
-        higher = self.second if sum(test.difference for test in self.differences.values()) < 0 else self.first
+        first_size = next(iter(self.differences.values()))
+        higher = self.second if first_size.difference < 0 else self.first
         return f"nowhere: {METHODS[higher].title} stays higher"
 
 
@@ -95,7 +96,7 @@ def crossing(record: Record, task: str, first: str, second: str) -> Crossing:
     FtkitError
         If there are fewer than two such numbers.
     """
-    sizes = _sizes(record, task, first) & _sizes(record, task, second)
+    sizes = _common_sizes(record, task, first, second)
     if len(sizes) < 2:
         raise FtkitError(
             f"The record {record.experiment!r} has {len(sizes)} numbers of training examples of both {first} and "
@@ -109,7 +110,7 @@ def crossing(record: Record, task: str, first: str, second: str) -> Crossing:
             size: score_difference(
                 record, *(record.where(task=task, method=method, examples=size) for method in (first, second))
             )
-            for size in sorted(sizes)
+            for size in sizes
         },
     )
 
@@ -128,16 +129,16 @@ def crossing_table(record: Record, first: str = "scratch") -> pandas.DataFrame:
     -------
     pandas.DataFrame
         The sizes at which the first is certainly behind, at which its 95 % interval holds zero, at which it is
-        certainly ahead, and where the means cross.
+        certainly ahead, and where the means cross. Without a row for methods of which the record has fewer than two
+        sizes yet.
     """
     import pandas
 
-    made = {(outcome.condition.task, outcome.condition.method) for outcome in record.outcomes}
     rows = [
         _row(crossing(record, task, first, method))
         for task in TASKS
         for method in METHODS
-        if method != first and (task, method) in made
+        if method != first and len(_common_sizes(record, task, first, method)) > 1
     ]
     title = METHODS[first].title
     columns = ["Task", f"{title} against", "behind at", "undecided at", "ahead at", "The means cross"]
@@ -150,6 +151,7 @@ def _row(found: Crossing) -> list[Any]:
     return [TASKS[found.task].title, METHODS[found.second].title, *listed, found.in_words]
 
 
-def _sizes(record: Record, task: str, method: str) -> set[int]:
-    made = record.where(task=task, method=method)
-    return {outcome.condition.examples for outcome in made if outcome.condition.examples is not None}
+def _common_sizes(record: Record, task: str, *methods: str) -> list[int]:
+    """Numbers of training examples that a record has of all the methods, ascending."""
+    made = [{outcome.condition.examples for outcome in record.where(task=task, method=method)} for method in methods]
+    return sorted(size for size in set.intersection(*made) if size is not None)

@@ -6,7 +6,7 @@ training set a few thousand. The gradients of all others are zero, and so are th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -82,8 +82,8 @@ class AdamW(torch.optim.AdamW):
         super().__init__(groups, fused=True)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move all weights that have a gradient."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move all weights that have a gradient; losses are computed before, not by a closure."""
         by_row = [
             (group, weight, weight.grad)
             for group in self.param_groups
@@ -92,11 +92,10 @@ class AdamW(torch.optim.AdamW):
         ]
         for _, weight, _ in by_row:
             weight.grad = None  # torch's step refuses it
-        loss = super().step(closure)
+        super().step()
         for group, weight, gradient in by_row:
             weight.grad = gradient
             self._step_rows(group, weight, gradient.coalesce())
-        return loss
 
     def _step_rows(self, group: dict[str, Any], weight: Tensor, gradient: Tensor) -> None:
         """Move the rows that have, or once had, a gradient."""

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from ftkit.errors import FtkitError
-from ftkit.experiments.crossing import crossing, crossing_table
+from ftkit.evaluation import PairedTest
+from ftkit.experiments.crossing import Crossing, crossing, crossing_table
 from ftkit.experiments.experiment import Condition, grid
 from ftkit.experiments.record import Record
 
@@ -62,3 +63,19 @@ def test_one_size_is_too_few(record: Record) -> None:
     alone = [each for each in record.outcomes if each.condition.examples == 20]
     with pytest.raises(FtkitError, match=r"has 1 numbers.*ftkit experiment data-size"):
         crossing(replace(record, outcomes=tuple(alone)), "spoken-digits", "scratch", "full")
+
+
+def test_a_record_that_is_not_finished_has_the_rows_that_can_be_told(record: Record) -> None:
+    early = [each for each in record.outcomes if each.condition.method != "full" or each.condition.examples == 20]
+    table = crossing_table(replace(record, outcomes=tuple(early)))
+    assert table["From scratch against"].tolist() == ["Linear probe"]
+    assert crossing_table(replace(record, outcomes=())).empty
+
+
+@pytest.mark.parametrize("ends", [(-0.1, 0.1), (-0.1, -0.1)])
+def test_means_that_are_equal_at_a_size_meet_there(ends: tuple[float, float]) -> None:
+    differences = {
+        size: PairedTest(difference, difference - 0.05, difference + 0.05, p_value=0.5, n=100, n_discordant=10)
+        for size, difference in zip((10, 100, 1000), (ends[0], 0.0, ends[1]), strict=True)
+    }
+    assert Crossing("movie-reviews", "scratch", "full", differences).places == [100]
