@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from ftkit.cli import main
 
-main()
+if __name__ == "__main__":  # not where a child process imports it
+    main()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import pickle
 import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
@@ -147,32 +148,75 @@ def demo(
     report: Annotated[Path, typer.Option(help="The report to write.")] = Path("report.html"),
 ) -> None:
     """Compare the usual ways to fine-tune on text, images and speech, and write a report."""
-    started = time.perf_counter()
-    from ftkit.experiments.demo import check_names, run_demo
+    started = time.time()
+    from ftkit.child_process import in_child_process
+
+    _check_report(report)
+    options = {"limit": limit, "epochs": epochs, "precision": precision}
+    # Models, data and what libraries keep of them: each task starts without the leavings of the one before, and this
+    # process, which waits meanwhile, loads nothing of it.
+    wanted = in_child_process(_wanted, tasks, methods, seeds, folder or runs_folder(), options).value
+    outcomes = [in_child_process(wanted.compare, task, started) for task in wanted.tasks]
+    peak = max(outcome.peak_memory_bytes for outcome in outcomes)
+    in_child_process(wanted.report, report, [outcome.value for outcome in outcomes], started, peak)
+
+
+@dataclass(frozen=True)
+class _Demo:
+    """The comparisons of a demo, each to be made in a process of its own."""
+
+    tasks: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: int
+    folder: Path
+    options: dict[str, Any]
+
+    @property
+    def runs_a_task(self) -> int:
+        return len(self.methods) * self.seeds
+
+    @property
+    def runs(self) -> int:
+        return len(self.tasks) * self.runs_a_task
+
+    def compare(self, task: str, started: float) -> bytes:
+        """Compare the methods on a task, show the result, and return it pickled.
+
+        The process that waits for it need not load what it is made of.
+        """
+        from ftkit.experiments.demo import compare_ready_made
+
+        before = self.tasks.index(task) * self.runs_a_task
+        with _RunCounter(self.runs, before, started) as counter:
+            comparison = compare_ready_made(
+                task,
+                self.methods,
+                folder=self.folder,
+                seeds=self.seeds,
+                progress=sys.stderr.isatty(),
+                on_run=counter.count,
+                **self.options,
+            )
+        _show_comparison(comparison, self.folder)
+        return pickle.dumps(comparison)
+
+    def report(self, path: Path, comparisons: Sequence[bytes], started: float, peak_so_far: int) -> None:
+        """Write the report of comparisons that `compare` returned."""
+        _write_report(path, [pickle.loads(each) for each in comparisons], self.folder, started, peak_so_far)
+
+
+def _wanted(tasks: str | None, methods: str | None, seeds: int, folder: Path, options: dict[str, Any]) -> _Demo:
+    """Check what a demo was asked for, say what it will do, and fetch what it needs."""
+    from ftkit.experiments.demo import check_names
     from ftkit.methods import USUAL_METHODS
     from ftkit.tasks import TASKS
 
     task_names, method_names = _names(tasks, TASKS), _names(methods, USUAL_METHODS)
     check_names(task_names, method_names)
-    where = folder or runs_folder()
-    _check_report(report)
     _fetch_for(task_names, task_names if "replay" in method_names else ())
-    total = len(task_names) * len(method_names) * seeds
-    typer.echo(f"{_many(total, 'run')}: {_many(len(method_names), 'method')} on {_many(len(task_names), 'task')}.")
-    with _RunCounter(total) as counter:
-        comparisons = run_demo(
-            task_names,
-            method_names,
-            folder=where,
-            seeds=seeds,
-            limit=limit,
-            epochs=epochs,
-            precision=precision,
-            progress=sys.stderr.isatty(),
-            on_run=counter.count,
-            on_task=lambda comparison: _show_comparison(comparison, where),
-        )
-    _write_report(report, comparisons, where, started)
+    demo = _Demo(tuple(task_names), tuple(method_names), seeds, folder, options)
+    typer.echo(f"{_many(demo.runs, 'run')}: {_many(len(method_names), 'method')} on {_many(len(task_names), 'task')}.")
+    return demo
 
 
 @command("Every finished run is kept, and the same command goes on where it stopped.")
@@ -194,7 +238,7 @@ def compare(
     group: Group = None,
 ) -> None:
     """Compare ways to fine-tune on one task, ready-made or your own."""
-    started = time.perf_counter()
+    started = time.time()
     from ftkit.experiments.comparison import compare as compare_methods
     from ftkit.experiments.demo import TaskFacts, check_names
     from ftkit.experiments.trials import recorded_trials
@@ -210,7 +254,7 @@ def compare(
     recorded = recorded_trials(loaded)
     if recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
         typer.echo(f"First {_many(trials + choices, 'trial')} a method on validation, where not made before.")
-    with _RunCounter(len(method_names) * seeds) as counter:
+    with _RunCounter(len(method_names) * seeds, 0, started) as counter:
         comparison = compare_methods(
             loaded,
             method_names,
@@ -767,17 +811,23 @@ def _check_report(path: Path) -> None:
         raise FtkitError(f"There is no folder {parent} for the report. Make it, or name another file.")
 
 
-def _write_report(path: Path, comparisons: Sequence[Comparison], folder: Path, started: float) -> None:
-    from ftkit.experiments.demo import peak_memory
+def _write_report(
+    path: Path, comparisons: Sequence[Comparison], folder: Path, started: float, peak_so_far: int = 0
+) -> None:
+    """Write the report of a command that started at a time since the epoch, in seconds.
+
+    Other processes that worked for it held at most ``peak_so_far`` bytes.
+    """
+    from ftkit.memory import peak_memory
     from ftkit.report import write_report
     from ftkit.report.build import Circumstances
 
-    seconds = time.perf_counter() - started
-    write_report(path, comparisons, folder, Circumstances(_typed(), seconds, peak_memory()))
-    seconds = time.perf_counter() - started
+    peak = max(peak_so_far, peak_memory())
+    write_report(path, comparisons, folder, Circumstances(_typed(), time.time() - started, peak))
+    peak = max(peak_so_far, peak_memory())
     typer.echo(f"\nReport: {path.absolute()}")
     typer.echo(f"Runs:   {folder.absolute()}")
-    typer.echo(f"Time in all {_clock(seconds)}, peak memory {peak_memory() / 1e6:,.0f} MB.")
+    typer.echo(f"Time in all {_clock(time.time() - started)}, peak memory {peak / 1e6:,.0f} MB.")
 
 
 def _typed() -> str:
@@ -785,19 +835,24 @@ def _typed() -> str:
 
 
 class _RunCounter:
-    """One line for every run that is done, and on a terminal a bar over all of them."""
+    """One line for every run that is done, and on a terminal a bar over all of them.
 
-    def __init__(self, total: int) -> None:
+    Of all the runs, ``done`` are before those that it counts; ``started`` is when the command did, in seconds since
+    the epoch.
+    """
+
+    def __init__(self, total: int, done: int, started: float) -> None:
         self.total = total
-        self.done = 0
+        self.done = done
+        self.started = started
 
     def __enter__(self) -> _RunCounter:
         from tqdm import tqdm
 
-        self.started = time.perf_counter()
         self.began = datetime.now(UTC).isoformat(timespec="seconds")
         self.bar = tqdm(
             total=self.total,
+            initial=self.done,
             desc="All runs",
             unit="run",
             leave=False,
@@ -818,7 +873,7 @@ class _RunCounter:
         how = f"trained in {run.seconds:.0f} s" if run.created >= self.began else "found, not trained again"
         self.bar.write(
             f"{self.done:>3} of {self.total}  {run.spec.task}, {METHODS[run.spec.method].title}, seed {run.spec.seed}: "
-            f"{run.score}, {how}; {_clock(time.perf_counter() - self.started)} elapsed"
+            f"{run.score}, {how}; {_clock(time.time() - self.started)} elapsed"
         )
         sys.stdout.flush()
 

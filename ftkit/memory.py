@@ -1,4 +1,4 @@
-"""How this process gives memory back to the system, and when it keeps it."""
+"""How much memory this process has held, how it gives memory back to the system, and when it keeps it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,25 @@ _DO_NOT_NEED = 4
 """What Linux's ``madvise`` calls it (mman.h)."""
 KEPT_BLOCK = 128 * 2**20
 """Largest block, in bytes, that is kept for reuse once it was freed."""
+
+
+def peak_memory() -> int:
+    """Highest memory that this process has held so far, in bytes.
+
+    Examples
+    --------
+    >>> peak_memory() > 1_000_000
+    True
+    """
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in units of 1024 bytes, macOS in bytes.
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def release_memory() -> None:

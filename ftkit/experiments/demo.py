@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,17 +23,15 @@ from ftkit.methods import METHODS, as_method
 from ftkit.paths import write_text
 from ftkit.tasks import TASKS, Task, load_task
 from ftkit.tasks.source_data import SOURCE_ASSETS
-from ftkit.training.cache import shared_cache
 
 __all__ = [
     "TaskFacts",
+    "compare_ready_made",
     "facts_of",
     "fetch_missing",
     "load_comparisons",
     "missing_assets",
     "needed_assets",
-    "peak_memory",
-    "run_demo",
 ]
 
 _SUBSTITUTES = {"fsdd": ("digits-captcha", "digits-spokennumbers")}
@@ -98,8 +95,8 @@ class TaskFacts:
         write_text(_facts_path(folder, self.name, self.fingerprint), json.dumps(asdict(self), indent=1) + "\n")
 
 
-def run_demo(
-    tasks: Sequence[str],
+def compare_ready_made(
+    name: str,
     methods: Sequence[str],
     *,
     folder: Path,
@@ -109,58 +106,45 @@ def run_demo(
     precision: str = "auto",
     progress: bool = True,
     on_run: Callable[[Run], None] | None = None,
-    on_task: Callable[[Comparison], None] | None = None,
-) -> list[Comparison]:
-    """Compare methods on ready-made tasks.
+) -> Comparison:
+    """Compare methods on a ready-made task.
 
     Every finished run is saved in the folder at once, and none that is there is trained again.
 
     Parameters
     ----------
-    tasks, methods
+    name
+        The task's.
+    methods
         Names.
     folder
-        Where runs are kept.
+        Where runs are kept, with the facts of the task that a report needs.
     seeds, epochs, precision
         See `compare`.
     limit
-        Training examples a task; None is each task's usual number.
+        Training examples; None is the task's usual number.
     progress
         Show progress bars, default True.
-    on_run, on_task
-        Called after every run and after every task.
-
-    Returns
-    -------
-    list of Comparison
-        One a task, in the order given.
+    on_run
+        Called after every run.
 
     Raises
     ------
     UnknownNameError
-        If there is no such task or method; before anything is loaded.
+        If there is no such task or method.
     """
-    check_names(tasks, methods)
-    comparisons = []
-    for name in tasks:
-        task = load_task(name, limit=limit)
-        TaskFacts.of(task).save(folder)
-        comparison = compare(
-            task,
-            methods,
-            seeds=seeds,
-            epochs=epochs,
-            precision=precision,
-            folder=folder,
-            progress=progress,
-            on_run=on_run,
-        )
-        del task  # with what is kept of it in memory: the next one needs the room
-        shared_cache().forget()
-        comparisons.append(comparison)
-        if on_task is not None:
-            on_task(comparison)
-    return comparisons
+    task = load_task(name, limit=limit)
+    TaskFacts.of(task).save(folder)
+    return compare(
+        task,
+        methods,
+        seeds=seeds,
+        epochs=epochs,
+        precision=precision,
+        folder=folder,
+        progress=progress,
+        on_run=on_run,
+    )
 
 
 def check_names(tasks: Iterable[str], methods: Iterable[str]) -> None:
@@ -318,25 +302,6 @@ def facts_of(comparison: Comparison, folder: Path) -> TaskFacts:
         },
         groups={} if groups is None else {"test": len(set(groups))},
     )
-
-
-def peak_memory() -> int:
-    """Highest memory that this process has held so far, in bytes.
-
-    Examples
-    --------
-    >>> peak_memory() > 1_000_000
-    True
-    """
-    if sys.platform == "win32":
-        import psutil
-
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in units of 1024 bytes, macOS in bytes.
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _facts_path(folder: Path, task: str, fingerprint: str) -> Path:

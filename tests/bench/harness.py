@@ -93,7 +93,7 @@ class Sample:
         CPU time in those seconds, over all threads. Far below ``seconds`` times the threads where a process was
         paused or shared its cores: such a sample is not to be trusted.
     peak_bytes
-        Highest resident memory of its process.
+        Highest resident memory of its process, with the largest process that this one started.
     machine
         As `ftkit.experiments.machine.Machine` describes it.
     commit

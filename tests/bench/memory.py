@@ -7,9 +7,11 @@ import os
 import runpy
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from measuring import fresh_activations, load, peak_memory, resident_memory, warm_up
 
@@ -17,16 +19,32 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def demo(options: Sequence[str] = ()) -> dict[str, Any]:
-    """Run ``ftkit demo`` in this process, its runs and report in a folder that is removed; the harness measures it.
+    """Run ``ftkit demo`` from this process, its runs and report in a folder that is removed; the harness measures it.
+
+    Nothing that is heavy may be loaded here: this is the process that waits for those that train.
 
     Returns
     -------
     dict
         ``"options"``, and ``"runs"``: task, method, seconds of training and of evaluation, and peak memory of each run.
     """
-    with fresh_activations(), tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
+    with no_activations(), tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
         _command(["demo", *options, "--report", "report.html"], Path(folder))
         return {"options": list(options), "runs": [_cost(path) for path in sorted(Path(folder).rglob("run.json"))]}
+
+
+@contextmanager
+def no_activations() -> Iterator[None]:
+    """Let processes that start meanwhile use a cache folder that has all of ours but kept activations."""
+    from ftkit.paths import cache_folder
+
+    ours = cache_folder()
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=ours) as folder:
+        for path in ours.iterdir():
+            if path.name != "activations" and not path.name.startswith("bench-"):
+                (Path(folder) / path.name).symlink_to(path)
+        with patch.dict(os.environ, FTKIT_CACHE=folder):
+            yield
 
 
 def _cost(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Calls one function in a process of its own: the harness starts it, nobody else need.
 
-It reads ``{"function": "module:name", "arguments": {...}}`` from its input and writes what the function returned, the
-seconds it took and the peak memory of the whole process to the file that it is given.
+It reads ``{"function": "module:name", "arguments": {...}}`` from its input. What the function returned, the seconds it
+took and the peak memory, with that of processes that it started, are written to the file that it is given.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-import time
 from dataclasses import asdict, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from measuring import Stopwatch, peak_memory
+from measuring import Stopwatch, peak_memory_with_children, processor_time
 
 PEERS = ("fastai",)
 
@@ -26,9 +25,9 @@ def main() -> None:
 
     outcome, call = Path(sys.argv[1]), json.load(sys.stdin)
     module, _, name = call["function"].partition(":")
-    watch, processor_before = Stopwatch(), time.process_time()
+    watch, processor_before = Stopwatch(), processor_time()
     values = getattr(importlib.import_module(module), name)(**call["arguments"])
-    seconds, processor_seconds, peak = watch.seconds, time.process_time() - processor_before, peak_memory()
+    seconds, processor_seconds, peak = watch.seconds, processor_time() - processor_before, peak_memory_with_children()
     sample = {
         "values": asdict(values) if is_dataclass(values) else values,
         "seconds": seconds,

