@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
 from types import FrameType
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ftkit.errors import FtkitError
 from ftkit.memory import peak_memory
 
 __all__ = ["Outcome", "in_child_process"]
 
-Parameters = ParamSpec("Parameters")
 Value = TypeVar("Value")
 
 
@@ -39,9 +38,7 @@ class Outcome(Generic[Value]):
     peak_memory_bytes: int
 
 
-def in_child_process(
-    function: Callable[Parameters, Value], *arguments: Parameters.args, **options: Parameters.kwargs
-) -> Outcome[Value]:
+def in_child_process(function: Callable[..., Value], *arguments: Any, **options: Any) -> Outcome[Value]:
     """Call a function in a fresh process, and wait for it.
 
     What it prints appears here. Ctrl-C reaches it once, as a `KeyboardInterrupt`, however it was sent, and should this
@@ -69,7 +66,7 @@ def in_child_process(
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=_heed_the_parent) as pool:
         try:
             with _left_to_the_parent():
-                future = pool.submit(_measured, function, *arguments, **options)
+                future = pool.submit(_measured, function, arguments, options)
             value, peak = future.result()
         except KeyboardInterrupt:
             for child in active_children():
@@ -83,9 +80,7 @@ def in_child_process(
     return Outcome(value, peak + peak_memory())
 
 
-def _measured(
-    function: Callable[Parameters, Value], *arguments: Parameters.args, **options: Parameters.kwargs
-) -> tuple[Value, int]:
+def _measured(function: Callable[..., Value], arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Value, int]:
     value = function(*arguments, **options)
     return value, peak_memory()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import chain, zip_longest
@@ -42,6 +43,8 @@ class Repetition:
         Share of the test items with the same answer.
     measured
         Share of the numbers measured of the model that are near the recorded ones; 1 where nothing was measured.
+    recorded_seconds, seconds
+        What it took with data, evaluation and measures, times the threads that it used.
     """
 
     experiment: str
@@ -50,6 +53,8 @@ class Repetition:
     again: float
     same: float
     measured: float
+    recorded_seconds: float
+    seconds: float
 
     @property
     def agrees(self) -> bool:
@@ -66,6 +71,8 @@ class Repetition:
             f"{100 * self.again:.1f} %",
             f"{self.same:.0%}",
             f"{self.measured:.0%}",
+            f"{self.recorded_seconds:.0f} s",
+            f"{self.seconds:.0f} s",
             verdict,
         )
 
@@ -76,13 +83,15 @@ def check(folder: Path, count: int, seed: int) -> bool:
     chosen = sample(records, count, seed)
     if not chosen:
         raise SystemExit(f"{folder} holds no recorded training; make some first with `make evidence`.")
-    print(row("experiment", "training", "recorded", "again", "same answers", "measures", ""))
-    agreed = []
-    for repetition in map(repeat, *zip(*chosen, strict=True)):
-        print(repetition, flush=True)
-        agreed.append(repetition.agrees)
-    print(f"{sum(agreed)} of {len(agreed)} agree with the records")
-    return all(agreed)
+    print(row("experiment", "training", "recorded", "again", "same answers", "measures", "recorded", "again", ""))
+    made: list[Repetition] = []
+    for record, outcome in chosen:
+        made.append(repeat(record, outcome))
+        print(made[-1], flush=True)
+    print(f"{sum(each.agrees for each in made)} of {len(made)} agree with the records")
+    share = sum(each.seconds for each in made) / sum(each.recorded_seconds for each in made)
+    print(f"All that took {share:.2f} times the recorded time of a processor")
+    return all(each.agrees for each in made)
 
 
 def sample(records: Sequence[Record], count: int, seed: int) -> list[tuple[Record, Outcome]]:
@@ -103,9 +112,11 @@ def repeat(record: Record, outcome: Outcome) -> Repetition:
     labels = from_digits(test.labels)
     (table,) = answer_tables(test, [outcome.predicted()])
     recorded = score(test.metric, labels, table, test.groups)
+    started = time.perf_counter()
     task = running.load(condition)
+    recorded_seconds = (outcome.total_seconds or outcome.seconds) * record.machines[outcome.machine].threads
     if AnsweredItems.of(task) != test:
-        return Repetition(record.experiment, condition, recorded, np.nan, np.nan, np.nan)
+        return Repetition(record.experiment, condition, recorded, np.nan, np.nan, np.nan, recorded_seconds, 0.0)
     run = running.train(replace(condition, learning_rate=outcome.learning_rate), task)
     measures = {name: MEASURES[name](run, task, condition) for name in outcome.measures}
     run.release()
@@ -113,7 +124,8 @@ def repeat(record: Record, outcome: Outcome) -> Repetition:
     (table,) = answer_tables(test, [predicted])
     again = find_metric(test.metric).function(labels, table)
     same = float(np.mean(predicted == outcome.predicted()))
-    return Repetition(record.experiment, condition, recorded, again, same, share_near(record, outcome, measures))
+    near, seconds = share_near(record, outcome, measures), (time.perf_counter() - started) * run.machine.threads
+    return Repetition(record.experiment, condition, recorded, again, same, near, recorded_seconds, seconds)
 
 
 def share_near(record: Record, outcome: Outcome, again: dict[str, Any]) -> float:
@@ -150,9 +162,11 @@ def numbers(measures: Any, name: str = "") -> Iterator[tuple[str, float]]:
         yield name, float(measures)
 
 
-def row(experiment: str, training: str, recorded: str, again: str, same: str, measured: str, verdict: str) -> str:
+def row(experiment: str, training: str, recorded: str, again: str, *facts: str) -> str:
     """Write a row of the table that the check prints."""
-    return f"{experiment:16} {training:70} {recorded:23} {again:>7} {same:>12} {measured:>8}  {verdict}"
+    same, measured, seconds_then, seconds_now, verdict = facts
+    costs = f"{seconds_then:>8} {seconds_now:>6}"
+    return f"{experiment:16} {training:70} {recorded:23} {again:>7} {same:>12} {measured:>8} {costs}  {verdict}"
 
 
 def described(condition: Condition) -> str:

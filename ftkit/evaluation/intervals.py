@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ftkit.errors import DataError
 from ftkit.evaluation.checks import checked_groups, checked_predictions
@@ -81,7 +81,7 @@ def wilson(correct: int, n: int, confidence: float = 0.95) -> Score:
     """
     if n < 1 or not 0 <= correct <= n:
         raise DataError(f"{correct} right of {n} items is not possible; give n >= 1 and correct in 0..n")
-    z = norm.ppf(0.5 + _checked_confidence(confidence) / 2)
+    z = ndtri(0.5 + _checked_confidence(confidence) / 2)
     share = correct / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, norm
+from scipy.special import bdtr, ndtri
 
 from ftkit.errors import DataError
 from ftkit.evaluation.checks import checked_labels, checked_predictions
@@ -91,7 +91,7 @@ def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -
         )
     right_a, right_b = chosen_a == truth, chosen_b == truth
     n, only_a, only_b = truth.size, int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    p_value = min(1.0, float(2 * bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     low, high = _difference_interval(only_a, only_b, n)
     return PairedTest((only_a - only_b) / n, low, high, p_value, n, only_a + only_b)
 
@@ -99,7 +99,7 @@ def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -
 def _difference_interval(only_a: int, only_b: int, n: int) -> tuple[float, float]:
     """Bonett and Price's 95 % interval of the difference, from the items that only one of two got right."""
     share_a, share_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
-    half = norm.ppf(0.975) * np.sqrt((share_a + share_b - (share_a - share_b) ** 2) / (n + 2))
+    half = ndtri(0.975) * np.sqrt((share_a + share_b - (share_a - share_b) ** 2) / (n + 2))
     low, high = np.clip([share_a - share_b - half, share_a - share_b + half], -1, 1)
     return float(low), float(high)
 

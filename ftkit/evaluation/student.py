@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from ftkit.evaluation.metrics import Metric, Values
 
@@ -115,7 +115,7 @@ def student_interval(value: float, variations: Sequence[Variation], confidence: 
     [0.72, 1.28]
     """
     error, freedom = _added(variations)
-    half = error * float(student.ppf(0.5 + confidence / 2, freedom)) if error else 0.0
+    half = error * float(stdtrit(freedom, 0.5 + confidence / 2)) if error else 0.0
     return value - half, value + half
 
 
@@ -134,7 +134,7 @@ def student_p_value(value: float, variations: Sequence[Variation]) -> float:
     error, freedom = _added(variations)
     if not value:
         return 1.0
-    return float(2 * student.sf(abs(value) / error, freedom)) if error else 0.5**freedom
+    return float(2 * stdtr(freedom, -abs(value) / error)) if error else 0.5**freedom
 
 
 def _added(variations: Sequence[Variation]) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from ftkit.memory import release_memory
 from ftkit.methods import Method, Trainable, as_method
 from ftkit.randomness import seeded
 from ftkit.training.activations import Activations, Allocate, compute_activations
-from ftkit.training.augmentation import Augmentation, as_augmentation
+from ftkit.training.augmentation import Augmentation, ChangedItems, as_augmentation
 from ftkit.training.cache import ActivationCache, activation_key, shared_cache, weights_digest
 from ftkit.training.callbacks import BestWeights, Callback, ProgressBar, as_keeper
 from ftkit.training.history import History
@@ -68,8 +68,11 @@ class Prepared:
         """Digest of the frozen blocks' weights: the same before and after training."""
         return weights_digest(self.trainable.classifier, self.frozen_depth)
 
-    def inputs(self, split: Split) -> Inputs:
-        """Return a split as the model reads it, or as it is after the frozen blocks."""
+    def inputs(self, split: Split, augmentation: Augmentation | None = None) -> Inputs:
+        """Return a split as the model reads it, or as it is after the frozen blocks, or changed whenever it is read."""
+        if augmentation is not None and augmentation.changes_items:
+            changed = ChangedItems(split.items, augmentation, self.trainable.classifier.backbone.prepare)
+            return Inputs(changed, split.labels)
         if self.cache is not None and self.frozen_depth:
             started = time.perf_counter()
             activations = self._activations(split, self.cache)
@@ -217,7 +220,7 @@ def fine_tune(
         watching.append(ProgressBar(f"{task.name}, {method.name}"))
     with MemoryWatch() as memory:
         prepared = prepare(task, method, settings, _cache_for(cache, augmentation), progress=progress)
-        train, evaluation = prepared.inputs(task.train), prepared.inputs(task.validation)
+        train, evaluation = prepared.inputs(task.train, augmentation), prepared.inputs(task.validation)
         release_memory()  # what loading, and a training of the head before, left behind
         started = time.perf_counter()
         history, chances = _train(

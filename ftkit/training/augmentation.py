@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,20 +17,63 @@ MASK_TOKEN = 103
 
 
 @dataclass(frozen=True)
-class Augmentation(ABC):
-    """A random change of a training batch; validation and test are never changed.
+class Augmentation:
+    """A random change of the training data, another in every epoch; validation and test are never changed.
+
+    It changes an item before it is prepared, or a batch of what was prepared. Chance comes from torch's generator.
 
     Attributes
     ----------
     modality
         What it works on: ``"text"``, ``"image"`` or ``"audio"``.
+    changes_items
+        Whether it changes items, which must then be prepared anew in every epoch.
     """
 
     modality: ClassVar[str]
+    changes_items: ClassVar[bool] = False
 
-    @abstractmethod
+    def change_item(self, item: Any) -> Any:
+        """Return a changed copy of an item of a task; by itself the item as it is."""
+        return item
+
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return a changed copy of a batch made by `Backbone.collate`; chance comes from torch's global generator."""
+        """Return a changed copy of a batch made by `Backbone.collate`; by itself the batch as it is."""
+        return batch
+
+
+class ChangedItems(Sequence[Any]):
+    """Items of a task that are changed and prepared whenever they are read.
+
+    Parameters
+    ----------
+    items
+        As in `Split`.
+    augmentation
+        Changes them.
+    prepare
+        Prepares a list of items, as `Backbone.prepare` does.
+
+    Examples
+    --------
+    >>> read = ChangedItems(["a", "b"], TokenDropout(), lambda items: [item.upper() for item in items])
+    >>> read[1]
+    'B'
+    """
+
+    def __init__(
+        self, items: Sequence[Any], augmentation: Augmentation, prepare: Callable[[list[Any]], Sequence[Any]]
+    ) -> None:
+        self.items = items
+        self.augmentation = augmentation
+        self.prepare = prepare
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Read one."""
+        return self.prepare([self.augmentation.change_item(self.items[index])])[0]
 
 
 def _check_share(name: str, share: float) -> None:
@@ -175,17 +218,22 @@ class SpecAugment(Augmentation):
 
 @dataclass(frozen=True)
 class Noise(Augmentation):
-    """Add noise to every clip, at a random level.
-
-    The clip is a spectrogram by now, so the power of noise is added to the power of every mel channel.
+    """Add white noise to the sound of every clip, at a random level.
 
     Parameters
     ----------
     quietest, loudest
         Signal-to-noise ratios in decibels between which the level is drawn, default 30 and 10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Noise().change_item(np.ones(160, np.float32)).shape
+    (160,)
     """
 
     modality: ClassVar[str] = "audio"
+    changes_items: ClassVar[bool] = True
     quietest: float = 30.0
     loudest: float = 10.0
 
@@ -195,14 +243,13 @@ class Noise(Augmentation):
                 f"quietest = {self.quietest!r}, loudest = {self.loudest!r}: the louder noise has the lower ratio."
             )
 
-    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add noise to the clips of a batch."""
-        # Whisper's spectrogram is (log10 of the power + 4) / 4, cut off 8 below the clip's loudest
-        power = 10 ** (4 * batch["mel"] - 4)
-        decibels = self.loudest + (self.quietest - self.loudest) * torch.rand(len(power), 1, 1)
-        level = power.mean(dim=(1, 2), keepdim=True) * 10 ** (-decibels / 10)
-        noise = -torch.rand(power.shape).clamp(min=1e-9).log()  # what a spectrum's power is distributed like
-        return {**batch, "mel": ((power + level * noise).log10() + 4) / 4}
+    def change_item(self, item: np.ndarray) -> np.ndarray:
+        """Add noise to a waveform."""
+        from torchaudio.functional import add_noise
+
+        clip = torch.as_tensor(item, dtype=torch.float32)
+        ratio = self.loudest + (self.quietest - self.loudest) * torch.rand(())
+        return add_noise(clip, torch.randn_like(clip), ratio).numpy()
 
 
 AUGMENTATIONS: dict[str, type[Augmentation]] = {

@@ -17,6 +17,8 @@ from torch.optim.adamw import adamw
 MANY_ROWS = 5000
 """Embeddings with fewer rows, such as those of positions, have gradients as small as a batch's own."""
 UNSEEN = -1
+ROWS_A_BLOCK = 2048
+"""Rows that are moved together: few enough that copies of them need little memory."""
 
 
 @contextmanager
@@ -98,43 +100,51 @@ class AdamW(torch.optim.AdamW):
             self._step_rows(group, weight, gradient.coalesce())
 
     def _step_rows(self, group: dict[str, Any], weight: Tensor, gradient: Tensor) -> None:
-        """Move the rows that have, or once had, a gradient."""
+        """Move the rows that have, or once had, a gradient, a block of them at a time."""
         state = self.state[weight] or self._nothing_seen(weight)
         looked_up = gradient.indices()[0]
         new = looked_up[state["places"][looked_up] == UNSEEN]
-        if len(new):
-            state["places"][new] = torch.arange(len(new)) + len(state["rows"])
-            state["rows"] = torch.cat([state["rows"], new])
-            for name in ("exp_avg", "exp_avg_sq"):
-                state[name] = torch.cat([state[name], weight.new_zeros(len(new), weight.shape[1])])
-        rows = weight[state["rows"]]
-        gradients = torch.zeros_like(rows).index_copy_(0, state["places"][looked_up], gradient.values())
+        state["places"][new] = torch.arange(len(new)) + len(state["rows"])
+        state["rows"] = torch.cat([state["rows"], new])
+        places = state["places"][looked_up]
         beta1, beta2 = group["betas"]
-        adamw(
-            [rows],
-            [gradients],
-            [state["exp_avg"]],
-            [state["exp_avg_sq"]],
-            [],
-            [state["step"]],
-            fused=True,
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
-        weight.index_copy_(0, state["rows"], rows)
+        for number, rows in enumerate(state["rows"].split(ROWS_A_BLOCK)):
+            if number == len(state["moments"]):
+                state["moments"].append(weight.new_zeros(2, ROWS_A_BLOCK, weight.shape[1]))
+            first, second = state["moments"][number][:, : len(rows)]
+            weights, inside = weight[rows], places // ROWS_A_BLOCK == number
+            gradients = torch.zeros_like(weights)
+            gradients.index_copy_(0, places[inside] % ROWS_A_BLOCK, gradient.values()[inside])
+            adamw(
+                [weights],
+                [gradients],
+                [first],
+                [second],
+                [],
+                [state["step"].clone()],
+                fused=True,
+                amsgrad=False,
+                beta1=beta1,
+                beta2=beta2,
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                maximize=False,
+            )
+            weight.index_copy_(0, rows, weights)
+        state["step"] += 1
 
-    def _nothing_seen(self, weight: Tensor) -> dict[str, Tensor]:
-        """State of a weight of which no row had a gradient yet: ``places`` tells where a row's moments are."""
+    def _nothing_seen(self, weight: Tensor) -> dict[str, Any]:
+        """State of a weight of which no row had a gradient yet.
+
+        ``rows`` are those that had one, in the order in which they first did, ``places`` tells where in it a row is,
+        and ``moments`` are both of Adam's, in blocks of rows in that order.
+        """
         state = self.state[weight]
         state["step"] = torch.zeros(())
         state["rows"] = torch.empty(0, dtype=torch.long)
         state["places"] = torch.full((len(weight),), UNSEEN)
-        state["exp_avg"] = state["exp_avg_sq"] = weight.new_empty(0, weight.shape[1])
+        state["moments"] = []
         return state
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from measuring import fresh_activations, load, peak_memory, resident_memory, warm_up
+from measuring import fresh_activations, load, resident_memory, warm_up
+
+from ftkit.memory import peak_memory
 
 if TYPE_CHECKING:
     from ftkit.tasks import Split, Task

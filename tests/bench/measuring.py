@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import statistics
 import sys
 import tempfile
 import time
@@ -13,9 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+from ftkit.memory import peak_memory
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ftkit.tasks import Split, Task
 
 SCORES = ("accuracy", "balanced_accuracy")
@@ -62,7 +65,7 @@ def added(parts: list[Measured]) -> Measured:
         training_seconds=sum(part.training_seconds for part in parts),
         total_seconds=sum(part.total_seconds for part in parts),
         peak_bytes=peak_memory(),
-        scores={name: float(np.mean([part.scores[name] for part in parts])) for name in SCORES},
+        scores={name: statistics.fmean(part.scores[name] for part in parts) for name in SCORES},
         test_items=parts[0].test_items,
         precision=parts[0].precision,
         trainings=len(parts),
@@ -87,22 +90,15 @@ class Stopwatch:
         return time.perf_counter() - self.started
 
 
-def peak_memory() -> int:
-    """Highest resident memory of this process in bytes.
-
-    On Linux it is read from the kernel's own account of this program: ``getrusage`` there also remembers the memory
-    of the parent that a process was forked from.
-    """
-    return _from_kernel("VmHWM:") or _from_usage()
-
-
 def peak_memory_with_children() -> int:
     """Highest resident memory in bytes of this process and the largest that it started and that has ended.
 
     One that was not larger than this process is left out: a small tool's account begins with the memory of the process
     that it was forked from.
     """
-    own, child = peak_memory(), _in_bytes(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    # Linux counts in units of 1024 bytes, macOS in bytes.
+    own, child = peak_memory(), usage if sys.platform == "darwin" else usage * 1024
     return own + child if child > own else own
 
 
@@ -117,23 +113,6 @@ def resident_memory() -> int:
     import psutil
 
     return psutil.Process().memory_info().rss
-
-
-def _from_kernel(field: str) -> int:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return 0
-    lines = status.read_text(encoding="ascii", errors="replace").splitlines()
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
-
-
-def _from_usage() -> int:
-    return _in_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-
-
-def _in_bytes(usage: int) -> int:
-    # Linux counts in units of 1024 bytes, macOS in bytes.
-    return usage if sys.platform == "darwin" else usage * 1024
 
 
 @contextmanager
@@ -176,6 +155,8 @@ def load(task: str, limit: int | None = None, test_limit: int | None = None) -> 
 
 def some_of_each(split: Split, count: int) -> Split:
     """Return the first items of every class."""
+    import numpy as np
+
     positions = [np.flatnonzero(split.labels == label)[:count] for label in np.unique(split.labels)]
     return split.take(np.concatenate(positions))
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from measuring import fresh_activations, load, peak_memory, resident_memory, warm_up
+from measuring import fresh_activations, load, resident_memory, warm_up
+
+from ftkit.memory import peak_memory
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from measuring import Measured, Stopwatch, added, fresh_activations, load, peak_memory, scores_of, warm_up
+from measuring import Measured, Stopwatch, added, fresh_activations, load, scores_of, warm_up
 
+from ftkit.memory import peak_memory
 from ftkit.training.callbacks import BestWeights, Callback
 
 if TYPE_CHECKING:

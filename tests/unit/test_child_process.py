@@ -64,7 +64,7 @@ def test_errors_come_through_as_they_are() -> None:
 
 
 def test_a_killed_process_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(FtkitError, match="memory ran out. Close what else is open"):
+    with pytest.raises(FtkitError, match="most often because memory ran out"):
         in_child_process(signal.raise_signal, signal.SIGKILL)
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from measuring import Measured, Stopwatch, load, peak_memory, scores_of
+from measuring import Measured, Stopwatch, load, scores_of
+
+from ftkit.memory import peak_memory
 
 if TYPE_CHECKING:
     from ftkit.tasks import Task

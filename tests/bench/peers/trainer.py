@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from measuring import Measured, Stopwatch, added, load, peak_memory, scores_of
+from measuring import Measured, Stopwatch, added, load, scores_of
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+
+from ftkit.memory import peak_memory
 
 if TYPE_CHECKING:
     from ftkit.tasks import Split, Task

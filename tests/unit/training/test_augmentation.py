@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ def batch_of(
     return make
 
 
-@pytest.mark.parametrize("name", list(AUGMENTATIONS))
+@pytest.mark.parametrize("name", [name for name, kind in AUGMENTATIONS.items() if not kind.changes_items])
 def test_a_batch_changes_and_the_original_stays(name: str, batch_of: Callable[[str], dict[str, Tensor]]):
     torch.manual_seed(0)
     augmentation = as_augmentation(name)
@@ -107,13 +108,46 @@ def test_every_picture_of_a_batch_is_changed_in_its_own_way(kind: type[Augmentat
 
 
 @pytest.mark.parametrize("decibels", [20.0, 0.0])
-def test_noise_has_the_level_that_is_asked_for(decibels: float, batch_of: Callable[[str], dict[str, Tensor]]):
-    batch = batch_of("audio")
+def test_noise_has_the_level_that_is_asked_for(decibels: float, tiny_task: Callable[[str], Task]):
     torch.manual_seed(0)
-    noisy = Noise(quietest=decibels, loudest=decibels)(batch)["mel"]
-    before, after = (10 ** (4 * mel - 4) for mel in (batch["mel"], noisy))
-    ratio = before.mean(dim=(1, 2)) / (after - before).mean(dim=(1, 2))
-    assert 10 * ratio.log10().mean() == pytest.approx(decibels, abs=0.3)
+    for clip in tiny_task("audio").train.items:
+        before = np.array(clip)
+        noise = Noise(quietest=decibels, loudest=decibels).change_item(clip) - clip
+        assert np.array_equal(clip, before)
+        assert 10 * np.log10((clip**2).sum() / (noise**2).sum()) == pytest.approx(decibels, abs=0.01)
+
+
+def test_noise_lies_between_the_levels_and_is_another_each_time(tiny_task: Callable[[str], Task]):
+    torch.manual_seed(0)
+    clip, noise = tiny_task("audio").train.items[0], Noise(quietest=30.0, loudest=10.0)
+    added = [noise.change_item(clip) - clip for _ in range(50)]
+    levels = [10 * np.log10((clip**2).sum() / (each**2).sum()) for each in added]
+    assert 9.9 < min(levels) < 14
+    assert 26 < max(levels) < 30.1
+    assert abs(np.corrcoef(added[0], added[1])[0, 1]) < 0.1
+
+
+def test_silence_stays_silent():
+    assert not Noise().change_item(np.zeros(100, np.float32)).any()
+
+
+def test_changed_items_are_prepared_anew_in_every_epoch(tiny_task: Callable[[str], Task]):
+    task, seen = tiny_task("audio"), []
+
+    class Watched(Noise):
+        def change_item(self, item: np.ndarray) -> np.ndarray:
+            changed = super().change_item(item)
+            seen.append(changed)
+            return changed
+
+    run = fine_tune(task, "linear-probe", augmentation=Watched(), epochs=2, progress=False)
+    # once for the lengths, by which batches are made, and once an epoch
+    assert len(seen) == 3 * len(task.train)
+    assert run.cost.frozen_depth == 0
+    again = fine_tune(task, "linear-probe", augmentation=Watched(), epochs=2, progress=False)
+    assert [epoch.train_loss for epoch in run.history.epochs] == [epoch.train_loss for epoch in again.history.epochs]
+    plain = fine_tune(task, "linear-probe", epochs=2, progress=False)
+    assert run.history.epochs[0].train_loss != plain.history.epochs[0].train_loss
 
 
 def test_a_clip_is_blanked_with_its_own_quietest_value(batch_of: Callable[[str], dict[str, Tensor]]):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ftkit.training import loop
+from ftkit.training import optimizer as optimizer_module
 from ftkit.training.loop import Training
 from ftkit.training.optimizer import AdamW, clippable, gradients_by_row
 
@@ -20,6 +21,12 @@ def batches() -> list[Tensor]:
     """Tokens of several steps, each with words that the steps before did not have; 0 is padding."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randint(0, 40 * step, (4, 12), generator=generator) for step in range(1, 9)]
+
+
+@pytest.fixture(autouse=True, params=[50, optimizer_module.ROWS_A_BLOCK], ids="{} rows a block".format)
+def rows_a_block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of which the words here need many, and the usual ones."""
+    monkeypatch.setattr(optimizer_module, "ROWS_A_BLOCK", request.param)
 
 
 @pytest.fixture
@@ -80,7 +87,8 @@ def test_moments_are_kept_of_the_words_that_were_read(words: nn.Embedding, batch
     state = optimizer.state[words.weight]
     read = torch.cat([tokens.flatten() for tokens in batches]).unique()
     assert sorted(state["rows"].tolist()) == [word for word in read.tolist() if word]
-    assert state["exp_avg"].shape == state["exp_avg_sq"].shape == (len(state["rows"]), WIDTH)
+    assert len(state["moments"]) == -(-len(state["rows"]) // optimizer_module.ROWS_A_BLOCK)
+    assert {block.shape for block in state["moments"]} == {(2, optimizer_module.ROWS_A_BLOCK, WIDTH)}
 
 
 def test_words_that_are_frozen_for_a_step_stand_still_in_it(words: nn.Embedding, batches: list[Tensor]):
