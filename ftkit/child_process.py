@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
@@ -41,8 +43,8 @@ class Outcome(Generic[Value]):
 def in_child_process(function: Callable[..., Value], *arguments: Any, **options: Any) -> Outcome[Value]:
     """Call a function in a fresh process, and wait for it.
 
-    What it prints appears here. Ctrl-C reaches it once, as a `KeyboardInterrupt`, however it was sent, and should this
-    process be killed it ends, too.
+    What it prints appears here. Every Ctrl-C reaches it once, as a `KeyboardInterrupt`, however it was sent (on Windows
+    it ends the process at once), and should this process be killed it ends, too.
 
     Parameters
     ----------
@@ -56,33 +58,55 @@ def in_child_process(function: Callable[..., Value], *arguments: Any, **options:
     FtkitError
         If the process was killed.
     Exception
-        Whatever the function raises.
+        Whatever the function raises; a `RuntimeError` with its words where that can't be pickled.
 
     Examples
     --------
     >>> in_child_process(divmod, 7, 2).value
     (3, 1)
     """
+    others = active_children()
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=_heed_the_parent) as pool:
+        with _left_to_the_parent():
+            future = pool.submit(_measured, function, arguments, options)
         try:
-            with _left_to_the_parent():
-                future = pool.submit(_measured, function, arguments, options)
             value, peak = future.result()
         except KeyboardInterrupt:
-            for child in active_children():
-                child.terminate()
+            _interrupt_until_done(future, [child for child in active_children() if child not in others])
             raise
-        except BrokenProcessPool:
+        except BrokenProcessPool as error:
             raise FtkitError(
                 "A process that was at work has been killed, most often because memory ran out. Close what else is "
                 "open, such as notebooks, and run the same command again."
-            ) from None
+            ) from error
     return Outcome(value, peak + peak_memory())
 
 
 def _measured(function: Callable[..., Value], arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Value, int]:
-    value = function(*arguments, **options)
+    try:
+        value = function(*arguments, **options)
+    except Exception as error:
+        if not _can_be_sent(error):
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
     return value, peak_memory()
+
+
+def _can_be_sent(error: Exception) -> bool:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
+
+
+def _interrupt_until_done(future: Future[Any], children: Sequence[BaseProcess]) -> None:
+    """Pass Ctrl-C on, every one that comes until the work has ended."""
+    while not future.done():
+        for child in children:
+            child.terminate()
+        with suppress(KeyboardInterrupt):
+            wait([future])
 
 
 @contextmanager

@@ -148,7 +148,7 @@ def demo(
     report: Annotated[Path, typer.Option(help="The report to write.")] = Path("report.html"),
 ) -> None:
     """Compare the usual ways to fine-tune on text, images and speech, and write a report."""
-    started = time.time()
+    started = time.perf_counter()
     from ftkit.child_process import in_child_process
 
     _check_report(report)
@@ -156,9 +156,10 @@ def demo(
     # Models, data and what libraries keep of them: each task starts without the leavings of the one before, and this
     # process, which waits meanwhile, loads nothing of it.
     wanted = in_child_process(_wanted, tasks, methods, seeds, folder or runs_folder(), options).value
-    outcomes = [in_child_process(wanted.compare, task, started) for task in wanted.tasks]
+    outcomes = [in_child_process(wanted.compare, task, time.perf_counter() - started) for task in wanted.tasks]
     peak = max(outcome.peak_memory_bytes for outcome in outcomes)
-    in_child_process(wanted.report, report, [outcome.value for outcome in outcomes], started, peak)
+    comparisons = [outcome.value for outcome in outcomes]
+    in_child_process(wanted.report, report, comparisons, time.perf_counter() - started, peak)
 
 
 @dataclass(frozen=True)
@@ -179,15 +180,15 @@ class _Demo:
     def runs(self) -> int:
         return len(self.tasks) * self.runs_a_task
 
-    def compare(self, task: str, started: float) -> bytes:
-        """Compare the methods on a task, show the result, and return it pickled.
+    def compare(self, task: str, elapsed: float) -> bytes:
+        """Compare the methods on a task, ``elapsed`` seconds after the demo began, and show the result.
 
-        The process that waits for it need not load what it is made of.
+        It is returned pickled: the process that waits for it need not load what it is made of.
         """
         from ftkit.experiments.demo import compare_ready_made
 
         before = self.tasks.index(task) * self.runs_a_task
-        with _RunCounter(self.runs, before, started) as counter:
+        with _RunCounter(self.runs, before, time.perf_counter() - elapsed) as counter:
             comparison = compare_ready_made(
                 task,
                 self.methods,
@@ -200,8 +201,9 @@ class _Demo:
         _show_comparison(comparison, self.folder)
         return pickle.dumps(comparison)
 
-    def report(self, path: Path, comparisons: Sequence[bytes], started: float, peak_so_far: int) -> None:
+    def report(self, path: Path, comparisons: Sequence[bytes], elapsed: float, peak_so_far: int) -> None:
         """Write the report of comparisons that `compare` returned."""
+        started = time.perf_counter() - elapsed
         _write_report(path, [pickle.loads(each) for each in comparisons], self.folder, started, peak_so_far)
 
 
@@ -238,7 +240,7 @@ def compare(
     group: Group = None,
 ) -> None:
     """Compare ways to fine-tune on one task, ready-made or your own."""
-    started = time.time()
+    started = time.perf_counter()
     from ftkit.experiments.comparison import compare as compare_methods
     from ftkit.experiments.demo import TaskFacts, check_names
     from ftkit.experiments.trials import recorded_trials
@@ -814,7 +816,7 @@ def _check_report(path: Path) -> None:
 def _write_report(
     path: Path, comparisons: Sequence[Comparison], folder: Path, started: float, peak_so_far: int = 0
 ) -> None:
-    """Write the report of a command that started at a time since the epoch, in seconds.
+    """Write the report of a command that started at a time of `time.perf_counter`.
 
     Other processes that worked for it held at most ``peak_so_far`` bytes.
     """
@@ -823,11 +825,11 @@ def _write_report(
     from ftkit.report.build import Circumstances
 
     peak = max(peak_so_far, peak_memory())
-    write_report(path, comparisons, folder, Circumstances(_typed(), time.time() - started, peak))
+    write_report(path, comparisons, folder, Circumstances(_typed(), time.perf_counter() - started, peak))
     peak = max(peak_so_far, peak_memory())
     typer.echo(f"\nReport: {path.absolute()}")
     typer.echo(f"Runs:   {folder.absolute()}")
-    typer.echo(f"Time in all {_clock(time.time() - started)}, peak memory {peak / 1e6:,.0f} MB.")
+    typer.echo(f"Time in all {_clock(time.perf_counter() - started)}, peak memory {peak / 1e6:,.0f} MB.")
 
 
 def _typed() -> str:
@@ -837,8 +839,8 @@ def _typed() -> str:
 class _RunCounter:
     """One line for every run that is done, and on a terminal a bar over all of them.
 
-    Of all the runs, ``done`` are before those that it counts; ``started`` is when the command did, in seconds since
-    the epoch.
+    Of all the runs, ``done`` are before those that it counts; ``started`` is when the command did, a time
+    of `time.perf_counter`.
     """
 
     def __init__(self, total: int, done: int, started: float) -> None:
@@ -873,7 +875,7 @@ class _RunCounter:
         how = f"trained in {run.seconds:.0f} s" if run.created >= self.began else "found, not trained again"
         self.bar.write(
             f"{self.done:>3} of {self.total}  {run.spec.task}, {METHODS[run.spec.method].title}, seed {run.spec.seed}: "
-            f"{run.score}, {how}; {_clock(time.time() - self.started)} elapsed"
+            f"{run.score}, {how}; {_clock(time.perf_counter() - self.started)} elapsed"
         )
         sys.stdout.flush()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,6 +69,11 @@ class FrameEmbedding(nn.Module):
         hidden = nn.functional.gelu(self.convolution_1(batch["mel"]))
         hidden = nn.functional.gelu(self.convolution_2(hidden)).transpose(1, 2)
         return Embedded(hidden + self.position_embeddings, pools=batch["mask"])
+
+
+@lru_cache(maxsize=1)
+def _feature_extractor() -> WhisperFeatureExtractor:
+    return WhisperFeatureExtractor(feature_size=80)  # computes its filters when it is made
 
 
 class WhisperBackbone(Backbone):
@@ -134,7 +140,7 @@ class WhisperBackbone(Backbone):
     def prepare(self, items: Sequence[np.ndarray]) -> list[SpeechInput]:
         """Compute the log-mel spectrogram of waveforms (float32, mono, 16 kHz)."""
         samples = self.positions * SAMPLES_PER_POSITION
-        extract = WhisperFeatureExtractor(feature_size=80)
+        extract = _feature_extractor()
         prepared: list[SpeechInput] = []
         for start in range(0, len(items), CLIPS_AT_ONCE):
             clips = [np.asarray(clip[:samples], dtype=np.float32) for clip in items[start : start + CLIPS_AT_ONCE]]

@@ -71,8 +71,9 @@ class Prepared:
     def inputs(self, split: Split, augmentation: Augmentation | None = None) -> Inputs:
         """Return a split as the model reads it, or as it is after the frozen blocks, or changed whenever it is read."""
         if augmentation is not None and augmentation.changes_items:
-            changed = ChangedItems(split.items, augmentation, self.trainable.classifier.backbone.prepare)
-            return Inputs(changed, split.labels)
+            backbone = self.trainable.classifier.backbone
+            lengths = [backbone.length(each) for each in self._read(split)]
+            return Inputs(ChangedItems(split.items, augmentation, backbone.prepare), split.labels, lengths=lengths)
         if self.cache is not None and self.frozen_depth:
             started = time.perf_counter()
             activations = self._activations(split, self.cache)

@@ -20,18 +20,24 @@ MASK_TOKEN = 103
 class Augmentation:
     """A random change of the training data, another in every epoch; validation and test are never changed.
 
-    It changes an item before it is prepared, or a batch of what was prepared. Chance comes from torch's generator.
+    It changes an item before it is prepared, which keeps the item's length, or a batch of what was prepared. Chance
+    comes from torch's generator.
 
     Attributes
     ----------
     modality
         What it works on: ``"text"``, ``"image"`` or ``"audio"``.
     changes_items
-        Whether it changes items, which must then be prepared anew in every epoch.
+        Whether it changes items, which must then be prepared anew in every epoch: where it has its own `change_item`.
     """
 
     modality: ClassVar[str]
     changes_items: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        cls.changes_items = cls.change_item is not Augmentation.change_item
+        if not cls.changes_items and cls.__call__ is Augmentation.__call__:
+            raise TypeError(f"{cls.__name__} changes nothing; it needs a method change_item or __call__.")
 
     def change_item(self, item: Any) -> Any:
         """Return a changed copy of an item of a task; by itself the item as it is."""
@@ -233,7 +239,6 @@ class Noise(Augmentation):
     """
 
     modality: ClassVar[str] = "audio"
-    changes_items: ClassVar[bool] = True
     quietest: float = 30.0
     loudest: float = 10.0
 

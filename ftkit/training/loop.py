@@ -131,12 +131,15 @@ class Inputs:
         What collates the inputs; None, the default, is the model's backbone.
     seconds
         Time spent on frozen blocks to get them, default 0.
+    lengths
+        Lengths by which batches are made; None, the default, asks the reader for every input's.
     """
 
     inputs: Sequence[Any]
     labels: np.ndarray
     reader: Reader | None = None
     seconds: float = 0.0
+    lengths: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -235,7 +238,7 @@ class Training:
         loader = training_loader(
             self.train.inputs,
             self.train.labels,
-            [reader.length(item) for item in self.train.inputs],
+            self._lengths(reader),
             self._collate(reader),
             batch_size=settings.batch_size,
             seed=settings.seed,
@@ -274,6 +277,10 @@ class Training:
         """Most that goes through the model at once; batch statistics need the whole batch together, GPUs are fed it."""
         whole = self.trainable.renews_statistics() or device.type == "cuda"
         return None if whole else self.backbone.pass_length
+
+    def _lengths(self, reader: Reader) -> Sequence[int]:
+        known = self.train.lengths
+        return [reader.length(item) for item in self.train.inputs] if known is None else known
 
     def _collate(self, reader: Reader) -> Collate:
         augment = self.augmentation

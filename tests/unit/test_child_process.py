@@ -33,7 +33,7 @@ def work(folder):
     except KeyboardInterrupt:
         (folder / "interrupted").write_text("once")
         try:
-            time.sleep(1)
+            time.sleep(3)
         except KeyboardInterrupt:
             (folder / "interrupted").write_text("twice")
         raise
@@ -61,6 +61,12 @@ def test_its_memory_is_counted_and_goes_with_it() -> None:
 def test_errors_come_through_as_they_are() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'lora'"):
         in_child_process(as_method, "lorra")
+
+
+def test_an_error_that_cannot_be_sent_arrives_in_its_words() -> None:
+    class_of_the_other_process = "class Odd(Exception):\n    pass\nraise Odd('left and right')"
+    with pytest.raises(RuntimeError, match="Odd: left and right"):
+        in_child_process(exec, class_of_the_other_process, {})
 
 
 def test_a_killed_process_is_an_error_that_says_what_to_do() -> None:
@@ -95,14 +101,20 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the waiting process", "to both, as terminals do"])
-def test_ctrl_c_reaches_the_function_once(send: Callable[[int, int], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("presses", [1, 2])
+@pytest.mark.parametrize("sent", ["kill", "killpg"])  # to the process that waits; to both, as terminals do
+def test_every_ctrl_c_reaches_the_function_once(sent: str, presses: int, tmp_path: Path) -> None:
     with program(tmp_path) as process:
-        send(process.pid, signal.SIGINT)
+        getattr(os, sent)(process.pid, signal.SIGINT)
+        wait_until((tmp_path / "interrupted").exists)
+        if presses == 2:
+            time.sleep(0.2)
+            getattr(os, sent)(process.pid, signal.SIGINT)
         _, errors = process.communicate(timeout=LONG / 2)
-        assert (tmp_path / "interrupted").read_text(encoding="utf-8") == "once"
+        assert (tmp_path / "interrupted").read_text(encoding="utf-8") == ("once" if presses == 1 else "twice")
         assert (tmp_path / "ended").exists()
         assert errors.strip().endswith("KeyboardInterrupt")
+        assert process.returncode == -signal.SIGINT
 
 
 def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:

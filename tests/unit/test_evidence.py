@@ -254,7 +254,7 @@ def test_a_training_that_is_made_again_gives_the_recorded_score(
         r"small +spoken-digits, full, learning rate 0.001, epochs 1, seed 0 .*100% +100% +\d+ s +\d+ s  agrees", printed
     )
     assert "1 of 1 agree" in printed
-    assert re.search(r"All that took \d+\.\d\d times the recorded time of a processor", printed)
+    assert re.search(r"They took \d+\.\d\d times the recorded time of a processor", printed)
 
 
 def test_a_record_that_says_otherwise_is_found_out(

@@ -127,6 +127,16 @@ def test_noise_lies_between_the_levels_and_is_another_each_time(tiny_task: Calla
     assert abs(np.corrcoef(added[0], added[1])[0, 1]) < 0.1
 
 
+def test_an_augmentation_that_changes_nothing_is_refused():
+    with pytest.raises(TypeError, match="Idle changes nothing"):
+
+        class Idle(Augmentation):
+            modality = "audio"
+
+            def change_items(self, item: np.ndarray) -> np.ndarray:
+                return -item
+
+
 def test_silence_stays_silent():
     assert not Noise().change_item(np.zeros(100, np.float32)).any()
 
@@ -141,8 +151,7 @@ def test_changed_items_are_prepared_anew_in_every_epoch(tiny_task: Callable[[str
             return changed
 
     run = fine_tune(task, "linear-probe", augmentation=Watched(), epochs=2, progress=False)
-    # once for the lengths, by which batches are made, and once an epoch
-    assert len(seen) == 3 * len(task.train)
+    assert len(seen) == 2 * len(task.train)
     assert run.cost.frozen_depth == 0
     again = fine_tune(task, "linear-probe", augmentation=Watched(), epochs=2, progress=False)
     assert [epoch.train_loss for epoch in run.history.epochs] == [epoch.train_loss for epoch in again.history.epochs]
