@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from growth import AXES, slope
 from harness import Result, Spread
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from targets import peer_of, time_ratio
@@ -40,16 +41,21 @@ def ratios(results: Sequence[Result]) -> DescribedFigure:
             axes.axvline(1, color=GREY, linewidth=1, linestyle="--")
             axes.set(title=title, xlabel="ftkit / peer, ratio")
             axes.grid(axis="x")
-        times.set_xscale("log")
-        times.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        times.xaxis.set_major_formatter("{x:g}")
-        times.xaxis.set_minor_formatter(NullFormatter())
+        _logarithmic(times)
         memories.set_xlim(0, 1.1 * max(1.0, *(_memory_ratio(result).high for result in results)))
         _rows(times, names)
         _task_legend(figure, results)
         sentences = [f"{name}: {time_ratio(result).median:.2f}." for name, result in zip(names, results, strict=True)]
         figure.describe("Time and peak memory, ftkit over peer", "Median time ratios.", *sentences)
     return figure
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Let equal distances sideways be equal ratios."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def limits(results: Sequence[Result]) -> DescribedFigure:
@@ -84,7 +90,8 @@ def ablations(results: Sequence[Result]) -> DescribedFigure:
         for row, (result, case) in enumerate(rows):
             _point(axes, row, slowdown(result, case), result)
         axes.axvline(1, color=GREY, linewidth=1, linestyle="--")
-        axes.set(title="Our own loop, pieces turned off", xlabel="Time / time with everything on, ratio")
+        axes.set(title="Our own loop, pieces turned off", xlabel="Time / time with everything on, ratio (logarithmic)")
+        _logarithmic(axes)
         axes.grid(axis="x")
         _rows(axes, names)
         _task_legend(figure, results)
@@ -160,9 +167,14 @@ def _line(sizes: Sequence[float], values: Sequence[float]) -> np.ndarray:
     return np.exp(np.polyval(coefficients, np.log(sizes)))
 
 
+def trained(result: Result) -> str:
+    """Say what a result's cases train."""
+    return "Nine linear probes" if "rates" in result.settings else method_style(result.settings["method"]).title
+
+
 def _title(result: Result) -> str:
     settings = result.settings
-    title = f"{settings['task']}, {method_style(settings['method']).title}"
+    title = f"{settings['task']}, {trained(result)}"
     return f"{title} (fastai)" if settings.get("peer") == "fastai" else title
 
 

@@ -190,7 +190,7 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
     rows = [
         [
             result.settings["task"],
-            "Nine linear probes" if "rates" in result.settings else _method(result),
+            charts.trained(result),
             case,
             *_sizes(result, case),
             _seconds(result.spread(case, "fit_seconds")),
