@@ -249,7 +249,7 @@ class Noise(Augmentation):
             )
 
     def change_item(self, item: np.ndarray) -> np.ndarray:
-        """Add noise to a waveform."""
+        """Return a waveform, float32 array (samples,), with noise added; silence stays silent."""
         from torchaudio.functional import add_noise
 
         clip = torch.as_tensor(item, dtype=torch.float32)

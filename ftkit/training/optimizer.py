@@ -107,14 +107,14 @@ class AdamW(torch.optim.AdamW):
         state["places"][new] = torch.arange(len(new)) + len(state["rows"])
         state["rows"] = torch.cat([state["rows"], new])
         places = state["places"][looked_up]
+        blocks, offsets = places // ROWS_A_BLOCK, places % ROWS_A_BLOCK
         beta1, beta2 = group["betas"]
         for number, rows in enumerate(state["rows"].split(ROWS_A_BLOCK)):
             if number == len(state["moments"]):
                 state["moments"].append(weight.new_zeros(2, ROWS_A_BLOCK, weight.shape[1]))
             first, second = state["moments"][number][:, : len(rows)]
-            weights, inside = weight[rows], places // ROWS_A_BLOCK == number
-            gradients = torch.zeros_like(weights)
-            gradients.index_copy_(0, places[inside] % ROWS_A_BLOCK, gradient.values()[inside])
+            weights, inside = weight[rows], blocks == number
+            gradients = torch.zeros_like(weights).index_copy_(0, offsets[inside], gradient.values()[inside])
             adamw(
                 [weights],
                 [gradients],
