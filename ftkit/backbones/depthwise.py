@@ -8,6 +8,7 @@ ones: where the map keeps its size, the gradient towards the pixels is a depthwi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -18,8 +19,8 @@ from torch.nn.functional import conv2d
 
 FAST_SIDE = 3
 """Side of the weights whose gradient torch computes fast."""
-PICTURES_AT_ONCE = 8
-"""Pictures whose gradients are computed together; copies of a whole batch would be the largest tensors of all."""
+BYTES_AT_ONCE = 3_000_000
+"""Of the maps that are handled together; copies of a whole batch's would be the largest tensors of all."""
 
 
 class DepthwiseConvolution(nn.Module):
@@ -88,31 +89,79 @@ class _Depthwise(torch.autograd.Function):
         wants_pixels, wants_weight, _ = ctx.needs_input_grad
         for_pixels = torch.empty_like(pixels) if wants_pixels else None
         for_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
-        for start in range(0, len(pixels), PICTURES_AT_ONCE):
-            some = slice(start, start + PICTURES_AT_ONCE)
+        for some in few_at_once(pixels):
             if for_pixels is not None:
-                for_pixels[some] = _towards_pixels(gradient[some], pixels[some], weight, ctx.stride)
+                for_pixels[some] = towards_pixels(gradient[some], pixels[some], weight, ctx.stride)
             if for_weight is not None:
-                for_weight += _towards_weight(gradient[some], pixels[some], weight, ctx.stride)
+                for_weight += towards_weight(gradient[some], pixels[some], weight, ctx.stride)
         return for_pixels, None if for_weight is None else for_weight.to(weight.dtype), None
 
 
-def _towards_pixels(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """Where the map keeps its size, the gradient convolved with the weights turned round; else torch's in float32."""
+def few_at_once(maps: Tensor) -> Iterator[slice]:
+    """Yield slices of a batch that hold about as many bytes as are handled together.
+
+    Examples
+    --------
+    >>> list(few_at_once(torch.zeros(5, 350_000)))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
+    """
+    count = max(1, BYTES_AT_ONCE // maps[0].nbytes)
+    for start in range(0, len(maps), count):
+        yield slice(start, start + count)
+
+
+def towards_pixels(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Gradient of `convolve` towards the pixels: the weights turned round convolve the result's gradient.
+
+    Parameters
+    ----------
+    gradient
+        Of the result.
+    pixels, weight, stride
+        What `convolve` was given.
+
+    Returns
+    -------
+    torch.Tensor
+        As ``pixels``.
+    """
     if stride == 1:
         return convolve(gradient, weight.flip(2, 3), stride)
-    padded = _padded(pixels, weight.shape[-1], stride)
-    found, _ = _torchs(gradient.float(), padded.float(), weight.float(), stride, 0, (True, False))
-    height, width = pixels.shape[2:]
-    top, left = (found.shape[2] - height) // 2, (found.shape[3] - width) // 2
-    return found[:, :, top : top + height, left : left + width]
+    # places lie ``stride`` pixels apart, with zeros between
+    count, channels, *sizes = pixels.shape
+    side = weight.shape[-1]
+    wide = (count, channels, *(size + side - 1 for size in sizes))
+    apart = torch.empty(wide, dtype=gradient.dtype, memory_format=torch.channels_last).zero_()
+    rows, columns = (_places(size, met, side, stride) for size, met in zip(sizes, gradient.shape[2:], strict=True))
+    apart[:, :, rows, columns] = gradient
+    return conv2d(apart, weight.flip(2, 3), groups=len(weight))
 
 
-def _towards_weight(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
-    """A few of the weights at a time; where two such parts overlap they find the same."""
+def _places(size: int, met: int, side: int, stride: int) -> slice:
+    """Where the gradient of ``met`` places goes on one side of a map of ``size`` pixels, padded as "same" pads it."""
+    span = (met - 1) * stride + 1
+    first = side - 1 - max(span + side - 1 - size, 0) // 2
+    return slice(first, first + span, stride)
+
+
+def towards_weight(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Gradient of `convolve` of the weights, a few of them at a time; where two such parts overlap they find the same.
+
+    Parameters
+    ----------
+    gradient
+        Of the result.
+    pixels, weight, stride
+        What `convolve` was given.
+
+    Returns
+    -------
+    torch.Tensor
+        As ``weight``.
+    """
     side = weight.shape[-1]
     if (side, stride) == (FAST_SIDE, 1):
-        return _torchs(gradient, pixels, weight, stride, side // 2, (False, True))[1]
+        return _torchs_towards_weight(gradient, pixels, weight, stride, side // 2)
     padded = _padded(pixels, side, stride)
     height, width = (stride * (size - 1) + FAST_SIDE for size in gradient.shape[2:])
     found = torch.empty_like(weight)
@@ -120,15 +169,13 @@ def _towards_weight(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: in
     for top, left in product(starts, repeat=2):
         met = padded[:, :, top : top + height, left : left + width].contiguous(memory_format=torch.channels_last)
         part = (slice(None), slice(None), slice(top, top + FAST_SIDE), slice(left, left + FAST_SIDE))
-        found[part] = _torchs(gradient, met, weight[part].contiguous(), stride, 0, (False, True))[1]
+        found[part] = _torchs_towards_weight(gradient, met, weight[part].contiguous(), stride, 0)
     return found
 
 
-def _torchs(
-    gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int, padding: int, wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
-    """Gradients as torch computes them, towards the pixels and of the weights."""
-    for_pixels, for_weight, _ = torch.ops.aten.convolution_backward(
+def _torchs_towards_weight(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """Compute the gradient of the weights by torch's kernel."""
+    return torch.ops.aten.convolution_backward(
         gradient,
         pixels,
         weight,
@@ -139,6 +186,5 @@ def _torchs(
         False,
         [0, 0],
         len(weight),
-        [*wanted, False],
-    )
-    return for_pixels, for_weight
+        [False, True, False],
+    )[1]

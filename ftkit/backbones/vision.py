@@ -13,8 +13,8 @@ from timm.models import EfficientNet
 from torch import Tensor, nn
 
 from ftkit.backbones.base import Backbone, Embedded, Targets
-from ftkit.backbones.checkpointing import checkpointed
 from ftkit.backbones.depthwise import DepthwiseConvolution
+from ftkit.backbones.normalised import normalise_and_convolve
 from ftkit.errors import AssetError
 
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -45,17 +45,10 @@ class Stem(nn.Module):
 class Bottleneck(nn.Module):
     """Convolutions, each followed by batch normalisation, which keep what the convolutions give and no more.
 
-    The backward pass normalises again: that takes little time, and the normalised maps, which are the widest of the
-    network, take more memory than all else. The whole batch is normalised at once as before; nothing is approximated.
-
     Parameters
     ----------
     block
         The timm block whose layers it takes over, with their names; depthwise convolutions become ours.
-
-    References
-    ----------
-    Pleiss et al. 2017, arXiv:1707.06990, section 3, shares this memory in DenseNet by the same means.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -72,16 +65,9 @@ class Bottleneck(nn.Module):
         first, *pairs, last = self.children()
         hidden = first(pixels)
         for norm, convolution in zip(pairs[::2], pairs[1::2], strict=True):
-            if torch.is_grad_enabled():
-                hidden = checkpointed(_normalise_and_convolve, norm, hidden, convolution)
-            else:
-                hidden = convolution(norm(hidden))
+            hidden = normalise_and_convolve(norm, hidden, convolution)
         hidden = last(hidden)
         return pixels + hidden if self.has_skip else hidden
-
-
-def _normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
-    return convolution(norm(hidden))
 
 
 class EfficientNetBackbone(Backbone):

@@ -99,17 +99,18 @@ def nothing_kept() -> Iterator[None]:
 
 @contextmanager
 def default_kernels() -> Iterator[None]:
-    """Use torch's own attention, dropout and gradients of depthwise convolutions."""
-    from ftkit.backbones import depthwise, speech, text
+    """Use torch's own attention, dropout and gradients of depthwise convolutions, and normalise whole batches."""
+    from ftkit.backbones import depthwise, normalised, speech, text
 
-    kept = text.ATTENTION, text.with_fast_dropout, depthwise._Depthwise.apply
+    kept = text.ATTENTION, text.with_fast_dropout, depthwise._Depthwise.apply, normalised._is_known
     text.ATTENTION = speech.ATTENTION = "sdpa"
     text.with_fast_dropout = lambda model: model
     depthwise._Depthwise.apply = depthwise.convolve  # type: ignore[method-assign,assignment]
+    normalised._is_known = lambda *_: False
     try:
         yield
     finally:
-        text.ATTENTION, text.with_fast_dropout, depthwise._Depthwise.apply = kept  # type: ignore[method-assign]
+        (text.ATTENTION, text.with_fast_dropout, depthwise._Depthwise.apply, normalised._is_known) = kept  # type: ignore[method-assign]
         speech.ATTENTION = text.ATTENTION
 
 
@@ -156,13 +157,13 @@ def batches_whole() -> Iterator[None]:
 @contextmanager
 def maps_kept() -> Iterator[None]:
     """Keep the normalised feature maps of the picture network for the backward pass."""
-    from ftkit.backbones import vision
+    from ftkit.backbones import normalised, vision
 
-    kept, vision.checkpointed = vision.checkpointed, lambda run, block, *inputs: run(block, *inputs)
+    kept, vision.normalise_and_convolve = vision.normalise_and_convolve, normalised._in_turn
     try:
         yield
     finally:
-        vision.checkpointed = kept
+        vision.normalise_and_convolve = kept
 
 
 @contextmanager

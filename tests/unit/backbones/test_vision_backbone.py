@@ -99,8 +99,9 @@ def test_a_bottleneck_computes_timms_block_and_keeps_less(kind: type[nn.Module])
     torch.testing.assert_close(gradient, expected_gradient)
     assert state.keys() == expected_state.keys()
     for name, tensor in expected_state.items():  # gradients, running statistics, number of batches
-        # sums of hundreds cancel in some of them: torch's own lie 2e-5 from those in float64
-        torch.testing.assert_close(state[name], tensor, atol=1e-4, rtol=1e-5, msg=name)
+        # float32: sums of hundreds cancel, and both torch's and ours lie about 3e-7 of the largest from float64's
+        atol = max(1e-4, 1e-6 * float(tensor.abs().max()))
+        torch.testing.assert_close(state[name], tensor, atol=atol, rtol=1e-5, msg=name)
     assert kept < 0.8 * expected_kept
 
 

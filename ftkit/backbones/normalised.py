@@ -1,0 +1,157 @@
+"""Normalise, activate and convolve, without the normalised maps ever being there as a whole.
+
+After batch normalisation the maps of a picture network are at their widest: keeping them for the backward pass takes
+more memory than all else, and writing and reading them more time than computing them. Only the statistics need the
+whole batch. With them a few pictures at a time are normalised and convolved, and in the backward pass normalised
+again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm, conv2d, hardtanh_
+
+from ftkit.backbones.checkpointing import checkpointed
+from ftkit.backbones.depthwise import DepthwiseConvolution, convolve, few_at_once, towards_pixels, towards_weight
+
+HIGHEST = 6.0
+"""Where ReLU6 ends."""
+
+
+def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
+    """Compute ``convolution(norm(hidden))`` and keep nothing but ``hidden`` for the backward pass.
+
+    Modules that something was put around, such as LoRA's, are checkpointed, as is everything on a GPU.
+
+    Parameters
+    ----------
+    norm
+        Batch normalisation with the activation that follows it.
+    hidden
+        (batch, channels, height, width).
+    convolution
+        The convolution after it.
+
+    References
+    ----------
+    Pleiss et al. 2017, arXiv:1707.06990, section 3, normalise again in the backward pass to save memory.
+    """
+    if _is_known(norm, convolution) and hidden.device.type == "cpu":
+        return _joined(norm, hidden, convolution)
+    if torch.is_grad_enabled():
+        return checkpointed(_in_turn, norm, hidden, convolution)
+    return _in_turn(norm, hidden, convolution)
+
+
+def _in_turn(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
+    return convolution(norm(hidden))
+
+
+def _is_known(norm: nn.Module, convolution: nn.Module) -> bool:
+    pointwise = type(convolution) is nn.Conv2d and convolution.kernel_size == (1, 1)
+    relu6 = type(norm) is BatchNormAct2d and isinstance(norm.act, nn.ReLU6)
+    return relu6 and (pointwise or type(convolution) is DepthwiseConvolution)
+
+
+def _joined(norm: Any, hidden: Tensor, convolution: Any) -> Tensor:
+    weight = convolution.weight
+    if torch.is_autocast_enabled("cpu"):
+        weight = weight.to(torch.get_autocast_dtype("cpu"))
+    stride = convolution.stride if isinstance(convolution, DepthwiseConvolution) else 1
+    mean, variance = _statistics(norm, hidden.detach())
+    return _NormaliseAndConvolve.apply(
+        hidden, norm.weight, norm.bias, weight, mean, variance, norm.eps, norm.training, stride
+    )
+
+
+def _statistics(norm: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance to normalise with: in training those of the batch, which move the running ones."""
+    if not norm.training:
+        return norm.running_mean, norm.running_var
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    return torch.ops.aten.batch_norm_update_stats(hidden, norm.running_mean, norm.running_var, norm.momentum)
+
+
+class _NormaliseAndConvolve(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        weight: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        eps: float,
+        of_batch: bool,
+        stride: int,
+    ) -> Tensor:
+        ctx.save_for_backward(hidden, scale, shift, weight, mean, variance)
+        ctx.eps, ctx.of_batch, ctx.stride = eps, of_batch, stride
+        parts = [
+            _convolve(_normalised(hidden[some], scale, shift, mean, variance, eps).to(weight.dtype), weight, stride)
+            for some in few_at_once(hidden)
+        ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, scale, shift, weight, mean, variance = ctx.saved_tensors
+        (gradient,) = gradients
+        *wants_norm, wants_weight = ctx.needs_input_grad[:4]
+        normalised_gradient = torch.empty_like(hidden) if any(wants_norm) else None
+        for_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        for some in few_at_once(hidden):
+            pixels = _normalised(hidden[some], scale, shift, mean, variance, ctx.eps).to(weight.dtype)
+            if normalised_gradient is not None:
+                for_pixels = _towards_pixels(gradient[some], pixels, weight, ctx.stride)
+                normalised_gradient[some] = torch.ops.aten.hardtanh_backward(for_pixels, pixels, 0.0, HIGHEST)
+            if for_weight is not None:
+                for_weight += _towards_weight(gradient[some], pixels, weight, ctx.stride)
+        for_norm: tuple[Tensor | None, ...] = (None, None, None)
+        if normalised_gradient is not None:
+            inverse_deviation = torch.rsqrt(variance + ctx.eps)
+            for_norm = torch.ops.aten.native_batch_norm_backward(
+                normalised_gradient,
+                hidden,
+                scale,
+                mean,
+                variance,
+                mean,
+                inverse_deviation,
+                ctx.of_batch,
+                ctx.eps,
+                wants_norm,
+            )
+        return *for_norm, None if for_weight is None else for_weight.to(weight.dtype), *(None,) * 5
+
+
+def _normalised(hidden: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
+    return hardtanh_(batch_norm(hidden, mean, variance, scale, shift, training=False, eps=eps), 0.0, HIGHEST)
+
+
+def _convolve(pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
+    return convolve(pixels, weight, stride) if _is_depthwise(weight) else conv2d(pixels, weight)
+
+
+def _towards_pixels(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
+    if _is_depthwise(weight):
+        return towards_pixels(gradient, pixels, weight, stride)
+    return conv2d(gradient, weight.transpose(0, 1))
+
+
+def _towards_weight(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
+    if _is_depthwise(weight):
+        return towards_weight(gradient, pixels, weight, stride)
+    return torch.ops.aten.convolution_backward(
+        gradient, pixels, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False]
+    )[1]
+
+
+def _is_depthwise(weight: Tensor) -> bool:
+    return weight.shape[2:] != (1, 1)
