@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +58,14 @@ def release_memory() -> None:
     that lies between two trainings.
     """
     gc.collect()
-    if not gc.get_freeze_count():
-        gc.freeze()
+    _spare_what_is_there()
     trim_memory()
+
+
+@cache
+def _spare_what_is_there() -> None:
+    """Once: what a later training leaves behind must be found."""
+    gc.freeze()
 
 
 def trim_memory() -> None:

@@ -64,9 +64,10 @@ class BestWeights(Callback):
     def on_epoch(self, training: Training, epoch: Epoch) -> None:
         """Keep the weights where they are the best so far."""
         if self.best is None or self.improves(epoch, self.best):
-            tensors = training.trainable.trained_tensors()
-            # unlike safetensors, torch writes tensors from where they lie; a copy of all would come on top of a step's
-            torch.save({name: tensor.detach() for name, tensor in tensors.items()}, self._file(epoch.epoch))
+            if epoch.epoch < training.settings.epochs:  # after the last epoch nothing changes them any more
+                tensors = training.trainable.trained_tensors()
+                # unlike safetensors, torch writes tensors from where they lie; copies would come on top of a step's
+                torch.save({name: tensor.detach() for name, tensor in tensors.items()}, self._file(epoch.epoch))
             # a Ctrl-C at any moment finds the file of the epoch that history names
             before, training.history.best_epoch = training.history.best_epoch, epoch.epoch
             self.best = epoch
@@ -81,7 +82,8 @@ class BestWeights(Callback):
     def on_end(self, training: Training) -> None:
         """Put the kept weights back."""
         history = training.history
-        if history.best_epoch and (history.interrupted or history.best_epoch != len(history.epochs)):
+        moved_on = history.interrupted or history.best_epoch != len(history.epochs)
+        if moved_on and 0 < history.best_epoch < training.settings.epochs:
             training.trainable.load_trained_state(torch.load(self._file(history.best_epoch), map_location="cpu"))
         if self.folder is not None:
             self.folder.cleanup()
