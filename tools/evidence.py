@@ -3,7 +3,7 @@
 ``python tools/evidence.py make`` makes the trials and experiments that are missing and writes the page; names of
 experiments make those alone. ``python tools/evidence.py page`` writes data/evidence/README.md and its figures from the
 records, ``python tools/evidence.py check`` trains a sample of the recorded trainings again and fails where a score lies
-outside the recorded interval or answers differ.
+outside the recorded interval or answers differ; with ``--record`` the page tells of it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def main() -> None:
     check = commands.add_parser("check", help="train a sample again and compare")
     check.add_argument("--count", type=int, default=6, help="how many trainings; default 6")
     check.add_argument("--seed", type=int, default=0, help="seed of the draw; default 0")
+    check.add_argument("--record", action="store_true", help="keep what came out for the page")
     arguments = parser.parse_args()
     if arguments.command == "make":
         for name in arguments.names:
@@ -44,8 +45,10 @@ def main() -> None:
             sys.exit(f"Not finished: {', '.join(failed)}. The same command goes on with them.")
     elif arguments.command == "page":
         print(evidence_page.write_page(arguments.evidence))
-    elif not evidence_check.check(arguments.evidence / "experiments", arguments.count, arguments.seed):
-        sys.exit("A score lies outside the interval of the recorded one.")
+    else:
+        kept = evidence_page.checks(arguments.evidence) / f"seed-{arguments.seed}.json" if arguments.record else None
+        if not evidence_check.check(arguments.evidence / "experiments", arguments.count, arguments.seed, kept):
+            sys.exit("A score lies outside the interval of the recorded one, or answers or measures differ.")
 
 
 if __name__ == "__main__":

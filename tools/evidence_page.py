@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
+from evidence_check import Checked
+
 from ftkit import figures
 from ftkit.errors import FtkitError
 from ftkit.evaluation import paired_against
@@ -19,7 +21,7 @@ from ftkit.experiments.machine import Machine
 from ftkit.experiments.mistakes import mistaken_items
 from ftkit.experiments.papers import CHECKED, cards_from_records, load_papers
 from ftkit.experiments.papers import title as title_of_paper
-from ftkit.experiments.record import Record, from_digits
+from ftkit.experiments.record import Outcome, Record, from_digits
 from ftkit.experiments.scoring import answer_tables, best_on_validation, mean_test_score
 from ftkit.experiments.trials import Trials
 from ftkit.figures import DescribedFigure
@@ -43,6 +45,11 @@ ELSEWHERE = """## Elsewhere
 - [tuning](tuning): the trials from which every method's usual learning rate comes."""
 
 
+def checks(folder: Path) -> Path:
+    """Where the evidence keeps what came of training some of it again."""
+    return folder / "checks"
+
+
 def write_page(folder: Path) -> Path:
     """Write the page and its figures into the folder of the evidence, and return the page's path."""
     records = {
@@ -52,7 +59,15 @@ def write_page(folder: Path) -> Path:
     judgements = list(judge_all(load_claims(), folder / "experiments"))
     drawn: dict[str, DescribedFigure] = {}
     trials = [Trials.load(path) for path in sorted((folder / "tuning").glob("*.json"))]
-    sections = [INTRODUCTION, machines(list(records.values())), overview(records), computing(records, trials)]
+    sections = [
+        INTRODUCTION,
+        machines(list(records.values())),
+        overview(records),
+        computing(records, trials),
+        trained_again(
+            [Checked.load(path) for path in sorted(checks(folder).glob("*.json"))], seconds_by_task(records, trials)
+        ),
+    ]
     for name, record in records.items():
         made = dict(figures_of(record))
         drawn |= made
@@ -139,11 +154,9 @@ def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
     outcomes = [outcome for record in records.values() for outcome in record.outcomes]
     if not outcomes:
         return ""
-    longest_last = sorted(outcomes, key=lambda outcome: outcome.total_seconds)
-    made = list({outcome.training: outcome for outcome in longest_last}.values())
+    made = different(outcomes)
     timed = [outcome for outcome in made if outcome.total_seconds]
-    beside = [outcome.total_seconds - outcome.seconds for outcome in timed if not outcome.measures]
-    rest = mean(beside) if beside else 0.0
+    rest = seconds_beside(made)
     training = sum(outcome.seconds for outcome in made)
     everything = sum(outcome.total_seconds or outcome.seconds + rest for outcome in made)
     trials = [trial for search in searches for trial in search.trials]
@@ -160,6 +173,62 @@ def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
         f"{len(trials):,} trials of learning rates took {tried / 3600:.1f}. Two at a time that is "
         f"{(everything + tried) / 7200:.1f} hours."
     )
+
+
+def different(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """One outcome of every training, the one that took longest where experiments share it."""
+    longest_last = sorted(outcomes, key=lambda outcome: outcome.total_seconds)
+    return list({outcome.training: outcome for outcome in longest_last}.values())
+
+
+def seconds_beside(outcomes: Sequence[Outcome]) -> float:
+    """Mean of what a training without further measures takes beside the training itself."""
+    beside = [
+        outcome.total_seconds - outcome.seconds
+        for outcome in outcomes
+        if outcome.total_seconds and not outcome.measures
+    ]
+    return mean(beside) if beside else 0.0
+
+
+def seconds_by_task(records: dict[str, Record], searches: Sequence[Trials]) -> dict[str, float]:
+    """Sum up by task what `computing` tells of, in seconds of one core."""
+    made = different([outcome for record in records.values() for outcome in record.outcomes])
+    rest = seconds_beside(made)
+    taken: dict[str, float] = {}
+    for outcome in made:
+        task = outcome.condition.task
+        taken[task] = taken.get(task, 0.0) + (outcome.total_seconds or outcome.seconds + rest)
+    for search in searches:
+        taken[search.task] = taken.get(search.task, 0.0) + sum(trial.seconds for trial in search.trials)
+    return taken
+
+
+def trained_again(found: Sequence[Checked], recorded: dict[str, float]) -> str:
+    """What came of training some of it again, and how long all of it would take at that pace."""
+    if not found:
+        return ""
+    lines = [
+        f"- {each.created}, commit {each.commit or 'not kept'}: {each.agreed} of {each.trainings} agree with the "
+        f"records. {described(each.machine)}"
+        for each in found
+    ]
+    paces = {
+        task: sum(each.seconds.get(task, 0.0) for each in found)
+        / sum(each.recorded_seconds.get(task, 0.0) for each in found)
+        for task in recorded
+        if any(each.recorded_seconds.get(task) for each in found)
+    }
+    told = ""
+    if paces.keys() == recorded.keys():
+        hours = sum(seconds * paces[task] for task, seconds in recorded.items()) / 7200
+        shares = ", ".join(f"{pace:.2f} on {TASKS[task].title.lower()}" for task, pace in paces.items())
+        told = (
+            f"What was trained again took another time than was recorded, on other days and by an older kit: {shares} "
+            f"of it. At that pace all of the evidence takes {hours:.1f} hours, two at a time."
+        )
+    head = "## Trained again\n\nSome of the recorded trainings, drawn at random, were made anew."
+    return "\n\n".join(filter(None, [head, "\n".join(lines), told]))
 
 
 def section(experiment: Experiment, drawn: dict[str, DescribedFigure], rates: str) -> str:

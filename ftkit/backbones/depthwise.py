@@ -2,8 +2,8 @@
 
 The kernels that torch 2.9 has on a CPU for these gradients are fast for weights of 3 x 3, and in float32. Those of
 5 x 5, and those towards the pixels in bf16, take many times as long as the forward pass. Both can be had from fast
-ones: where the map keeps its size, the gradient towards the pixels is a depthwise convolution itself, and weights of
-5 x 5 are weights of 3 x 3 side by side.
+ones: the gradient towards the pixels is a depthwise convolution itself, and weights of 5 x 5 are weights of 3 x 3 side
+by side.
 """
 
 from __future__ import annotations

@@ -302,15 +302,31 @@ class Method(ABC):
         return f"{self.title} ({in_words(self.unusual_settings)})" if self.unusual_settings else self.title
 
 
+IN_WORDS = {
+    "first": "from block {}",
+    "last": "up to block {}",
+    "blocks": "top {} blocks",
+    "until": "all blocks after {} of the steps",
+}
+"""How a setting is told where its name and value would not say what it does."""
+
+
 def in_words(settings: dict[str, Any]) -> str:
     """Settings with their values, in the order given.
 
     Examples
     --------
-    >>> in_words({"rank": 32, "alpha": 64})
-    'rank 32, alpha 64'
+    >>> in_words({"rank": 32, "strength": 30.0, "last": 4})
+    'rank 32, strength 30, up to block 4'
+    >>> in_words({"until": 0.25})
+    'all blocks after 0.25 of the steps'
     """
-    return ", ".join(f"{name} {value}" for name, value in settings.items())
+    return ", ".join(IN_WORDS.get(name, f"{name} {{}}").format(_brief(value)) for name, value in settings.items())
+
+
+def _brief(value: Any) -> Any:
+    """Whole numbers without the decimals that a float shows."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def check_whole_number(method: Method, name: str, value: object, lowest: int = 1) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ftkit.evaluation import Score
 from ftkit.experiments.claims import judge_all, load_claims
 from ftkit.experiments.experiment import Condition, Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
@@ -251,10 +252,53 @@ def test_a_training_that_is_made_again_gives_the_recorded_score(
     assert tool("evidence_check").check(made, count=6, seed=0)
     printed = capsys.readouterr().out
     assert re.search(
-        r"small +spoken-digits, full, learning rate 0.001, epochs 1, seed 0 .*100% +100% +\d+ s +\d+ s  agrees", printed
+        r"small +spoken-digits, full, learning rate 0.001, epochs 1, seed 0 .*100% +100% +100% +\d+ s +\d+ s  agrees",
+        printed,
     )
     assert "1 of 1 agree" in printed
     assert re.search(r"They took \d+\.\d\d times the recorded time of a processor", printed)
+
+
+def test_what_a_check_found_is_kept_and_told_on_the_page(
+    made: Path, tool: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    page = tool("evidence_page")
+    assert tool("evidence_check").check(made, count=6, seed=3, kept=page.checks(tmp_path) / "seed-3.json")
+    found = tool("evidence_check").Checked.load(tmp_path / "checks" / "seed-3.json")
+    assert (found.agreed, found.trainings) == (1, 1)
+    assert 0 < found.seconds["spoken-digits"]
+    halved = replace(found, recorded_seconds={"spoken-digits": 2 * found.seconds["spoken-digits"]})
+    told = page.trained_again([halved], {"spoken-digits": 14400.0})
+    assert "1 of 1 agree with the records" in told
+    assert "0.50 on spoken digits of it. At that pace all of the evidence takes 1.0 hours, two at a time." in told
+    unknown = page.trained_again([halved], {"spoken-digits": 14400.0, "movie-reviews": 1.0})
+    assert "At that pace" not in unknown  # nothing is known of one of the tasks
+    assert page.trained_again([], {"spoken-digits": 14400.0}) == ""
+
+
+def test_the_seconds_of_a_task_are_of_its_trainings_and_its_trials(
+    invented_record: Callable[..., Record], tool: Callable[[str], ModuleType]
+):
+    conditions = grid(task="movie-reviews", method="full", seed=[0, 1])
+    record = invented_record("some", conditions, lambda _: 0.8)
+    timed = tuple(replace(outcome, seconds=10.0, total_seconds=30.0) for outcome in record.outcomes)
+    alone = replace(timed[1], seconds=5.0, total_seconds=0.0)  # of which only the training was timed
+    records = {"some": replace(record, outcomes=(timed[0], alone)), "same": replace(record, outcomes=timed[:1])}
+    some = kit_trials("movie-reviews", 600)
+    assert some is not None
+    trials = replace(some, trials=(replace(some.trials[0], seconds=7.0),))
+    assert tool("evidence_page").seconds_by_task(records, [trials]) == {"movie-reviews": 30.0 + (5.0 + 20.0) + 7.0}
+
+
+def test_an_unstable_training_needs_to_be_more_alike_than_other_seeds(tool: Callable[[str], ModuleType]):
+    recorded = Score(0.8, 0.75, 0.85, 40, "wilson")
+    condition = Condition("movie-reviews", "full")
+    found = tool("evidence_check").Repetition("some", condition, recorded, 0.8, 0.0, 0.0, 1.0, 1.0, 1.0)
+    assert replace(found, same=0.95, of_seeds=0.97).agrees
+    assert replace(found, same=0.85, of_seeds=0.80).agrees
+    assert not replace(found, same=0.85, of_seeds=0.85).agrees
+    assert not replace(found, same=0.85, of_seeds=1.0).agrees  # no other seed to compare with
+    assert not replace(found, same=0.95, of_seeds=0.97, again=0.86).agrees
 
 
 def test_a_record_that_says_otherwise_is_found_out(
@@ -280,7 +324,7 @@ def test_a_measure_that_says_otherwise_is_found_out(
     wrong = replace(outcome, measures={"moved weights": farther})
     replace(record, outcomes=(wrong,)).save(made / "small.json")
     assert not tool("evidence_check").check(made, count=1, seed=0)
-    assert re.search(r"100% +[5-8]\d% .* DIFFERS", capsys.readouterr().out)
+    assert re.search(r"100% +100% +[5-8]\d% .* DIFFERS", capsys.readouterr().out)
 
 
 def test_a_measure_may_vary_as_it_does_between_seeds(
