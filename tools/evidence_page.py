@@ -209,8 +209,7 @@ def trained_again(found: Sequence[Checked], recorded: dict[str, float]) -> str:
     if not found:
         return ""
     lines = [
-        f"- {each.created}, commit {each.commit or 'not kept'}: {each.agreed} of {each.trainings} agree with the "
-        f"records. {described(each.machine)}"
+        f"- {each.created}, commit {each.commit or 'not kept'}: {each.in_words}. {described(each.machine)}"
         for each in found
     ]
     paces = {
