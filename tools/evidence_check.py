@@ -142,13 +142,11 @@ class Checked:
 
     @property
     def in_words(self) -> str:
-        """One clause, such as ``"7 of 8 agree with the records, 1 has a score that other seeds gave"``."""
-        agreed = f"{self.agreed} of {self.trainings} agree with the records"
-        others = self.as_another_seed
+        """One clause, such as ``"7 of 8 agree with the records, 1 as another seed, 0 differ"``."""
+        differ = self.trainings - self.agreed - self.as_another_seed
         return (
-            agreed
-            if not others
-            else f"{agreed}, {others} {'has' if others == 1 else 'have'} a score that other seeds gave"
+            f"{self.agreed} of {self.trainings} agree with the records, {self.as_another_seed} as another seed, "
+            f"{differ} differ"
         )
 
     @classmethod

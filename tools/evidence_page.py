@@ -226,7 +226,10 @@ def trained_again(found: Sequence[Checked], recorded: dict[str, float]) -> str:
             f"What was trained again took another time than was recorded, on other days and by an older kit: {shares} "
             f"of it. At that pace all of the evidence takes {hours:.1f} hours, two at a time."
         )
-    head = "## Trained again\n\nSome of the recorded trainings, drawn at random, were made anew."
+    head = (
+        "## Trained again\n\nSome of the recorded trainings, drawn at random, were made anew. *As another seed*: "
+        "rounding moved an unstable training to other answers, with a score that a recorded seed gave."
+    )
     return "\n\n".join(filter(None, [head, "\n".join(lines), told]))
 
 
