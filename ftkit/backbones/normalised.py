@@ -52,7 +52,11 @@ def _in_turn(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
 
 
 def _is_known(norm: nn.Module, convolution: nn.Module) -> bool:
-    pointwise = type(convolution) is nn.Conv2d and convolution.kernel_size == (1, 1)
+    pointwise = (
+        type(convolution) is nn.Conv2d
+        and convolution.kernel_size == convolution.stride == (1, 1)
+        and convolution.bias is None
+    )
     relu6 = type(norm) is BatchNormAct2d and isinstance(norm.act, nn.ReLU6)
     return relu6 and (pointwise or type(convolution) is DepthwiseConvolution)
 

@@ -77,6 +77,19 @@ def test_only_what_trains_gets_a_gradient(trains: str):
     assert (next(convolution.parameters()).grad is not None) is (trains == "convolution")
 
 
+@pytest.mark.parametrize(
+    "other", [nn.Conv2d(CHANNELS, 2, 1), nn.Conv2d(CHANNELS, 2, 1, stride=2, bias=False), nn.Conv2d(CHANNELS, 2, 3)]
+)
+def test_another_convolution_is_run_as_it_is(other: nn.Module):
+    norm, _ = layers("pointwise")
+    hidden = torch.randn(3, CHANNELS, 4, 4)
+    expected = stepped(norm, other, hidden, together=False, in_bf16=False)
+    found = stepped(norm, other, hidden, together=True, in_bf16=False)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, msg=name)
+
+
 def test_modules_around_the_convolution_are_kept():
     norm, convolution = layers("pointwise")
     around = nn.Sequential(convolution, nn.Conv2d(4, 2, 1))
