@@ -3,8 +3,7 @@
 ``python tools/evidence.py make`` makes the trials and experiments that are missing and writes the page; names of
 experiments make those alone. ``python tools/evidence.py page`` writes data/evidence/README.md and its figures from the
 records, ``python tools/evidence.py check`` trains a sample of the recorded trainings again and fails where a score lies
-outside the recorded interval or answers differ, but for a few that come out as another seed did; with ``--record`` the
-page tells of it.
+outside the recorded interval or answers or measures differ; with ``--record`` the page tells of it.
 """
 
 from __future__ import annotations
@@ -49,9 +48,7 @@ def main() -> None:
     else:
         kept = evidence_page.checks(arguments.evidence) / f"seed-{arguments.seed}.json" if arguments.record else None
         if not evidence_check.check(arguments.evidence / "experiments", arguments.count, arguments.seed, kept):
-            sys.exit(
-                "Not what was recorded: a score lies where no seed's does, or too many answers or measures differ."
-            )
+            sys.exit("A score lies outside the interval of the recorded one, or answers or measures differ.")
 
 
 if __name__ == "__main__":

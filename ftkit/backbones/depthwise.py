@@ -98,7 +98,12 @@ class _Depthwise(torch.autograd.Function):
 
 
 def few_at_once(maps: Tensor) -> Iterator[slice]:
-    """Yield slices of a batch that hold about as many bytes as are handled together.
+    """Yield slices of a batch that hold at most `BYTES_AT_ONCE`, or one item where that is more.
+
+    Parameters
+    ----------
+    maps
+        (batch, ...), not empty.
 
     Examples
     --------
@@ -116,14 +121,14 @@ def towards_pixels(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int
     Parameters
     ----------
     gradient
-        Of the result.
+        Of the result, (batch, channels, height, width) divided by ``stride`` and rounded up, of the weight's dtype.
     pixels, weight, stride
         What `convolve` was given.
 
     Returns
     -------
     torch.Tensor
-        As ``pixels``.
+        Shape and dtype of ``pixels``.
     """
     if stride == 1:
         return convolve(gradient, weight.flip(2, 3), stride)
@@ -149,15 +154,13 @@ def towards_weight(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int
 
     Parameters
     ----------
-    gradient
-        Of the result.
-    pixels, weight, stride
-        What `convolve` was given.
+    gradient, pixels, weight, stride
+        See `towards_pixels`.
 
     Returns
     -------
     torch.Tensor
-        As ``weight``.
+        Shape and dtype of ``weight``.
     """
     side = weight.shape[-1]
     if (side, stride) == (FAST_SIDE, 1):

@@ -36,6 +36,12 @@ def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Modu
     convolution
         The convolution after it.
 
+    Returns
+    -------
+    torch.Tensor
+        (batch, output channels, height, width), smaller where the convolution has a stride; under autocast of its
+        dtype.
+
     References
     ----------
     Pleiss et al. 2017, arXiv:1707.06990, section 3, normalise again in the backward pass to save memory.
