@@ -8,7 +8,7 @@ again.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -22,10 +22,23 @@ HIGHEST = 6.0
 """Where ReLU6 ends."""
 
 
+@runtime_checkable
+class HasWholeWeight(Protocol):
+    """A 1x1 convolution that something was put around, such as LoRA, which may still be one weight in the end."""
+
+    @property
+    def bias(self) -> Tensor | None:
+        """What is added after it, (output channels,)."""
+
+    def whole_weight(self) -> Tensor | None:
+        """Return all that it does, (output channels, input channels, 1, 1), or None where that is no weight."""
+
+
 def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
     """Compute ``convolution(norm(hidden))`` and keep nothing but ``hidden`` for the backward pass.
 
-    Modules that something was put around, such as LoRA's, are checkpointed, as is everything on a GPU.
+    Modules that something was put around are checkpointed, unless they still come to one weight, as LoRA's do; so is
+    everything on a GPU.
 
     Parameters
     ----------
@@ -46,8 +59,11 @@ def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Modu
     ----------
     Pleiss et al. 2017, arXiv:1707.06990, section 3, normalise again in the backward pass to save memory.
     """
-    if _is_known(norm, convolution) and hidden.device.type == "cpu":
-        return _joined(norm, hidden, convolution)
+    if hidden.device.type == "cpu" and _is_known(norm):
+        weight = _whole_weight(convolution)
+        if weight is not None:
+            stride = convolution.stride if isinstance(convolution, DepthwiseConvolution) else 1
+            return _joined(norm, hidden, weight, stride)
     if torch.is_grad_enabled():
         return checkpointed(_in_turn, norm, hidden, convolution)
     return _in_turn(norm, hidden, convolution)
@@ -57,21 +73,23 @@ def _in_turn(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
     return convolution(norm(hidden))
 
 
-def _is_known(norm: nn.Module, convolution: nn.Module) -> bool:
-    pointwise = (
-        type(convolution) is nn.Conv2d
-        and convolution.kernel_size == convolution.stride == (1, 1)
-        and convolution.bias is None
-    )
-    relu6 = type(norm) is BatchNormAct2d and isinstance(norm.act, nn.ReLU6)
-    return relu6 and (pointwise or type(convolution) is DepthwiseConvolution)
+def _is_known(norm: nn.Module) -> bool:
+    return type(norm) is BatchNormAct2d and isinstance(norm.act, nn.ReLU6)
 
 
-def _joined(norm: Any, hidden: Tensor, convolution: Any) -> Tensor:
-    weight = convolution.weight
+def _whole_weight(convolution: Any) -> Tensor | None:
+    """All that a depthwise or 1x1 convolution does, as a weight; None where a weight does not say it all."""
+    if type(convolution) is DepthwiseConvolution:
+        return convolution.weight
+    if isinstance(convolution, HasWholeWeight):
+        return None if convolution.bias is not None else convolution.whole_weight()
+    pointwise = type(convolution) is nn.Conv2d and convolution.kernel_size == convolution.stride == (1, 1)
+    return convolution.weight if pointwise and convolution.bias is None else None
+
+
+def _joined(norm: Any, hidden: Tensor, weight: Tensor, stride: int) -> Tensor:
     if torch.is_autocast_enabled("cpu"):
         weight = weight.to(torch.get_autocast_dtype("cpu"))
-    stride = convolution.stride if isinstance(convolution, DepthwiseConvolution) else 1
     mean, variance = _statistics(norm, hidden.detach())
     return _NormaliseAndConvolve.apply(
         hidden, norm.weight, norm.bias, weight, mean, variance, norm.eps, norm.training, stride

@@ -22,6 +22,7 @@ from ftkit.methods.base import (
     read_tensors,
     targets_of,
 )
+from ftkit.methods.folded import FoldedConvolution
 from ftkit.methods.peft_tuners import AttentionPrefixConfig, BottleneckConfig, InputPromptConfig
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class LoRA(PeftMethod):
 
     def configuration(self, model: Classifier, **common: Any) -> LoraConfig:
         """Peft's ``LoraConfig`` on the backbone's linear maps."""
-        return LoraConfig(
+        config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
@@ -168,6 +169,8 @@ class LoRA(PeftMethod):
             exclude_modules=_below_the_top(model, self.blocks),
             **common,
         )
+        config._register_custom_module({nn.Conv2d: FoldedConvolution})
+        return config
 
 
 @dataclass(frozen=True)

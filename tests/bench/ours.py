@@ -167,6 +167,18 @@ def maps_kept() -> Iterator[None]:
 
 
 @contextmanager
+def updates_beside_the_weights() -> Iterator[None]:
+    """Convolve with the frozen weight, then with LoRA's two, as peft does."""
+    from ftkit.methods.folded import FoldedConvolution
+
+    kept, FoldedConvolution.whole_weight = FoldedConvolution.whole_weight, lambda self: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        FoldedConvolution.whole_weight = kept  # type: ignore[method-assign]
+
+
+@contextmanager
 def long_windows() -> Iterator[None]:
     """Pad speech to the thirty seconds that Whisper was trained on."""
     from ftkit import classifier
@@ -219,6 +231,7 @@ PIECES: dict[str, Any] = {
     "words by row": gradients_of_all_words,
     "long batches in parts": batches_whole,
     "feature maps computed again": maps_kept,
+    "LoRA inside the weights": updates_beside_the_weights,
     "speech in short windows": long_windows,
     "freed memory kept": freed_memory_given_back,
     "many heads at once": one_head_at_a_time,
@@ -231,10 +244,15 @@ PIECES_OF_MODALITIES = {
     "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
     "words by row": ("text",),
     "feature maps computed again": ("image",),
+    "LoRA inside the weights": ("image",),
     "speech in short windows": ("audio",),
 }
 """Those that not every kind of data has, and which have them."""
-PIECES_OF_METHODS = {"frozen activations": ("linear-probe", "partial"), "words by row": ("full", "scratch")}
+PIECES_OF_METHODS = {
+    "frozen activations": ("linear-probe", "partial"),
+    "words by row": ("full", "scratch"),
+    "LoRA inside the weights": ("lora",),
+}
 """Those that not every method has, and which have them."""
 
 
