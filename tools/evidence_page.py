@@ -128,7 +128,7 @@ def overview(records: dict[str, Record]) -> str:
         for name, experiment in EXPERIMENTS.items()
     ]
     head = ["experiment", "question", "trainings", "training, s", "with all else, s", "made", "commit"]
-    remark = "A commit that the history does not hold was one of work that landed under another name."
+    remark = "Commits that the history does not hold were rebased since."
     return "\n\n".join(["## Experiments", table(head, rows), remark])
 
 
@@ -141,11 +141,10 @@ def done(experiment: Experiment, record: Record | None) -> list[str]:
     days = sorted({outcome.created for outcome in made if outcome.created})
     when = " to ".join(dict.fromkeys([days[0], days[-1]])) if days else ""
     commits = dict.fromkeys(outcome.commit or "not kept" for outcome in made)
-    training, everything = (
-        f"{sum(getattr(outcome, name) for outcome in made):,.0f}" for name in ("seconds", "total_seconds")
-    )
-    timed = sum(outcome.total_seconds > 0 for outcome in made)
-    everything += f" (known of {timed})" if timed < len(made) else ""
+    training = f"{sum(outcome.seconds for outcome in made):,.0f}"
+    everything = f"{sum(outcome.total_seconds or outcome.seconds for outcome in made):,.0f}"
+    if not all(outcome.total_seconds for outcome in made):
+        everything = f"over {everything}"
     return [f"{len(made)} of {declared}", training, everything, when, ", ".join(commits)]
 
 
@@ -223,12 +222,13 @@ def trained_again(found: Sequence[Checked], recorded: dict[str, float]) -> str:
         hours = sum(seconds * paces[task] for task, seconds in recorded.items()) / 7200
         shares = ", ".join(f"{pace:.2f} on {TASKS[task].title.lower()}" for task, pace in paces.items())
         told = (
-            f"What was trained again took another time than was recorded, on other days and by an older kit: {shares} "
-            f"of it. At that pace all of the evidence takes {hours:.1f} hours, two at a time."
+            f"Beside what was recorded, on other days and partly by an older kit, the repeats took these shares of the "
+            f"time: {shares}. At that pace all of the evidence takes {hours:.1f} hours, two at a time."
         )
     head = (
-        "## Trained again\n\nSome of the recorded trainings, drawn at random, were made anew. *As another seed*: "
-        "rounding moved an unstable training to other answers, with a score that a recorded seed gave."
+        "## Trained again\n\nSome of the recorded trainings, drawn at random, were made anew. *As another seed*: the "
+        "repeat gave other answers, since rounding decides an unstable training, but its score is one that other seeds "
+        "have."
     )
     return "\n\n".join(filter(None, [head, "\n".join(lines), told]))
 
@@ -242,12 +242,32 @@ def section(experiment: Experiment, drawn: dict[str, DescribedFigure], rates: st
             [
                 f"### {experiment.title}",
                 experiment.question,
+                trained_on(experiment),
                 *(shown or ["No figure can be drawn of it yet."]),
                 experiment.remark,
                 rates,
             ],
         )
     )
+
+
+def trained_on(experiment: Experiment) -> str:
+    """Say for each task on how many examples an experiment trains, over how many epochs and seeds."""
+    told = []
+    for task in TASKS:
+        conditions = [each for each in experiment.conditions if each.task == task]
+        if conditions:
+            sizes = span([each.examples or TASKS[task].default_train for each in conditions])
+            epochs = span([each.epochs or TASKS[task].default_epochs for each in conditions])
+            seeds = len({each.seed for each in conditions})
+            told.append(f"{TASKS[task].title}: {sizes} training examples, {epochs} epochs, {seeds} seeds.")
+    return " ".join(told)
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Write the least and the most of some numbers, or the one that they all are."""
+    least, most = min(numbers), max(numbers)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def crossings(record: Record) -> str:
@@ -296,9 +316,9 @@ def differences(record: Record, task: str) -> str:
     rows = [[METHODS[name].title, str(each)] for name, each in tests.items()]
     title = (
         f"How far from {METHODS[best].title}, which validation found best: {TASKS[task].title.lower()} (seeds and test "
-        "items both vary; p after Holm)"
+        "items both vary; intervals are of each difference by itself, p is corrected for their number after Holm)"
     )
-    return "\n\n".join([title, table(["method", "difference (95 % interval)"], rows)]) if rows else ""
+    return "\n\n".join([title, table(["method", "difference (95 % interval), p"], rows)]) if rows else ""
 
 
 def hardest(record: Record, task: str) -> str:
@@ -319,7 +339,7 @@ def hardest(record: Record, task: str) -> str:
     ]
     title = (
         f"The hardest test items: {TASKS[task].title.lower()} (by their place in the split; of all {len(items):,}, "
-        f"{(wrong == 0).sum():,} are wrong in no training, {(wrong == 1).sum():,} in every one)"
+        f"{(wrong == 0).sum():,} are missed by no training, {(wrong == 1).sum():,} by every one)"
     )
     head = ["test item", "class", "wrong in so many trainings", "methods that mostly get it right"]
     return "\n\n".join([title, table(head, rows)])
@@ -371,12 +391,15 @@ def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -
         members = [each for each in judgements if each.claim.group == group]
         rows = [
             [
-                *(each.claim.statement, each.claim.experiment, each.effect_in_words, each.claim.rule_in_words),
-                *(each.verdict, each.claim.source),
+                *(each.claim.name.replace("-", " "), each.claim.statement, each.claim.experiment),
+                *(each.effect_in_words, each.claim.rule_in_words, each.verdict, each.claim.source),
             ]
             for each in members
         ]
-        head = ["claim", "experiment", "effect (95 % interval)", "holds if all of it lies", "verdict", "source"]
+        head = [
+            *("in the figure", "claim", "experiment", "effect (95 % interval)"),
+            *("holds if all of it lies", "verdict", "source"),
+        ]
         parts += [f"### {group.capitalize()}", table(head, rows)]
     return "\n\n".join(parts)
 
@@ -403,7 +426,9 @@ ONE: dict[str, dict[str, Draw]] = {
     "layers": {"layers": figures.layers},
     "moved-weights": {"moved-weights": figures.moved_weights, "spectrum": figures.spectrum},
     "forgetting": {"forgetting": figures.learn_forget},
-    "batch-statistics": {"batch-statistics": figures.learn_forget},
+    "batch-statistics": {
+        "batch-statistics": partial(figures.learn_forget, title=EXPERIMENTS["batch-statistics"].title)
+    },
     "shift": {"shift": figures.corruption, "unseen-groups": figures.unseen_groups},
     "other-kind": {"other-kind": figures.other_kind},
 }

@@ -18,6 +18,8 @@ from ftkit.figures.style import INK, MethodStyle, method_style, style
 if TYPE_CHECKING:
     from ftkit.experiments.run import Run
 
+FAR_ABOVE = 2.0
+"""Times the median of the runs' highest losses: where the axis of the loss ends."""
 # Runs of one method are told apart by these; methods by colour and marker.
 _LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -26,7 +28,7 @@ def learning_curves(runs: Run | Sequence[Run]) -> DescribedFigure:
     """Draw the training loss at each step and the validation score after each epoch.
 
     The pale line is the loss of each batch, the strong one its moving average; a ring marks the epoch whose weights
-    were kept.
+    were kept. Losses far above those of most runs leave the figure at its top, so that the others can be told apart.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def learning_curves(runs: Run | Sequence[Run]) -> DescribedFigure:
             final = _draw_loss(loss_axes, run, look, line, paleness=0.3 / len(listed) ** 0.5)
             sentences.append(_draw_validation(score_axes, run, label, look, line, final))
         loss_axes.set(title="Training loss", xlabel="Training step", ylabel="Cross-entropy, nats")
-        loss_axes.set_ylim(bottom=0)
+        _cut(loss_axes, listed)
         score_axes.set(title="Validation score", xlabel="Epoch", ylabel=f"{metric.title}, {metric.unit}")
         score_axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         score_axes.margins(x=0.06, y=0.12)
@@ -70,6 +72,16 @@ def learning_curves(runs: Run | Sequence[Run]) -> DescribedFigure:
         )
         figure.describe(f"Training loss and validation {metric.title.lower()}: {listed[0].spec.task}", *sentences)
     return figure
+
+
+def _cut(axes: Axes, runs: Sequence[Run]) -> None:
+    """End the axis of the loss above what most runs reach, and say so where one reaches higher."""
+    highest = [float(smoothed(np.array([step.loss for step in run.history.steps])).max()) for run in runs]
+    end = FAR_ABOVE * float(np.median(highest))
+    axes.set_ylim(bottom=0)
+    if max(highest) > end:
+        axes.set_ylim(top=end)
+        axes.set_title("Training loss, cut off at the top")
 
 
 def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:

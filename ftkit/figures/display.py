@@ -9,10 +9,11 @@ from html import escape
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from ftkit.figures.style import WIDTH, style
+from ftkit.figures.style import METHOD_STYLES, WIDTH, style
 
 
 class DescribedFigure(Figure):
@@ -92,7 +93,8 @@ def new_figure(height: float, width: float = WIDTH) -> DescribedFigure:
 def as_png(figure: Figure) -> bytes:
     """Return the figure as a PNG picture; the same figure gives the same bytes.
 
-    It has 256 colours, which our figures hardly exceed: a third of the size, so that notebooks stay small.
+    It has 256 colours, which our figures hardly exceed: a third of the size, so that notebooks stay small. Those that
+    methods are known by are among them, however few points have them.
 
     Parameters
     ----------
@@ -104,8 +106,11 @@ def as_png(figure: Figure) -> bytes:
     drawn, small = io.BytesIO(), io.BytesIO()
     with style():
         figure.savefig(drawn, format="png", metadata={"Software": None})
-    picture = Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(small, format="PNG", optimize=True)
+    picture = Image.open(drawn).convert("RGB")
+    known = [round(255 * part) for each in METHOD_STYLES.values() for part in to_rgb(each.colour)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*known, *(picture.quantize(256 - len(known) // 3).getpalette() or [])])
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
     return small.getvalue()
 
 

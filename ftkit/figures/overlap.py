@@ -73,7 +73,7 @@ def _draw_matrix(figure: DescribedFigure, axes: Axes, found: Mistakes) -> None:
     axes.set_yticks(range(len(titles)), titles)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    figure.colorbar(picture, ax=axes, label="Wrong in both, % of wrong in either")
+    figure.colorbar(picture, ax=axes, label="Wrong in both, % of wrong in either\n(diagonal: two seeds of one method)")
 
 
 def _draw_vote(axes: Axes, found: Mistakes) -> None:

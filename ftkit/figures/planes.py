@@ -236,7 +236,7 @@ def side_by_side(spent: Sequence[float]) -> list[float]:
     return places
 
 
-def learn_forget(record: Record) -> DescribedFigure:
+def learn_forget(record: Record, title: str = "What is learned and what is forgotten") -> DescribedFigure:
     """Draw what each method loses of the source ability against what it scores on the new task.
 
     A hollow marker is the loss with what the method added turned off. The legend names the methods; where
@@ -246,6 +246,8 @@ def learn_forget(record: Record) -> DescribedFigure:
     ----------
     record : Record
         Of an experiment whose outcomes hold the measure "forgetting".
+    title : str
+        Of the figure.
 
     Returns
     -------
@@ -257,7 +259,6 @@ def learn_forget(record: Record) -> DescribedFigure:
         If no outcome holds the measure.
     """
     tasks = by_task(measured(record, "forgetting"), record, "measure of forgetting")
-    title = "What is learned and what is forgotten"
     with style():
         figure = new_figure(height=5.6 if len(tasks) == 1 else 0.7 + 3.8 * len(tasks))
         all_axes = figure.subplots(len(tasks), 1, squeeze=False)[:, 0]

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from ftkit.experiments.record import Answered, Outcome, Record
 from ftkit.experiments.scoring import mean_test_score
@@ -75,15 +74,21 @@ def corruption(record: Record) -> DescribedFigure:
             for line in lines:
                 draw_line(axes, line)
             axes.margins(x=0.08, y=0.08)
-            axes.set(title=task_title(task), xlabel=f"Severity: {told['kind']}", ylabel=score_label(record, task))
+            kind = told["kind"].capitalize()
+            axes.set(title=task_title(task), xlabel=f"{kind}:\n{told['unit']}", ylabel=score_label(record, task))
+            axes.set_xticks(told["severities"], _in_words(told["strengths"]))
             guessed = draw_levels(axes, [guess(record, task)])  # no classical method saw damaged items
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.grid(axis="y")
             sentences.append(f"{task_title(task)}, {told['kind']}. {' '.join(line.told() for line in lines)} {guessed}")
         heading(figure, title)
         add_legend(figure, drawn, f"Means over seeds; bars: {RANGE}")
         figure.describe(title, f"Means over seeds, {RANGE}, by severity (0: clean).", *sentences)
     return figure
+
+
+def _in_words(strengths: Sequence[float | None]) -> list[str]:
+    """Strengths of a damage, the first of which is none at all."""
+    return ["none", *(f"{each:g}" for each in strengths[1:])]
 
 
 def label_noise(record: Record, task: str | None = None) -> DescribedFigure:

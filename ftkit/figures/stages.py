@@ -49,7 +49,7 @@ def layers(record: Record) -> DescribedFigure:
         If no outcome holds the measure.
     """
     rows: tuple[Row, ...] = (
-        ("Linear probe, accuracy, %", "probe in %", lambda outcome: _percent(outcome, "probe"), 1),
+        ("Linear probe,\nvalidation accuracy, %", "probe in %", lambda outcome: _percent(outcome, "probe"), 1),
         ("CKA with the\npretrained model, 0 to 1", "CKA", lambda outcome: measure_of(outcome, "layers")["cka"], 2),
     )
     return _draw_stages_of(record, "layers", "What each stage knows, and how far it is from before", rows)

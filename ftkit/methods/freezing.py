@@ -76,7 +76,7 @@ class Partial(Method):
     trains: ClassVar[str] = "the top blocks and the head"
     changes: ClassVar[dict[str, str]] = {
         "text": "top 2 of 6 layers",
-        "image": "top 3 of 8 stages, frozen BatchNorm still",
+        "image": "top 3 of 8 stages; frozen BatchNorm keeps its statistics",
         "audio": "top 2 of 4 layers",
     }
     paper: ClassVar[str] = "Yosinski et al. 2014, arXiv:1411.1792"
@@ -188,7 +188,7 @@ class Surgical(Method):
     trains: ClassVar[str] = "a range of blocks and the head"
     changes: ClassVar[dict[str, str]] = {
         "text": "layers 1 and 2 of 6",
-        "image": "stages 1 to 3 of 8, frozen BatchNorm still",
+        "image": "stages 1 to 3 of 8; frozen BatchNorm keeps its statistics",
         "audio": "layers 1 and 2 of 4",
     }
     paper: ClassVar[str] = "Lee et al. 2023, arXiv:2210.11466"
@@ -235,7 +235,7 @@ class BitFit(Method):
     trains: ClassVar[str] = "the biases and the head"
     changes: ClassVar[dict[str, str]] = {
         "text": "biases of maps and norms",
-        "image": "biases of BatchNorm, the only ones there are; its statistics still",
+        "image": "biases of BatchNorm, the only ones there are; its statistics stay",
         "audio": "biases of maps, convolutions and norms",
     }
     paper: ClassVar[str] = "Ben Zaken et al. 2022, arXiv:2106.10199"
@@ -258,7 +258,7 @@ class NormTuning(Method):
     trains: ClassVar[str] = "the normalisation layers' scales and shifts, and the head"
     changes: ClassVar[dict[str, str]] = {
         "text": "every LayerNorm",
-        "image": "every BatchNorm, statistics still",
+        "image": "every BatchNorm; its statistics stay",
         "audio": "every LayerNorm",
     }
     paper: ClassVar[str] = "Zhao et al. 2024, arXiv:2312.11420; pictures: Frankle et al. 2021, arXiv:2003.00152"

@@ -199,7 +199,7 @@ class LPFT(Full):
     trains: ClassVar[str] = "everything, from a head that a linear probe has trained"
     changes: ClassVar[dict[str, str]] = {
         **dict.fromkeys(EVERYWHERE, "the head, then all weights"),
-        "image": "the head, then all weights, BatchNorm's statistics still",
+        "image": "the head, then all weights; BatchNorm's statistics stay",
     }
     paper: ClassVar[str] = "Kumar et al. 2022, arXiv:2202.10054"
     typical_rate: ClassVar[float] = 1e-4

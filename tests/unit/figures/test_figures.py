@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
 from PIL import Image
 
@@ -87,6 +87,15 @@ def test_drawing_again_gives_the_same_bytes_and_leaves_the_settings_of_matplotli
     before = dict(matplotlib.rcParams)
     assert figures.as_png(DRAWN[name](comparison)) == figures.as_png(DRAWN[name](comparison))
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("name", ["scores", "trade_off saved", "learning_curves of seven"])
+def test_methods_keep_their_colours_in_the_picture(name: str, comparison: Comparison) -> None:
+    picture = Image.open(io.BytesIO(figures.as_png(DRAWN[name](comparison)))).convert("RGB")
+    colours = np.array([colour for _, colour in picture.getcolors()])
+    for method in USUAL_METHODS:
+        apart = np.abs(colours - 255 * np.array(to_rgb(METHOD_STYLES[method].colour))).max(axis=1)
+        assert apart.min() <= 1, method  # what no eye tells apart
 
 
 def test_the_picture_in_html_has_the_description_as_alternative_text(figure: figures.DescribedFigure) -> None:
@@ -245,6 +254,17 @@ def test_learning_curves_draw_each_loss_and_each_validation_score(comparison: Co
     best = run.history.epochs[run.history.best_epoch - 1]
     assert list(ring.get_offsets()[0]) == pytest.approx([best.epoch, 100 * best.validation_score])
     assert f"best {100 * best.validation_score:.1f} % after epoch {best.epoch}" in figure.ftkit_alt
+
+
+def test_a_loss_far_above_the_others_leaves_the_figure_at_its_top(comparison: Comparison) -> None:
+    runs = list(first_seeds(comparison))
+    whole = figures.learning_curves(runs).axes[0]
+    assert whole.get_title(loc="left") == "Training loss"
+    steps = tuple(replace(step, loss=100 * step.loss) for step in runs[0].history.steps)
+    runs[0] = replace(runs[0], history=replace(runs[0].history, steps=steps))
+    cut = figures.learning_curves(runs).axes[0]
+    assert cut.get_title(loc="left") == "Training loss, cut off at the top"
+    assert cut.get_ylim()[1] < 3 * whole.get_ylim()[1]
 
 
 def test_learning_curves_tell_seeds_of_a_method_apart(comparison: Comparison) -> None:
