@@ -63,5 +63,9 @@ class TrainingError(FtkitError):
     """A training run that cannot start or cannot go on."""
 
 
+class NoRoomError(TrainingError):
+    """What frozen blocks computed fits neither memory nor disk."""
+
+
 class DivergedError(TrainingError):
     """A training whose loss or answers stopped being finite numbers: its learning rate was too high."""

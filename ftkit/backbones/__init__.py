@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftkit.catalog import asset
 from ftkit.errors import UnknownNameError
 from ftkit.fetch import fetch
-from ftkit.paths import cache_folder
+from ftkit.paths import cache_folder, locked
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import WhisperForConditionalGeneration
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     from ftkit.backbones.base import Backbone
 
-__all__ = ["BACKBONES", "load_backbone", "load_full_whisper"]
+__all__ = ["BACKBONES", "load_backbone", "load_full_whisper", "whisper_encoder_weights"]
 
 BACKBONES = {"minilm": "text", "efficientnet-lite0": "image", "whisper-tiny-en": "audio"}
 """Modality of every backbone, by catalog name."""
@@ -70,24 +73,34 @@ def _model_folder(name: str) -> Path:
     return next(fetch(name).rglob("config.json")).parent
 
 
-def _whisper_encoder() -> WhisperEncoder:
-    """Load the encoder from the conversion kept beside the assets, converting it the first time."""
-    from filelock import FileLock
+def whisper_encoder_weights() -> dict[str, Tensor]:
+    """Read the encoder's weights from the conversion kept beside the assets.
+
+    It is converted where there is none yet of the catalog's version, or none that can be read.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
+
+    version = asset("whisper-tiny-en").fingerprint[:12]
+    converted = cache_folder() / "converted" / f"whisper-tiny-en-encoder-{version}.safetensors"
+    converted.parent.mkdir(parents=True, exist_ok=True)
+    with locked(converted):
+        with suppress(FileNotFoundError, SafetensorError):
+            return load_file(converted)
+        partial = converted.with_suffix(".partial")
+        save_file(load_full_whisper().get_encoder().state_dict(), partial)
+        partial.replace(converted)
+        return load_file(converted)
+
+
+def _whisper_encoder() -> WhisperEncoder:
     from transformers import WhisperConfig
     from transformers.initialization import no_init_weights
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     from ftkit.backbones.whisper_container import TINY_EN
 
-    converted = cache_folder() / "converted" / "whisper-tiny-en-encoder.safetensors"
-    converted.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{converted}.lock"):
-        if not converted.exists():
-            partial = converted.with_suffix(".partial")
-            save_file(load_full_whisper().get_encoder().state_dict(), partial)
-            partial.replace(converted)
     with no_init_weights():  # they are read
         encoder = WhisperEncoder(WhisperConfig(**TINY_EN))
-    encoder.load_state_dict(load_file(converted))
+    encoder.load_state_dict(whisper_encoder_weights())
     return encoder

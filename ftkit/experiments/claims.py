@@ -179,7 +179,7 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
     Raises
     ------
     FtkitError
-        If a claim on scores does not name one task.
+        If a claim on scores does not name one task, or a side holds several trainings of one seed.
     """
     sides = ([], []) if record is None else (record.where(**claim.first), record.where(**claim.second))
     seeds = (len(sides[0]), len(sides[1]))
@@ -198,10 +198,22 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
         seeds = (count, count)
     else:
         effect, low, high = _measure_difference(claim, record, *sides)
+    if claim.quantity not in OF_MISTAKES:
+        for side in sides:
+            _check_one_a_seed(claim, side)
     machines = {outcome.machine for side in sides for outcome in side}
     enough = min(seeds) >= FEWEST_SEEDS and (claim.quantity not in OF_ONE_MACHINE or len(machines) == 1)
     found = verdict(claim.rule, claim.margin, low, high, neutral) if enough else "not measured"
     return Judgement(claim, found, effect, low, high, seeds)
+
+
+def _check_one_a_seed(claim: Claim, side: Sequence[Outcome]) -> None:
+    seeds = [outcome.condition.seed for outcome in side]
+    if len(set(seeds)) < len(seeds):
+        raise FtkitError(
+            f"{claim.name}: a side holds several trainings of one seed. Name what tells them apart, such as the task, "
+            "the method or its settings."
+        )
 
 
 def verdict(rule: str, margin: float, low: float, high: float, neutral: float = 0.0) -> Verdict:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ftkit.errors import DataError, DivergedError, FtkitError
+from ftkit.errors import DataError, DivergedError, FtkitError, NoRoomError
 from ftkit.evaluation import METRICS, PairedTest, Score, mean_score, paired_against
 from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.fairness import Fairness, method_facts
 from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
 from ftkit.experiments.probing import probe_runs
 from ftkit.experiments.run import RUN_FILE, Predictions, Run, file_size, load_run, percent
-from ftkit.experiments.trials import Trials, joined, own_path, recorded_trials
+from ftkit.experiments.trials import Trials, joined, own_path, read_trials, recorded_trials
 from ftkit.experiments.tuning import tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
 from ftkit.paths import runs_folder, write_text
@@ -252,8 +252,8 @@ def compare(
     UnknownNameError
         If there is no method of a name; before anything is trained.
     FtkitError
-        If there is no method or no seed, a method or a seed comes twice, a method does not apply to the task's kind of
-        data, or there is no such precision here.
+        If there is no method or no seed, a method or a seed comes twice, a seed or a number of trials is none, a method
+        does not apply to the task's kind of data, or there is no such precision here; before anything is trained.
     DivergedError
         If every run diverges. Where some do, they are left out, and the notes say so.
     """
@@ -261,7 +261,7 @@ def compare(
     chosen = [as_method(method) for method in given]
     named = [method for method in given if isinstance(method, str)] if choices else []
     seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    _check_request(task, chosen, seed_list)
+    _check_request(task, chosen, seed_list, trials, choices)
     folder = runs_folder() if folder is None else Path(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
     budget = _Budget(trials, choices, epochs, choose_precision(precision, task.modality))
@@ -296,7 +296,7 @@ def compare(
     )
 
 
-def _check_request(task: Task, methods: list[Method], seeds: list[int]) -> None:
+def _check_request(task: Task, methods: list[Method], seeds: list[int], trials: int, choices: int) -> None:
     names = [method.name for method in methods]
     if not names or not seeds:
         raise FtkitError("compare needs at least one method and at least one seed.")
@@ -307,7 +307,11 @@ def _check_request(task: Task, methods: list[Method], seeds: list[int]) -> None:
             raise FtkitError(
                 f"Method {name!r} comes twice. A comparison holds each method once; compare its settings in two."
             )
+    if trials < 1 or choices < 0:
+        raise FtkitError(f"trials = {trials}, choices = {choices}: try one learning rate or more, 0 choices or more.")
     for seed in seeds:
+        if not isinstance(seed, int) or seed < 0:
+            raise FtkitError(f"Seed {seed!r}: a seed is a whole number from 0.")
         if seeds.count(seed) > 1:
             raise FtkitError(f"Seed {seed} comes twice, and would train the same model again. Name each seed once.")
 
@@ -333,8 +337,13 @@ def _trials_for(task: Task, methods: list[Method], named: list[str], folder: Pat
     open_to_choice = [method for method in others if method.name in named]
     as_given = [method for method in others if method.name not in named]
     trying = partial(tune, task, path=own, epochs=budget.epochs, precision=budget.precision)
-    trying(methods=open_to_choice, trials=budget.trials, choices=budget.choices)
-    known = trying(methods=as_given, trials=budget.trials + budget.choices)
+    for of_these, rates, choices in (
+        (open_to_choice, budget.trials, budget.choices),
+        (as_given, budget.trials + budget.choices, 0),
+    ):
+        with contextlib.suppress(DivergedError):  # so will the runs of that method, which are left out by name
+            trying(methods=of_these, trials=rates, choices=choices)
+    known = read_trials(own, task).over(task.epochs if budget.epochs is None else budget.epochs, 0)
     return joined(recorded, known, methods)
 
 
@@ -382,12 +391,12 @@ class _Planned:
 def _probe_together(task: Task, planned: Sequence[_Planned]) -> None:
     """Train the linear probes of all seeds in one computation; they are then found.
 
-    Where one diverges all are left to be trained alone, which tells which.
+    Where one diverges, or there is no room for their features, all are left to be trained alone.
     """
     probes = [each for each in planned if isinstance(each.method, LinearProbe) and not each.is_done]
     if len(probes) < 2:
         return
-    with contextlib.suppress(DivergedError):
+    with contextlib.suppress(DivergedError, NoRoomError):
         for each, run in zip(probes, probe_runs(task, [each.settings for each in probes]), strict=True):
             run.save(each.place)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ftkit.classifier import new_head
-from ftkit.errors import TrainingError
+from ftkit.errors import NoRoomError
 from ftkit.experiments.fine_tuning import Prepared, answers, describe, finished_run, prepare
 from ftkit.experiments.machine import MemoryWatch
 from ftkit.experiments.run import Run
@@ -82,7 +82,7 @@ def _prepared(task: Task, settings: Sequence[TrainingSettings], cache: Activatio
 def _features(prepared: Prepared, task: Task, split: str) -> Inputs:
     inputs = prepared.inputs(task.splits[split])
     if inputs.reader is None:
-        raise TrainingError(
+        raise NoRoomError(
             f"The {split} features of {task.name} fit neither memory nor disk. Free some space (`ftkit cache --clear`)."
         )
     return inputs

@@ -17,6 +17,9 @@ from ftkit.randomness import seeded
 from ftkit.tasks.reading import IMAGE_SIZE, LONGEST_SECONDS, read_image
 from ftkit.tasks.sound import read_sound
 
+LOUDEST = 10.0
+"""Most that a sample may be: full scale is 1, which loud noise overshoots, and integers by far."""
+
 
 def load_model(spec: Spec, classes: int, folder: Path) -> Trainable:
     """Build the classifier of a run and load what was trained."""
@@ -29,7 +32,7 @@ def load_model(spec: Spec, classes: int, folder: Path) -> Trainable:
 
 
 def read_items(modality: str, items: Sequence[Any], image_size: int = IMAGE_SIZE) -> list[Any]:
-    """Read what a user wants classified: texts, or files, or arrays that are passed on as they are.
+    """Read what a user wants classified: texts, or files, or arrays such as a task holds.
 
     Parameters
     ----------
@@ -43,7 +46,8 @@ def read_items(modality: str, items: Sequence[Any], image_size: int = IMAGE_SIZE
     Raises
     ------
     DataError
-        If there is nothing, a text comes alone instead of in a list, or an item is of the wrong kind.
+        If there is nothing, a text comes alone instead of in a list, or an item is of the wrong kind, or an array of
+        another shape, type or range than those of a task.
     """
     if isinstance(items, str | Path):
         raise DataError(f"predict takes a list of items; put the one you have into a list: predict([{str(items)!r}]).")
@@ -58,10 +62,33 @@ def _read_item(modality: str, item: Any, image_size: int) -> Any:
             raise DataError(f"This run classifies texts; {item!r} is a {type(item).__name__}. Give strings.")
         return item
     if isinstance(item, np.ndarray):
-        return item
+        return _as_prepared(modality, item, image_size)
     if not isinstance(item, str | Path):
         raise DataError(f"This run classifies files ({modality}); {item!r} is a {type(item).__name__}. Give paths.")
     path = Path(item)
     if not path.is_file():
         raise DataError(f"There is no file {item}. Give the path of a file that exists.")
     return read_image(path, image_size) if modality == "image" else read_sound(path, longest=LONGEST_SECONDS)
+
+
+def _as_prepared(modality: str, array: np.ndarray, image_size: int) -> np.ndarray:
+    """Pass an array on if it is as a task would hold it; any other would be answered all the same, and wrongly."""
+    found = f"an array of {array.dtype} {array.shape}"
+    if modality == "image" and (array.dtype != np.uint8 or array.shape != (image_size, image_size, 3)):
+        raise DataError(
+            f"This run classifies pictures of uint8 ({image_size}, {image_size}, 3), and this is {found}. Give such an "
+            "array, or the path of the picture, which is resized."
+        )
+    if modality == "audio":
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.floating):
+            raise DataError(
+                f"This run classifies recordings of float (samples,), and this is {found}. Give such an array, mono at "
+                "16 kHz, or the path of the recording."
+            )
+        loudest = float(np.abs(array).max(initial=0.0))
+        if not loudest <= LOUDEST:
+            raise DataError(
+                f"The loudest sample is {loudest:g}; samples lie between -1 and 1. Divide those of 16-bit sound by "
+                "32768."
+            )
+    return array

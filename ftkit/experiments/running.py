@@ -173,9 +173,10 @@ def _fit_baselines(experiment: Experiment, folder: Path, on_baseline: Callable[[
     known = _read(experiment, folder)
     data = {each.data: each for each in reversed(experiment.conditions) if not known.has_baseline(each)}
     for condition in reversed(data.values()):
-        with claimed(folder / _hashed(repr(condition.data)), wait=False) as ours:
+        # another process that fits it may do so for another experiment, whose record it is then taken from
+        with claimed(folder / _hashed(repr(condition.data)), wait=True):
             record = _read(experiment, folder)
-            if not ours or condition.task not in record.tests or record.has_baseline(condition):
+            if condition.task not in record.tests or record.has_baseline(condition):
                 continue
             made = _baseline_of_another(condition, record.tests[condition.task], folder) or _fitted(condition)
             with locked(path):

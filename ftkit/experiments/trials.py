@@ -52,6 +52,12 @@ class Trial:
     processor: str
     created: str
 
+    @property
+    def tried(self) -> tuple[object, ...]:
+        """What was tried: trials that are equal in this are one trial made twice."""
+        settings = tuple(sorted(self.settings.items()))
+        return self.method, settings, self.learning_rate, self.epochs, self.seed, self.train_examples
+
 
 @dataclass(frozen=True)
 class Trials:

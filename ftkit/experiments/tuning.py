@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftkit.errors import DivergedError, FtkitError, TrainingError
+from ftkit.errors import DivergedError, FtkitError, NoRoomError
 from ftkit.experiments.fine_tuning import default_settings, prepare
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.probing import probe
@@ -85,8 +85,8 @@ def tune(
 ) -> Trials:
     """Try as many learning rates for every method and record each trial as soon as it is done.
 
-    Trials that the file holds already are not repeated, and a training that diverges is a trial like any other: its
-    learning rate was too high.
+    Trials that the file holds already are not repeated, in whichever precision they were made, and a training that
+    diverges is a trial like any other: its learning rate was too high.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def tune(
     ------
     DataError
         If the file holds trials on other data.
-    TrainingError
+    DivergedError
         If a method diverges at every learning rate; the others have been tried by then.
     """
     epochs = task.epochs if epochs is None else epochs
@@ -137,7 +137,7 @@ def tune(
                 trial = run_trial(task, other, settings(other, rate))
                 known = _kept(task, trial, path, on_trial)
     if hopeless:
-        raise TrainingError(
+        raise DivergedError(
             f"On {task.name} every learning rate tried diverged: {'; '.join(hopeless)}. Look at the data, or leave out "
             "what can't learn from them."
         )
@@ -145,11 +145,12 @@ def tune(
 
 
 def _kept(task: Task, trial: Trial, path: Path, on_trial: Callable[[Trial], None] | None) -> Trials:
-    """Add a trial to its file, to which another process may have added some meanwhile, and return all."""
+    """Add a trial to its file, to which another process may have added some meanwhile, even this; return all."""
     with locked(path):
         known = read_trials(path, task)
-        known = Trials(known.task, known.fingerprint, (*known.trials, trial))
-        known.save(path)
+        if all(other.tried != trial.tried for other in known.trials):
+            known = Trials(known.task, known.fingerprint, (*known.trials, trial))
+            known.save(path)
     if on_trial is not None:
         on_trial(trial)
     return known
@@ -160,7 +161,7 @@ def _trials(task: Task, method: Method, settings: Sequence[TrainingSettings]) ->
     if isinstance(method, LinearProbe) and settings:
         try:
             heads = probe(task, settings)
-        except DivergedError:  # one of them did; each by itself
+        except (DivergedError, NoRoomError):  # each by itself, where one diverged or their features can't be kept
             pass
         else:
             yield from (_trial(task, method, each, head.history) for each, head in zip(settings, heads, strict=True))

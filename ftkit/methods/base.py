@@ -101,6 +101,9 @@ class Trainable:
     def end_step(self, rate: float) -> None:
         """Finish a step that was made at a learning rate. By default, do nothing."""
 
+    def end_training(self) -> None:
+        """Let go of what only the steps needed. By default, do nothing."""
+
     def frozen_depth(self) -> int:
         """Count what need not be computed again in every epoch, because nothing in it changes.
 
@@ -306,7 +309,7 @@ IN_WORDS = {
     "first": "from block {}",
     "last": "up to block {}",
     "blocks": "top {} blocks",
-    "until": "all blocks after {} of the steps",
+    "until": "blocks opened over {:.0%} of the steps",
 }
 """How a setting is told where its name and value would not say what it does."""
 
@@ -319,7 +322,7 @@ def in_words(settings: dict[str, Any]) -> str:
     >>> in_words({"rank": 32, "strength": 30.0, "last": 4})
     'rank 32, strength 30, up to block 4'
     >>> in_words({"until": 0.25})
-    'all blocks after 0.25 of the steps'
+    'blocks opened over 25% of the steps'
     """
     return ", ".join(IN_WORDS.get(name, f"{name} {{}}").format(_brief(value)) for name, value in settings.items())
 

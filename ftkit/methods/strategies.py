@@ -48,7 +48,8 @@ class Gradual(Method):
     Parameters
     ----------
     until
-        Share of the steps after which everything trains, default 0.5.
+        Share of the steps over which blocks are unfrozen, default 0.5: after it everything trains. At 1 the input's
+        turn would come with the end, so it stays as it is.
 
     Examples
     --------
@@ -86,7 +87,7 @@ class GradualTrainable(Trainable):
         self._unfreeze(1)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """All parameters, since each trains in the end."""
+        """All parameters, since each may train in the end."""
         return dict(self.model.named_parameters())
 
     def trained_tensors(self) -> dict[str, Tensor]:
@@ -285,6 +286,10 @@ class PulledTrainable(Trainable):
         for parameter, start in zip(self.classifier.backbone.parameters(), self.start, strict=True):
             parameter.lerp_(start, min(1.0, rate * self.strength))
 
+    def end_training(self) -> None:
+        """Let go of the weights of before."""
+        self.start = []
+
 
 # ---------------------------------------------------------------------------------------------- a rehearsal
 
@@ -364,6 +369,10 @@ class RehearsingTrainable(Trainable):
         found = self._features([self.inputs[index] for index in chosen.tolist()])
         self.training_mode()
         return self.strength * (found - wanted).square().sum() / wanted.square().sum()
+
+    def end_training(self) -> None:
+        """Let go of the source items and their features."""
+        self.inputs, self.wanted = [], torch.empty(0)
 
     @torch.no_grad()
     def _features_now(self) -> Tensor:

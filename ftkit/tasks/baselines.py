@@ -117,7 +117,11 @@ def _tfidf_logistic(task: Task) -> BaselineResult:
     from sklearn.linear_model import LogisticRegression
 
     start = time.perf_counter()
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(task.train.items)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    try:
+        vectorizer.fit(task.train.items)
+    except ValueError:  # no word has two letters; what stands between spaces will do
+        vectorizer.set_params(token_pattern=r"\S+").fit(task.train.items)
     probabilities, strength = _best_on_validation(
         task,
         lambda split: vectorizer.transform(split.items),

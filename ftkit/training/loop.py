@@ -270,6 +270,7 @@ class Training:
             # Accelerate wraps the model's forward in autocast; the model goes back as it came
             self.trainable.model = accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
             self._call("on_end")
+            self.trainable.end_training()
             self.trainable.model.eval()
         return self.history
 

@@ -374,15 +374,14 @@ class Pictures(Dataset):
 
 def speech_script(task: Task, folder: Path, scratch: bool) -> Script:
     """Set up WhisperForAudioClassification on features of 30 s, computed once."""
-    from safetensors.torch import load_file
     from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification
 
+    from ftkit.backbones import whisper_encoder_weights
     from ftkit.backbones.whisper_container import TINY_EN
-    from ftkit.paths import cache_folder
 
     model = WhisperForAudioClassification(WhisperConfig(**TINY_EN, num_labels=len(task.label_names)))
     if not scratch:
-        model.encoder.load_state_dict(load_file(cache_folder() / "converted" / "whisper-tiny-en-encoder.safetensors"))
+        model.encoder.load_state_dict(whisper_encoder_weights())
     extractor = WhisperFeatureExtractor(feature_size=80)
     return Script(model, lambda split: Spectrograms(split, extractor, folder))
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from ftkit.backbones import load_backbone, load_full_whisper
+from ftkit.backbones import load_backbone, load_full_whisper, whisper_encoder_weights
 from ftkit.backbones.transcription import transcribe
+from ftkit.catalog import asset
 from ftkit.classifier import masked_mean
 from ftkit.fetch import fetch
 from ftkit.paths import cache_folder
@@ -119,11 +120,23 @@ def test_a_window_is_never_longer_than_whisper_hears():
 
 def test_the_conversion_is_kept_and_used_again():
     load_backbone("whisper-tiny-en")
-    kept = cache_folder() / "converted" / "whisper-tiny-en-encoder.safetensors"
+    version = asset("whisper-tiny-en").fingerprint[:12]
+    kept = cache_folder() / "converted" / f"whisper-tiny-en-encoder-{version}.safetensors"
     before = kept.stat()
     load_backbone("whisper-tiny-en")
     assert kept.stat().st_mtime_ns == before.st_mtime_ns
     assert before.st_size > 4 * 7_600_000
+
+
+def test_a_conversion_that_cannot_be_read_is_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    expected = whisper_encoder_weights()
+    monkeypatch.setattr("ftkit.backbones.cache_folder", lambda: tmp_path)
+    whisper_encoder_weights()
+    (kept,) = (tmp_path / "converted").glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    found = whisper_encoder_weights()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
 
 
 def test_clips_of_a_long_window_go_through_the_model_a_few_at_a_time():

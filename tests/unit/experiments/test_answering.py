@@ -69,6 +69,12 @@ def test_answers_are_shown_one_a_line(cell: Callable[..., Any]):
         ("image", Path("cell.png"), "into a list"),
         ("image", [3.5], "Give paths"),
         ("audio", ["missing.wav"], r"no file missing\.wav"),
+        ("image", [np.zeros((160, 160, 3))], r"uint8 \(\d+, \d+, 3\), and this is an array of float64 \(160, 160, 3\)"),
+        ("image", [np.zeros((9, 9), np.uint8)], r"and this is an array of uint8 \(9, 9\)"),
+        ("audio", [np.zeros(16_000, np.int16)], r"float \(samples,\), and this is an array of int16 \(16000,\)"),
+        ("audio", [np.zeros((16_000, 2))], r"and this is an array of float64 \(16000, 2\)"),
+        ("audio", [np.full(16_000, 12_000.0)], "loudest sample is 12000; .* Divide"),
+        ("audio", [np.full(16_000, np.nan)], "loudest sample is nan"),
     ],
 )
 def test_items_of_the_wrong_kind_are_named(cell: Callable[..., Any], modality: str, items: Any, message: str):

@@ -125,6 +125,13 @@ def test_the_table_has_a_row_for_each_claim_and_says_what_was_measured(record: R
     assert table["effect (95 % interval)"][1] == ""
 
 
+@pytest.mark.parametrize("quantity", ["score", "seconds"])
+def test_a_side_with_several_trainings_of_a_seed_is_refused(record: Record, quantity: str):
+    again = replace(record, outcomes=(*record.outcomes, outcome("lora", 0, 0.7)))
+    with pytest.raises(FtkitError, match="one: a side holds several trainings of one seed"):
+        judge(claim("full", "lora", quantity=quantity), again)
+
+
 def test_a_claim_on_the_scores_of_two_tasks_is_refused(record: Record):
     elsewhere = replace(outcome("lora", 0, 0.8), condition=Condition("solar-cells", "lora"))
     mixed = replace(record, outcomes=(*record.outcomes, elsewhere))

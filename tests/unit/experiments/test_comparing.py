@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from ftkit import Comparison, LinearProbe, LoRA, Run, compare, fine_tune, load_run
-from ftkit.errors import DataError, DivergedError, FtkitError, UnknownNameError
+from ftkit.errors import DataError, DivergedError, FtkitError, NoRoomError, UnknownNameError
+from ftkit.experiments import tuning
 from ftkit.experiments.experiment import Experiment, grid
 from ftkit.experiments.fairness import (
     Fairness,
@@ -22,7 +23,8 @@ from ftkit.experiments.fairness import (
     with_trials,
 )
 from ftkit.experiments.record import Record
-from ftkit.experiments.trials import Trials, kit_trials, own_path, recorded_trials
+from ftkit.experiments.trials import Trial, Trials, kit_trials, own_path, recorded_trials
+from ftkit.experiments.tuning import tune
 from ftkit.methods import Method, as_method
 from ftkit.tasks import Task
 
@@ -123,6 +125,47 @@ def test_a_run_that_diverges_is_left_out_and_named(
         board([1])
 
 
+def test_a_method_that_diverges_at_every_rate_tried_keeps_no_other_from_being_compared(
+    own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(
+        "ftkit.experiments.tuning.rate_grid", lambda method, _: [1e38 if method.name == "bitfit" else 1e-3]
+    )
+    methods = ["bitfit", "linear-probe"]
+    board = compare(own_reviews, methods, epochs=1, trials=1, choices=0, folder=tmp_path, progress=False)
+    assert "linear-probe" in board.by_method()
+    assert board.trials is not None
+    assert {trial.method: trial.validation_loss is None for trial in board.trials.trials} == {
+        "bitfit": True,
+        "linear-probe": False,
+    }
+
+
+def test_linear_probes_whose_features_find_no_room_are_tried_one_by_one(
+    own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def no_room(*_: Any) -> None:
+        raise NoRoomError
+
+    monkeypatch.setattr("ftkit.experiments.tuning.probe", no_room)
+    monkeypatch.setattr("ftkit.experiments.comparison.probe_runs", no_room)
+    board = compare(
+        own_reviews, ["linear-probe"], seeds=2, epochs=1, trials=2, choices=0, folder=tmp_path, progress=False
+    )
+    assert len(board.runs) == 2
+    assert board.trials is not None
+    assert len(board.trials.trials) == 2
+
+
+def test_a_trial_that_another_process_has_made_meanwhile_is_not_kept_twice(own_reviews: Task, tmp_path: Path):
+    path, told = tmp_path / "trials.json", list[Trial]()
+    (made,) = tune(own_reviews, ["linear-probe"], path, trials=1, epochs=1).trials
+    assert tuning._kept(own_reviews, replace(made, seconds=1.0), path, told.append).trials == (made,)
+    assert len(told) == 1
+    other = replace(made, learning_rate=2 * made.learning_rate)
+    assert tuning._kept(own_reviews, other, path, None).trials == (made, other)
+
+
 def test_linear_probes_of_several_seeds_are_saved_each_in_its_folder(first_comparison: Comparison):
     assert [run.spec.seed for run in first_comparison.runs] == [0, 1]
     folders = {run.folder for run in first_comparison.runs}
@@ -185,6 +228,10 @@ def test_a_notebook_shows_scores_and_baselines(first_comparison: Comparison):
         ({"methods": ["full"], "seeds": 0}, FtkitError, "at least one seed"),
         ({"methods": ["lora", LoRA(rank=2)]}, FtkitError, "'lora' comes twice"),
         ({"methods": ["full"], "seeds": [0, 1, 0]}, FtkitError, "Seed 0 comes twice"),
+        ({"methods": ["full"], "seeds": [-1]}, FtkitError, "Seed -1: a seed is a whole number from 0"),
+        ({"methods": ["full"], "seeds": [0.5]}, FtkitError, r"Seed 0\.5: a seed"),
+        ({"methods": ["full"], "trials": 0}, FtkitError, "trials = 0, choices = 2: try one learning rate or more"),
+        ({"methods": ["full"], "choices": -1}, FtkitError, "choices = -1"),
     ],
 )
 def test_a_wrong_request_is_refused_before_any_work(

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from threading import Event, Thread, Timer
 
 import numpy as np
 import pytest
@@ -408,6 +409,24 @@ def test_a_classical_method_is_fitted_once_on_every_set_of_data(small: Experimen
     assert not record.has_baseline(replace(small.conditions[0], label_noise=0.2))
     run_experiments([small], tmp_path, on_baseline=told.append)
     assert len(told) == 1
+
+
+def test_a_baseline_that_another_process_is_fitting_is_waited_for(small: Experiment, tmp_path: Path):
+    """The other one may fit it for another experiment, or be killed."""
+    data = tmp_path / running._hashed(repr(small.conditions[0].data))
+    holds, leave = Event(), Event()
+
+    def fitting() -> None:
+        with claimed(data, wait=False):
+            holds.set()
+            leave.wait(timeout=60)
+
+    other = Thread(target=fitting)
+    other.start()
+    assert holds.wait(timeout=60)
+    record = run_experiments([small], tmp_path, on_outcome=lambda _, left: left or Timer(0.5, leave.set).start())[0]
+    other.join()
+    assert len(record.baselines) == 1
 
 
 def test_a_baseline_of_another_experiment_is_taken_over(

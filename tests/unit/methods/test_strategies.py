@@ -254,6 +254,13 @@ def test_before_the_first_step_a_rehearsal_finds_everything_as_it_was(applied: A
     assert any(parameter.grad is not None for parameter in trainable.classifier.backbone.parameters())
 
 
+@pytest.fixture
+def remembering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is rehearsed is still there when training has ended."""
+    monkeypatch.setattr(RehearsingTrainable, "end_training", lambda self: None)
+
+
+@pytest.mark.usefixtures("remembering")
 def test_a_rehearsal_remembers_features_of_before_the_first_batch(applied: Applied, train: Callable[..., Training]):
     """A forward pass in training mode already renews the statistics of batch normalisation."""
     trained = train(Replay(), "image").trainable
@@ -264,6 +271,7 @@ def test_a_rehearsal_remembers_features_of_before_the_first_batch(applied: Appli
     torch.testing.assert_close(trained.wanted, features, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.usefixtures("remembering")
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_what_is_rehearsed_is_prepared_in_float32_whatever_computes(train: Callable[..., Training], modality: str):
     trained = train(Replay(), modality, epochs=1, precision="bf16").trainable
@@ -271,6 +279,12 @@ def test_what_is_rehearsed_is_prepared_in_float32_whatever_computes(train: Calla
     expected = backbone.collate(backbone.prepare(source_data(backbone).rehearsed))
     for name, value in backbone.collate(trained.inputs).items():
         assert torch.equal(value, expected[name])
+
+
+def test_what_only_training_needs_is_gone_after_it(train: Callable[..., Training]):
+    pulled, rehearsing = (train(method, "audio", epochs=1).trainable for method in (L2SP(), Replay()))
+    assert pulled.start == rehearsing.inputs == []
+    assert rehearsing.wanted.numel() == 0
 
 
 @pytest.mark.parametrize("modality", ["text", "audio"])

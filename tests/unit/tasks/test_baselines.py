@@ -46,6 +46,13 @@ def test_the_baseline_of_pictures_does_with_one_of_a_class() -> None:
     assert np.isfinite(results[1].probabilities).all()
 
 
+def test_the_baseline_of_texts_does_without_words_of_two_letters() -> None:
+    task = load_task("movie-reviews", limit=40)
+    letters = [["+", "-"][label] for label in task.train.labels]
+    results = fit_baselines(replace(task, train=replace(task.train, items=letters)))
+    assert np.isfinite(results[1].probabilities).all()
+
+
 def test_mfcc_does_not_hear_loudness() -> None:
     clip = load_task("spoken-digits", limit=10).train.items[0]
     np.testing.assert_allclose(mfcc(clip), mfcc(0.1 * clip), atol=0.01)
