@@ -38,7 +38,10 @@ INTRODUCTION = """# Evidence
 Written by `python tools/evidence.py page` from the files beside it. An experiment is a question and a declared set of
 trainings; its record in [experiments](experiments) holds every training with its answers, so that all scores, intervals
 and verdicts here are computed and none is typed. `make evidence` makes what is missing and writes this page again,
-`make evidence-check` trains a sample again and compares."""
+`make evidence-check` trains a sample again and compares.
+
+After the experiments come the [claims](#claims) that they decide, [published figures](#you-against-the-paper) beside
+ours, and [how all of it was made](#machine)."""
 ELSEWHERE = """## Elsewhere
 
 - [bench](bench/README.md): time and memory, beside the scripts that people write today.
@@ -59,29 +62,30 @@ def write_page(folder: Path) -> Path:
     judgements = list(judge_all(load_claims(), folder / "experiments"))
     drawn: dict[str, DescribedFigure] = {}
     trials = [Trials.load(path) for path in sorted((folder / "tuning").glob("*.json"))]
-    sections = [
-        INTRODUCTION,
-        machines(list(records.values())),
-        overview(records),
-        computing(records, trials),
-        trained_again(
-            [Checked.load(path) for path in sorted(checks(folder).glob("*.json"))], seconds_by_task(records, trials)
-        ),
-    ]
+    sections = [INTRODUCTION, overview(records)]
     for name, record in records.items():
         made = dict(figures_of(record))
         drawn |= made
         given = ledgers(record, folder / "tuning")
         sections.append(section(EXPERIMENTS[name], made, "" if given else rates_in_words(EXPERIMENTS[name])))
+        sections.append(decided([each for each in judgements if each.claim.experiment == name]))
         if name == OVER_SIZES:
             sections.append(crossings(record))
-        for task, fairness in given.items():
+        for task in (task for task in TASKS if task in given):
             if name in COSTS:
                 sections += [costs(record, task), differences(record, task), hardest(record, task)]
-            sections.append(ledger(fairness, task))
+            sections.append(ledger(given[task], task))
     if any(each.verdict != "not measured" for each in judgements):
         drawn["claims"] = figures.claims(judgements)
-    sections += [claims(judgements, drawn), papers(folder / "experiments"), ELSEWHERE]
+    again = [Checked.load(path) for path in sorted(checks(folder).glob("*.json"))]
+    sections += [
+        claims(judgements, drawn),
+        papers(folder / "experiments"),
+        machines(list(records.values())),
+        computing(records, trials),
+        trained_again(again, seconds_by_task(records, trials)),
+        ELSEWHERE,
+    ]
     for stale in (folder / FIGURES).glob("*.png"):
         if stale.stem not in drawn:
             stale.unlink()
@@ -249,6 +253,19 @@ def section(experiment: Experiment, drawn: dict[str, DescribedFigure], rates: st
             ],
         )
     )
+
+
+def decided(judgements: Sequence[Judgement]) -> str:
+    """Answer an experiment's question by the claims that it decides, and count those that it leaves undecided."""
+    lines = [
+        f"- *{each.verdict}*: {each.claim.statement} {each.effect_in_words}."
+        for verdict in DECIDED
+        for each in judgements
+        if each.verdict == verdict
+    ]
+    undecided = sum(each.verdict == "undecided" for each in judgements)
+    told = f"- *undecided*: {undecided} of {len(judgements)}, see the [claims](#claims)." if undecided else ""
+    return "\n".join(filter(None, ["What it decides:\n", *lines, told])) if lines or told else ""
 
 
 def trained_on(experiment: Experiment) -> str:
@@ -437,6 +454,8 @@ OVER_SIZES = "data-size"
 """The experiment whose conditions differ in the number of training examples."""
 COSTS = ("methods",)
 """Experiments of which it is told what each method cost, and how far from the best it scored."""
+DECIDED = ("holds", "does not hold here")
+"""Verdicts that answer something."""
 HARDEST = 8
 """Test items that the page names, of each task."""
 RIGHT_MOSTLY = 0.5
