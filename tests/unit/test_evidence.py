@@ -271,10 +271,8 @@ def test_what_a_check_found_is_kept_and_told_on_the_page(made: Path, tool: Calla
     halved = replace(found, recorded_seconds={"spoken-digits": 2 * found.seconds["spoken-digits"]})
     told = page.trained_again([halved], {"spoken-digits": 14400.0})
     assert "1 of 1 agree with the records" in told
-    assert (
-        "these shares of the time: 0.50 on spoken digits. At that pace all of the evidence takes 1.0 hours, two at a time."
-        in told
-    )
+    assert "these shares of the time: 0.50 on spoken digits. At that pace all" in told
+    assert "of the evidence takes 1.0 hours, two at a time." in told
     unknown = page.trained_again([halved], {"spoken-digits": 14400.0, "movie-reviews": 1.0})
     assert "At that pace" not in unknown  # nothing is known of one of the tasks
     assert page.trained_again([], {"spoken-digits": 14400.0}) == ""
