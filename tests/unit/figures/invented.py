@@ -9,6 +9,7 @@ import numpy as np
 
 from ftkit import figures
 from ftkit.experiments.claims import COSTS, SCORE, Judgement, judge, load_claims
+from ftkit.experiments.corruption import CORRUPTIONS
 from ftkit.experiments.experiment import Condition, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import Record
@@ -76,7 +77,9 @@ def forgetting(condition: Condition) -> dict[str, Any]:
 
 def corruption(condition: Condition) -> dict[str, Any]:
     scores = [skill(condition) - step * (0.04 + 0.002 * len(condition.method)) for step in range(4)]
-    return {"corruption": {"kind": "typing errors", "severities": [0, 1, 2, 3], "scores": scores}}
+    way = CORRUPTIONS["text"]
+    told = {"kind": way.kind, "unit": way.unit, "strengths": list(way.strengths), "severities": [0, 1, 2, 3]}
+    return {"corruption": {**told, "scores": scores}}
 
 
 def unlike(condition: Condition) -> dict[str, Any]:
