@@ -77,6 +77,16 @@ def whisper_encoder_weights() -> dict[str, Tensor]:
     """Read the encoder's weights from the conversion kept beside the assets.
 
     It is converted where there is none yet of the catalog's version, or none that can be read.
+
+    Returns
+    -------
+    dict
+        Names of transformers' ``WhisperEncoder`` to float32 tensors.
+
+    Raises
+    ------
+    AssetError
+        If the model's files can't be had.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file

@@ -84,7 +84,7 @@ def _whole_weight(convolution: Any) -> Tensor | None:
     if isinstance(convolution, HasWholeWeight):
         return None if convolution.bias is not None else convolution.whole_weight()
     pointwise = type(convolution) is nn.Conv2d and convolution.kernel_size == convolution.stride == (1, 1)
-    return convolution.weight if pointwise and convolution.bias is None else None
+    return convolution.weight if pointwise and convolution.groups == 1 and convolution.bias is None else None
 
 
 def _joined(norm: Any, hidden: Tensor, weight: Tensor, stride: int) -> Tensor:

@@ -16,6 +16,10 @@ from torch.nn.functional import conv2d
 class FoldedConvolution(lora.Conv2d):
     """Peft's LoRA around a convolution, computed as one convolution where that can be.
 
+    References
+    ----------
+    Hu et al. 2021, arXiv:2106.09685, section 4.1; with lengths Liu et al. 2024, arXiv:2402.09353, section 4.
+
     Examples
     --------
     >>> from peft import LoraConfig, get_peft_model

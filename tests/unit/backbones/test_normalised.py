@@ -78,7 +78,13 @@ def test_only_what_trains_gets_a_gradient(trains: str):
 
 
 @pytest.mark.parametrize(
-    "other", [nn.Conv2d(CHANNELS, 2, 1), nn.Conv2d(CHANNELS, 2, 1, stride=2, bias=False), nn.Conv2d(CHANNELS, 2, 3)]
+    "other",
+    [
+        nn.Conv2d(CHANNELS, 2, 1, groups=2, bias=False),
+        nn.Conv2d(CHANNELS, 2, 1),
+        nn.Conv2d(CHANNELS, 2, 1, stride=2, bias=False),
+        nn.Conv2d(CHANNELS, 2, 3),
+    ],
 )
 def test_another_convolution_is_run_as_it_is(other: nn.Module):
     norm, _ = layers("pointwise")
