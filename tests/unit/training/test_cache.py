@@ -282,8 +282,13 @@ def test_what_is_read_from_disk_does_not_stay_in_this_process(tmp_path: Path):
 
     found = cache.activations("a", "64 MB", build)
     assert found is not None
-    before = psutil.Process().memory_info().rss
+    before = _mapped_memory()
     for start in range(0, rows, 100):
         batch = found.collate(found[start : start + 100])
         assert torch.equal(batch[:, -1], torch.arange(start, start + 100, dtype=torch.float32))
-        assert psutil.Process().memory_info().rss - before < found.nbytes / 4
+        assert _mapped_memory() - before < found.nbytes / 16
+
+
+def _mapped_memory() -> int:
+    """Bytes of files that this process holds: where the allocator puts the batches themselves is its own affair."""
+    return int(psutil.Process().memory_info().shared)
