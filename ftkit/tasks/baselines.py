@@ -6,6 +6,7 @@ test split is used once, for the probabilities that are returned.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,12 +146,15 @@ def _pixels_svm(task: Task) -> BaselineResult:
     start = time.perf_counter()
     weights = _class_weights(task)
 
-    def build(strength: float) -> _CalibratedMachine:
-        components = PCA(min(_COMPONENTS, len(task.train) // 2), random_state=_SEED)
-        machine = make_pipeline(StandardScaler(), components, SVC(C=strength, class_weight=weights))
-        return _CalibratedMachine(machine, weights)
+    with tempfile.TemporaryDirectory(prefix="ftkit-components-") as kept:
 
-    probabilities, strength = _best_on_validation(task, lambda split: _grey_pixels(split.items), build)
+        def build(strength: float) -> _CalibratedMachine:
+            components = PCA(min(_COMPONENTS, len(task.train) // 2), random_state=_SEED)
+            # components of the same pictures are the same at every strength
+            machine = make_pipeline(StandardScaler(), components, SVC(C=strength, class_weight=weights), memory=kept)
+            return _CalibratedMachine(machine, weights)
+
+        probabilities, strength = _best_on_validation(task, lambda split: _grey_pixels(split.items), build)
     return BaselineResult(
         name="pixels-svm",
         title="Pixels + RBF support vector machine",
