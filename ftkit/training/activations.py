@@ -18,6 +18,7 @@ from torch import Tensor
 from ftkit.backbones.base import Embedded, padded_length
 from ftkit.memory import leave_pages
 from ftkit.training.batches import evaluation_order
+from ftkit.training.precision import AUTOCAST_TYPES, frozen_weights_cast
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -179,8 +180,9 @@ def compute_activations(
     classifier.eval()
     device = accelerator.device
     classifier.to(device)
+    dtype = AUTOCAST_TYPES.get(accelerator.mixed_precision)
     filled: _Rows | None = None
-    with torch.no_grad(), accelerator.autocast():
+    with frozen_weights_cast(classifier, [], dtype), torch.no_grad(), accelerator.autocast():
         for indices in evaluation_order(lengths.tolist(), backbone.evaluation_size):
             batch = {name: value.to(device) for name, value in backbone.collate([inputs[i] for i in indices]).items()}
             embedded = Embedded(classifier.pooled(batch)) if is_pooled else backbone.advance(batch, depth)

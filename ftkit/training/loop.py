@@ -25,7 +25,7 @@ from ftkit.randomness import seeded
 from ftkit.training.batches import Collate, Part, evaluation_order, training_loader
 from ftkit.training.history import Epoch, History, Step
 from ftkit.training.optimizer import AdamW, clippable, gradients_by_row
-from ftkit.training.precision import frozen_weights_cast
+from ftkit.training.precision import AUTOCAST_TYPES, frozen_weights_cast
 
 if TYPE_CHECKING:
     from ftkit.methods.base import Trainable
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 SHORTEST_CLIP = 1e-6
 """Clipping to nothing would leave nothing to learn from; a very large ``clip_norm`` leaves every gradient as it is."""
 PRECISIONS = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}
-AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -470,10 +469,11 @@ def predict(
         model.to(accelerator.device)  # a model that was read from a file lies on the processor
     device = next(model.parameters()).device
     autocast = contextlib.nullcontext if accelerator is None else accelerator.autocast
+    dtype = None if accelerator is None else AUTOCAST_TYPES.get(accelerator.mixed_precision)
     batches = evaluation_order([reader.length(item) for item in inputs], batch_size)
     rows: dict[int, np.ndarray] = {}
     # not around the move above: weights that are moved in inference mode could never train again
-    with torch.inference_mode():
+    with frozen_weights_cast(model, [], dtype), torch.inference_mode():
         for indices in batches:
             batch = send_to_device(reader.collate([inputs[i] for i in indices]), device)
             with autocast():

@@ -19,6 +19,8 @@ from ftkit.randomness import seeded
 MUCH_FASTER = 1.1
 """bf16 must beat float32 by this factor to be chosen: a small gain is not worth its three digits."""
 ROUNDS = 7
+AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Types that autocast computes in, by precision; float32 is left as it is."""
 
 
 def choose_precision(precision: str, modality: str = "text") -> str:
@@ -113,7 +115,8 @@ def frozen_weights_cast(model: nn.Module, trained: Iterable[nn.Parameter], dtype
     model
         Its linear maps are meant.
     trained
-        Parameters that the optimizer knows, should they be frozen at the moment or not.
+        Parameters that the optimizer knows, should they be frozen at the moment or not; none while a model only
+        answers.
     dtype
         Type that autocast computes in; None, or float32, changes nothing.
 
@@ -146,10 +149,8 @@ def frozen_weights_cast(model: nn.Module, trained: Iterable[nn.Parameter], dtype
 
 
 def _measured_weights(module: nn.Module) -> list[nn.Parameter]:
-    """Weights of which a module around them needs more than their products: DoRA takes their length."""
-    wrapped = getattr(module, "base_layer", None)
-    measures = bool(getattr(module, "lora_magnitude_vector", None))
-    return list(wrapped.parameters()) if measures and isinstance(wrapped, nn.Module) else []
+    """Weights of which a module needs more than their products: DoRA takes the length of what it adds up."""
+    return list(module.parameters()) if getattr(module, "lora_magnitude_vector", None) else []
 
 
 def _transformer_step() -> Callable[[], torch.Tensor]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -12,7 +13,7 @@ from torch import nn
 
 from ftkit.errors import TrainingError
 from ftkit.training import loop
-from ftkit.training.loop import Training, new_accelerator
+from ftkit.training.loop import Training, new_accelerator, predict
 from ftkit.training.precision import (
     MUCH_FASTER,
     bf16_speed,
@@ -113,6 +114,27 @@ def test_frozen_weights_that_are_cast_once_give_the_losses_of_weights_that_are_c
     each_time = new_training(method, "text", precision="bf16").run()
     assert losses == [step.loss for step in each_time.steps]
     assert {weight.dtype for weight in once.trainable.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("method", "modality"),
+    [
+        *((name, "text") for name in ("full", "lora", "dora", "ia3", "adapter", "prompt", "prefix")),
+        *((name, "audio") for name in ("full", "lora", "adapter")),
+        ("lora", "image"),
+    ],
+)
+def test_weights_that_are_cast_once_give_the_answers_of_weights_that_are_cast_for_every_batch(
+    method: str, modality: str, new_training: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+):
+    training = new_training(method, modality, epochs=1, precision="bf16")
+    training.run()  # what a method adds does something from then on
+    model, backbone, inputs = training.trainable.model, training.backbone, training.validation.inputs
+    before = [weight.detach().clone() for weight in model.parameters()]
+    once = predict(model, backbone, inputs, accelerator=training.accelerator)
+    assert all(torch.equal(*both) for both in zip(before, model.parameters(), strict=True))
+    monkeypatch.setattr(loop, "frozen_weights_cast", lambda *_: nullcontext())
+    assert np.array_equal(once, predict(model, backbone, inputs, accelerator=training.accelerator))
 
 
 def test_only_what_never_trains_is_cast_and_it_comes_back_as_it_was():
