@@ -22,7 +22,7 @@ from ftkit.experiments.mistakes import mistaken_items
 from ftkit.experiments.papers import CHECKED, cards_from_records, load_papers
 from ftkit.experiments.papers import title as title_of_paper
 from ftkit.experiments.record import Outcome, Record, from_digits
-from ftkit.experiments.scoring import answer_tables, best_on_validation, mean_test_score
+from ftkit.experiments.scoring import best_on_validation, mean_test_score, tables_by_seed
 from ftkit.experiments.trials import Trials
 from ftkit.figures import DescribedFigure
 from ftkit.figures.records import variants
@@ -327,7 +327,7 @@ def differences(record: Record, task: str) -> str:
     """Every method against the one that validation found best, on the same test items, corrected for their number."""
     test, by_method = record.tests[task], {name: record.where(task=task, method=name) for name in METHODS}
     made = {name: outcomes for name, outcomes in by_method.items() if outcomes}
-    answers = {name: answer_tables(test, [each.predicted() for each in outcomes]) for name, outcomes in made.items()}
+    answers = {name: tables_by_seed(record, outcomes) for name, outcomes in made.items()}
     best = best_on_validation(made)
     tests = paired_against(best, test.metric, from_digits(test.labels), answers, test.groups)
     rows = [[METHODS[name].title, str(each)] for name, each in tests.items()]

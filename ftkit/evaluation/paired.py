@@ -151,24 +151,26 @@ def paired_bootstrap(
     >>> paired_bootstrap("balanced_accuracy", labels, good, poor).difference
     0.5
     """
-    return _paired(metric_name, labels, [probabilities_a], [probabilities_b], groups, resamples, seed)
+    return _paired(metric_name, labels, {0: probabilities_a}, {0: probabilities_b}, groups, resamples, seed)
 
 
 def paired_runs(
     metric_name: str,
     labels: ArrayLike,
-    probabilities_a: Sequence[ArrayLike],
-    probabilities_b: Sequence[ArrayLike],
+    runs_a: Mapping[int, ArrayLike],
+    runs_b: Mapping[int, ArrayLike],
     groups: ArrayLike | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> PairedTest:
     """Return the test of two methods, each trained with several seeds, on the same items.
 
-    Hierarchical bootstrap: each resample draws items (or groups), the same for both methods, and seeds, for each method
-    by itself, so that the difference of the mean scores moves with both; with one seed each this is `paired_bootstrap`.
-    With fewer than twenty groups it is Student's test: the variance of the difference over groups, from what it would
-    be without each of them, and those of the runs are added.
+    Hierarchical bootstrap: each resample draws items (or groups), the same for both methods, and seeds, so that the
+    difference of the mean scores moves with both; with one seed each this is `paired_bootstrap`. A seed stands for one
+    draw of the training data and one order of it. Where both methods have the same seeds, they are drawn together: what
+    an easy draw gave to both is no difference. Else they are drawn for each method by itself. What seeds add is widened
+    as in `mean_score`. With fewer than twenty groups it is Student's test: the variance of the difference over groups,
+    from what it would be without each of them, and that over seeds are added.
 
     Parameters
     ----------
@@ -176,8 +178,8 @@ def paired_runs(
         A name in `METRICS`.
     labels : array_like of int, shape (n,)
         The true class of each item.
-    probabilities_a, probabilities_b : sequence of array_like of float, each of shape (n, classes)
-        The predicted probabilities of each run.
+    runs_a, runs_b : mapping of int to array_like of float, each of shape (n, classes)
+        By seed, the predicted probabilities of each run.
     groups : array_like, shape (n,), optional
         The group of each item; a single group is taken as none.
     resamples, seed
@@ -198,24 +200,23 @@ def paired_runs(
     Examples
     --------
     >>> labels, good, poor = [0, 1] * 10, [[0.9, 0.1], [0.1, 0.9]] * 10, [[0.9, 0.1], [0.8, 0.2]] * 10
-    >>> paired_runs("accuracy", labels, [good, good], [poor, good]).difference
+    >>> paired_runs("accuracy", labels, {0: good, 1: good}, {0: poor, 1: good}).difference
     0.25
     """
-    if not (len(probabilities_a) and len(probabilities_b)):
+    if not (runs_a and runs_b):
         raise DataError("a paired test of methods needs at least one run of each")
     groups = drawable_groups(groups, np.size(labels))
-    sides = (probabilities_a, probabilities_b)
-    by_groups = _paired_by_few_groups(metric_name, labels, *sides, groups) if few(groups) else None
+    by_groups = _paired_by_few_groups(metric_name, labels, runs_a, runs_b, groups) if few(groups) else None
     if by_groups is not None:
         return by_groups
-    return _paired(metric_name, labels, probabilities_a, probabilities_b, groups, resamples, seed)
+    return _paired(metric_name, labels, runs_a, runs_b, groups, resamples, seed)
 
 
 def paired_against(
     reference: str,
     metric_name: str,
     labels: ArrayLike,
-    probabilities: Mapping[str, Sequence[ArrayLike]],
+    runs: Mapping[str, Mapping[int, ArrayLike]],
     groups: ArrayLike | None = None,
 ) -> dict[str, PairedTest]:
     """Return the tests of several methods against one of them, the p-values corrected for their number (`holm`).
@@ -226,8 +227,8 @@ def paired_against(
         The method that the others are compared with.
     metric_name, labels, groups
         As in `paired_runs`.
-    probabilities : mapping of str to sequence of array_like of float, each of shape (n, classes)
-        By method, the predicted probabilities of each run.
+    runs : mapping of str to mapping of int to array_like of float, each of shape (n, classes)
+        By method and seed, the predicted probabilities of each run.
 
     Returns
     -------
@@ -242,13 +243,13 @@ def paired_against(
     Examples
     --------
     >>> labels, good, poor = [0, 1] * 10, [[0.9, 0.1], [0.1, 0.9]] * 10, [[0.9, 0.1], [0.8, 0.2]] * 10
-    >>> tests = paired_against("a", "accuracy", labels, {"a": [good], "b": [poor]})
+    >>> tests = paired_against("a", "accuracy", labels, {"a": {0: good}, "b": {0: poor}})
     >>> tests["b"].difference
     -0.5
     """
     tests = {
-        name: paired_runs(metric_name, labels, runs, probabilities[reference], groups)
-        for name, runs in probabilities.items()
+        name: paired_runs(metric_name, labels, of_method, runs[reference], groups)
+        for name, of_method in runs.items()
         if name != reference
     }
     corrected = holm([test.p_value for test in tests.values()])
@@ -258,40 +259,43 @@ def paired_against(
 def _paired(
     metric_name: str,
     labels: ArrayLike,
-    probabilities_a: Sequence[ArrayLike],
-    probabilities_b: Sequence[ArrayLike],
+    runs_a: Mapping[int, ArrayLike],
+    runs_b: Mapping[int, ArrayLike],
     groups: ArrayLike | None,
     resamples: int,
     seed: int,
 ) -> PairedTest:
-    metric, truth, sides = _checked_sides(metric_name, labels, probabilities_a, probabilities_b)
+    metric, truth, sides = _checked_sides(metric_name, labels, runs_a, runs_b)
     means = [float(np.mean([metric.function(truth, table) for table in tables])) for tables in sides]
+    draws = (0, 0) if runs_a.keys() == runs_b.keys() else (0, 1)
     one, other = (
         resampled_means(metric, truth, tables, groups, resamples=resamples, seed=seed, draw=draw)
-        for draw, tables in enumerate(sides)
+        for draw, tables in zip(draws, sides, strict=True)
     )
-    low, high = percentile_interval(one - other, 0.95)
+    low, high = np.clip(percentile_interval(one - other, 0.95), -1, 1)
     discordant = _discordant(truth, sides)
     if low == high and not discordant:  # two sides that no item told apart may differ on other items
         low, high = _difference_interval(0, 0, independent_draws(truth.size, groups))
-    return PairedTest(means[0] - means[1], low, high, _p_value(one - other), truth.size, round(discordant))
+    difference, p_value = means[0] - means[1], _p_value(one - other)
+    return PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
 
 
 def _paired_by_few_groups(
     metric_name: str,
     labels: ArrayLike,
-    probabilities_a: Sequence[ArrayLike],
-    probabilities_b: Sequence[ArrayLike],
+    runs_a: Mapping[int, ArrayLike],
+    runs_b: Mapping[int, ArrayLike],
     groups: NDArray,
 ) -> PairedTest | None:
     """Student's test; None where the metric is undefined without one of the groups."""
-    metric, truth, sides = _checked_sides(metric_name, labels, probabilities_a, probabilities_b)
+    metric, truth, sides = _checked_sides(metric_name, labels, runs_a, runs_b)
     without = [means_without_groups(metric, truth, tables, groups) for tables in sides]
     if np.isnan(without).any():
         return None
     scores = [[metric.function(truth, table) for table in tables] for tables in sides]
     difference = float(np.mean(scores[0]) - np.mean(scores[1]))
-    variations = [jackknife(without[0] - without[1]), *run_variation(scores[0]), *run_variation(scores[1])]
+    by_seed = [np.subtract(scores[0], scores[1])] if runs_a.keys() == runs_b.keys() else scores
+    variations = [jackknife(without[0] - without[1]), *(each for values in by_seed for each in run_variation(values))]
     low, high = np.clip(student_interval(difference, variations), -1, 1)
     discordant = _discordant(truth, sides)
     if low == high and not discordant:
@@ -301,11 +305,11 @@ def _paired_by_few_groups(
 
 
 def _checked_sides(
-    metric_name: str, labels: ArrayLike, *sides: Sequence[ArrayLike]
+    metric_name: str, labels: ArrayLike, *sides: Mapping[int, ArrayLike]
 ) -> tuple[Metric, NDArray, list[list[NDArray]]]:
-    """The metric, the labels, and the predicted probabilities of each run on either side."""
+    """The metric, the labels, and the predicted probabilities of each run on either side, in the order of seeds."""
     metric = find_metric(metric_name)
-    pairs = [[checked_predictions(labels, table) for table in runs] for runs in sides]
+    pairs = [[checked_predictions(labels, runs[seed]) for seed in sorted(runs)] for runs in sides]
     return metric, pairs[0][0][0], [[table for _, table in side] for side in pairs]
 
 

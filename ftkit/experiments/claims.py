@@ -16,7 +16,7 @@ from ftkit.evaluation import PairedTest, Variation, paired_runs, run_variation, 
 from ftkit.experiments.measured_items import variation_of_difference
 from ftkit.experiments.mistakes import mistakes_of
 from ftkit.experiments.record import Outcome, Record, find_record, from_digits
-from ftkit.experiments.scoring import answer_tables
+from ftkit.experiments.scoring import tables_by_seed, test_of
 from ftkit.paths import data_folder
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def load_claims(path: Path | None = None) -> list[Claim]:
 def judge(claim: Claim, record: Record | None) -> Judgement:
     """Compare the two sides of a claim in a record.
 
-    The interval of a score holds the variation of seeds and of test items, paired by item (hierarchical bootstrap);
+    The interval of a score holds the variation of seeds and of test items, paired by both (hierarchical bootstrap);
     that of a measure the variation of runs, paired by seed, and of items where the record tells what each gave
     (Student's, the two variances added); that of a cost the variation of runs.
 
@@ -186,6 +186,7 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
     several = {outcome.condition.method for outcome in sides[0]}
     if record is None or not all(seeds) or (claim.quantity in OF_MISTAKES and len(several) < 2):
         return Judgement(claim, "not measured", np.nan, np.nan, np.nan, seeds)
+    _check_sides(claim, *sides)
     neutral = 0.0
     if claim.quantity == SCORE:
         test = score_difference(record, *sides)
@@ -198,22 +199,23 @@ def judge(claim: Claim, record: Record | None) -> Judgement:
         seeds = (count, count)
     else:
         effect, low, high = _measure_difference(claim, record, *sides)
-    if claim.quantity not in OF_MISTAKES:
-        for side in sides:
-            _check_one_a_seed(claim, side)
     machines = {outcome.machine for side in sides for outcome in side}
     enough = min(seeds) >= FEWEST_SEEDS and (claim.quantity not in OF_ONE_MACHINE or len(machines) == 1)
     found = verdict(claim.rule, claim.margin, low, high, neutral) if enough else "not measured"
     return Judgement(claim, found, effect, low, high, seeds)
 
 
-def _check_one_a_seed(claim: Claim, side: Sequence[Outcome]) -> None:
-    seeds = [outcome.condition.seed for outcome in side]
-    if len(set(seeds)) < len(seeds):
-        raise FtkitError(
-            f"{claim.name}: a side holds several trainings of one seed. Name what tells them apart, such as the task, "
-            "the method or its settings."
-        )
+def _check_sides(claim: Claim, *sides: Sequence[Outcome]) -> None:
+    tasks = sorted({outcome.condition.task for side in sides for outcome in side})
+    if claim.quantity == SCORE and len(tasks) > 1:
+        raise FtkitError(f"{claim.name}: a claim on scores must name one task; this one has {', '.join(tasks)}.")
+    for side in sides:
+        seeds = [outcome.condition.seed for outcome in side]
+        if claim.quantity not in OF_MISTAKES and len(set(seeds)) < len(seeds):
+            raise FtkitError(
+                f"{claim.name}: a side holds several trainings of one seed. Name what tells them apart, such as the "
+                "task, the method or its settings."
+            )
 
 
 def verdict(rule: str, margin: float, low: float, high: float, neutral: float = 0.0) -> Verdict:
@@ -288,18 +290,15 @@ def score_difference(record: Record, first: Sequence[Outcome], second: Sequence[
     Returns
     -------
     PairedTest
-        Its interval holds the variation of seeds and of test items, paired by item (see `paired_runs`).
+        Its interval holds the variation of seeds and of test items, paired by both (see `paired_runs`).
 
     Raises
     ------
-    FtkitError
-        If the trainings are of several tasks.
+    DataError
+        If a side holds trainings of several tasks, or several of one seed.
     """
-    tasks = {outcome.condition.task for outcome in (*first, *second)}
-    if len(tasks) > 1:
-        raise FtkitError(f"A claim on scores must name one task; this one has {', '.join(sorted(tasks))}.")
-    test = record.tests[tasks.pop()]
-    one, other = (answer_tables(test, [outcome.predicted() for outcome in side]) for side in (first, second))
+    test = test_of(record, [*first, *second])
+    one, other = (tables_by_seed(record, side) for side in (first, second))
     return paired_runs(test.metric, from_digits(test.labels), one, other, test.groups)
 
 

@@ -127,7 +127,9 @@ class Comparison:
         if reference not in runs:
             raise FtkitError(f"The comparison holds no {reference!r}. It holds {', '.join(runs)}.")
         first = check_same_test(self.runs)
-        answers = {name: [run.predictions.probabilities for run in group] for name, group in runs.items()}
+        answers = {
+            name: {run.spec.seed: run.predictions.probabilities for run in group} for name, group in runs.items()
+        }
         return paired_against(reference, metric or self.metric, first.labels, answers, first.groups)
 
     def best_method(self) -> str:

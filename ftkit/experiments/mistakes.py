@@ -93,6 +93,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
     votes = [majority([trained[method][seed].predicted() for method in ranked], class_count(test)) for seed in shared]
     tables = answer_tables(test, votes)
     best_tables = answer_tables(test, [outcome.predicted() for outcome in of_best])
+    votes_by_seed, best_by_seed = (dict(zip(shared, each, strict=True)) for each in (tables, best_tables))
     return Mistakes(
         task=task,
         methods=methods,
@@ -101,7 +102,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
         vote=mean_score(test.metric, labels, tables, test.groups),
         best=best,
         best_score=mean_test_score(record, of_best),
-        gain=paired_runs(test.metric, labels, tables, best_tables, test.groups),
+        gain=paired_runs(test.metric, labels, votes_by_seed, best_by_seed, test.groups),
         apart=_apart(wrong, shared),
     )
 

@@ -45,6 +45,23 @@ def answer_tables(test: AnsweredItems, answers: Sequence[NDArray[np.int_]]) -> l
     return [np.eye(classes)[each] for each in answers]
 
 
+def tables_by_seed(record: Record, outcomes: Sequence[Answered]) -> dict[int, NDArray[np.float64]]:
+    """Answers of outcomes on one task as `answer_tables` writes them, by seed.
+
+    Raises
+    ------
+    DataError
+        If there is no outcome, they are of several tasks, or a seed comes twice.
+    """
+    seeds = [outcome.condition.seed for outcome in outcomes]
+    if len(set(seeds)) < len(seeds):
+        raise DataError(
+            "Several trainings are of one seed. Name what tells them apart, such as the method or its settings."
+        )
+    answers = [outcome.predicted() for outcome in outcomes]
+    return dict(zip(seeds, answer_tables(test_of(record, outcomes), answers), strict=True))
+
+
 def best_on_validation(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
     """The method with the highest mean score on validation; ``outcomes`` are by method, at least one of each."""
     return max(outcomes, key=lambda method: np.mean([outcome.validation_score for outcome in outcomes[method]]))

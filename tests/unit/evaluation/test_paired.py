@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from ftkit.errors import DataError
 from ftkit.evaluation import holm, mcnemar, paired_bootstrap, paired_runs
@@ -100,18 +103,22 @@ def sure(labels: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.eye(2)[np.where(right, labels, 1 - labels)] * 0.8 + 0.1
 
 
+def by_seed(tables: Iterable[ArrayLike]) -> dict[int, ArrayLike]:
+    return dict(enumerate(tables))
+
+
 def test_one_seed_each_is_the_paired_bootstrap() -> None:
     generator = np.random.default_rng(0)
     labels = np.arange(300) % 2
     one, other = (sure(labels, generator.random(300) < share) for share in (0.8, 0.7))
-    assert paired_runs("accuracy", labels, [one], [other]) == paired_bootstrap("accuracy", labels, one, other)
+    assert paired_runs("accuracy", labels, {0: one}, {0: other}) == paired_bootstrap("accuracy", labels, one, other)
 
 
 def test_a_difference_that_only_a_lucky_seed_makes_is_not_one() -> None:
     generator = np.random.default_rng(0)
     labels = np.arange(1000) % 2
-    one = [sure(labels, generator.random(1000) < share) for share in (0.95, 0.7, 0.7)]
-    other = [sure(labels, generator.random(1000) < share) for share in (0.7, 0.72, 0.7)]
+    one = by_seed(sure(labels, generator.random(1000) < share) for share in (0.95, 0.7, 0.7))
+    other = by_seed(sure(labels, generator.random(1000) < share) for share in (0.7, 0.72, 0.7))
     assert paired_bootstrap("accuracy", labels, one[0], other[0]).p_value < 0.01
     assert paired_runs("accuracy", labels, one, other).p_value > 0.05
 
@@ -120,7 +127,8 @@ def test_a_difference_of_all_seeds_is_found() -> None:
     generator = np.random.default_rng(0)
     labels = np.arange(1000) % 2
     one, other = (
-        [sure(labels, generator.random(1000) < share + shift) for shift in (-0.01, 0.0, 0.01)] for share in (0.85, 0.75)
+        by_seed(sure(labels, generator.random(1000) < share + shift) for shift in (-0.01, 0.0, 0.01, 0.0, 0.0))
+        for share in (0.85, 0.75)
     )
     test = paired_runs("accuracy", labels, one, other)
     assert test.p_value < 0.01
@@ -128,9 +136,45 @@ def test_a_difference_of_all_seeds_is_found() -> None:
     assert 200 < test.n_discordant < 500
 
 
+def test_what_an_easy_seed_gives_to_both_is_no_difference() -> None:
+    generator = np.random.default_rng(0)
+    labels, luck = np.arange(1000) % 2, generator.random((5, 1000))
+    shares = (0.6, 0.7, 0.8, 0.9, 0.75)
+    one, other = (
+        {
+            seed: sure(labels, chance < share + gain)
+            for seed, (chance, share) in enumerate(zip(luck, shares, strict=True))
+        }
+        for gain in (0.02, 0.0)
+    )
+    together = paired_runs("accuracy", labels, one, other)
+    apart = paired_runs("accuracy", labels, one, {seed + 5: table for seed, table in other.items()})
+    assert together.difference == pytest.approx(apart.difference)
+    assert 0 < together.low < together.high < 0.04
+    assert apart.low < -0.1 < 0.1 < apart.high
+    backwards = dict(reversed(other.items()))
+    assert paired_runs("accuracy", labels, one, backwards) == together
+
+
+def test_equally_good_methods_seldom_differ_over_five_seeds() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    found = []
+    for _ in range(200):
+        hard = generator.random(200)
+        one, other = (
+            by_seed(
+                sure(labels, 0.5 * (hard + generator.random(200)) < share) for share in generator.normal(0.6, 0.06, 5)
+            )
+            for _ in range(2)
+        )
+        found.append(paired_runs("accuracy", labels, one, other, resamples=400).p_value < 0.05)
+    assert np.mean(found) < 0.08
+
+
 def test_a_method_without_runs_is_refused() -> None:
     with pytest.raises(DataError, match="at least one run of each"):
-        paired_runs("accuracy", [0, 1], [], [[[0.9, 0.1], [0.1, 0.9]]])
+        paired_runs("accuracy", [0, 1], {}, {0: [[0.9, 0.1], [0.1, 0.9]]})
 
 
 def test_holm_corrects_step_by_step() -> None:
@@ -151,7 +195,7 @@ def test_holm_keeps_the_rate_of_false_findings() -> None:
 @pytest.mark.parametrize(("items", "width"), [(10, 0.25), (1000, 0.003)])
 def test_two_that_were_never_told_apart_may_differ_on_other_items(items: int, width: float):
     labels, table = [0, 1] * (items // 2), [[0.9, 0.1], [0.1, 0.9]] * (items // 2)
-    found = paired_runs("accuracy", labels, [table] * 2, [table] * 2)
+    found = paired_runs("accuracy", labels, by_seed([table] * 2), by_seed([table] * 2))
     single = mcnemar(labels, labels, labels)
     assert (found.difference, found.p_value) == (0.0, 1.0)
     assert (found.low, found.high) == pytest.approx((single.low, single.high), rel=0.01)
@@ -160,5 +204,5 @@ def test_two_that_were_never_told_apart_may_differ_on_other_items(items: int, wi
 
 def test_two_that_score_alike_by_nature_though_items_tell_them_apart_differ_by_nothing():
     always, never = [[0.9, 0.1]] * 20, [[0.1, 0.9]] * 20
-    found = paired_runs("balanced_accuracy", [0, 1] * 10, [always], [never])
+    found = paired_runs("balanced_accuracy", [0, 1] * 10, {0: always}, {0: never})
     assert (found.difference, found.low, found.high, found.n_discordant) == (0.0, 0.0, 0.0, 20)

@@ -67,7 +67,7 @@ def test_a_metric_that_needs_every_group_is_judged_by_the_bootstrap() -> None:
     assert score("accuracy", labels, table, groups).method == "student"
     assert score("roc_auc", labels, table, groups).method == "cluster bootstrap"
     assert mean_score("roc_auc", labels, [table, table], groups).method == "hierarchical bootstrap"
-    assert np.isfinite(paired_runs("roc_auc", labels, [table], [1 - table], groups).p_value)
+    assert np.isfinite(paired_runs("roc_auc", labels, {0: table}, {0: 1 - table}, groups).p_value)
 
 
 def test_the_same_difference_is_surer_the_more_groups_it_is_seen_in() -> None:
@@ -76,7 +76,7 @@ def test_the_same_difference_is_surer_the_more_groups_it_is_seen_in() -> None:
         poor = table.copy()
         worse = np.random.default_rng(0).random(labels.size) < 0.1
         poor[worse] = 1 - poor[worse]
-        return paired_runs("accuracy", labels, [table], [poor], names).p_value
+        return paired_runs("accuracy", labels, {0: table}, {0: poor}, names).p_value
 
     assert test_of(3) > test_of(15)
 
@@ -90,15 +90,16 @@ def test_equally_good_models_seldom_differ_by_few_groups() -> None:
         one = np.random.default_rng([seed, 2]).random(labels.size) < 0.5
         table[swapped & one] = 1 - table[swapped & one]
         other[swapped & ~one] = 1 - other[swapped & ~one]
-        found.append(paired_runs("accuracy", labels, [table], [other], groups).p_value < 0.05)
+        found.append(paired_runs("accuracy", labels, {0: table}, {0: other}, groups).p_value < 0.05)
     assert np.mean(found) < 0.08
 
 
 def test_few_groups_correct_for_the_number_of_tests() -> None:
     labels, table, groups = answered(6, 50, seed=0)
     poor = np.eye(2)[1 - labels]
-    alone = paired_against("good", "accuracy", labels, {"good": [table], "poor": [poor]}, groups)
-    among = paired_against("good", "accuracy", labels, {"good": [table], "poor": [poor], "worse": [poor]}, groups)
+    alone = paired_against("good", "accuracy", labels, {"good": {0: table}, "poor": {0: poor}}, groups)
+    three = {"good": {0: table}, "poor": {0: poor}, "worse": {0: poor}}
+    among = paired_against("good", "accuracy", labels, three, groups)
     assert among["poor"].p_value == pytest.approx(2 * alone["poor"].p_value)
     assert alone["poor"].low < alone["poor"].difference < alone["poor"].high < 0
 

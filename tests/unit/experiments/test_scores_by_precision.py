@@ -20,14 +20,15 @@ def test_bf16_scores_what_float32_scores(name: str):
     step = max(1, len(task.test) // TESTED)
     task = replace(task, test=task.test.take(range(0, len(task.test), step)))
     runs = {
-        precision: [
-            fine_tune(task, "full", epochs=2, seed=seed, precision=precision, progress=False).predictions
+        precision: {
+            seed: fine_tune(
+                task, "full", epochs=2, seed=seed, precision=precision, progress=False
+            ).predictions.probabilities
             for seed in SEEDS
-        ]
+        }
         for precision in ("bf16", "float32")
     }
-    bf16, float32 = ([each.probabilities for each in runs[precision]] for precision in ("bf16", "float32"))
-    test = paired_runs("accuracy", task.test.labels, bf16, float32)
+    test = paired_runs("accuracy", task.test.labels, runs["bf16"], runs["float32"])
     assert test.low <= 0 <= test.high, test
     assert abs(test.difference) < 0.05, test
     assert test.n_discordant > 0  # they are two trainings, not one
