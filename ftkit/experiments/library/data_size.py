@@ -35,8 +35,4 @@ EXPERIMENT = Experiment(
             seed=[0, 1, 2, 3, 4],
         )
     ),
-    remark=(
-        "The rate of training from scratch on 5,000 reviews was chosen on 2,000. Over so many steps it is too high: "
-        "the training loss stays far above that on 2,048. Its last point is a lower limit."
-    ),
 )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ftkit.experiments.experiment import Experiment, grid
 
 RATES = {
-    "linear-probe": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
+    "linear-probe": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1],
     "full": [1e-5, 3e-5, 1e-4, 3e-4, 1e-3],
-    "lora": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2],
-    "adapter": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2],
+    "lora": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2],
+    "adapter": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2],
     "prompt": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1],
 }
 

@@ -35,6 +35,7 @@ EXPERIMENT = Experiment(
         *full(REVIEWS, patience=2),
         *full(REVIEWS, label_smoothing=0.1),
         *full(REVIEWS, weight_decay=0.1),
+        *full(REVIEWS, weight_decay=10.0),
         *full(REVIEWS, dropout=0.3),
         *full(REVIEWS, augmentation="token-dropout"),
         *grid(method="l2-sp", learning_rate=RATE, **REVIEWS),
