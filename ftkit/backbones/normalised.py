@@ -37,8 +37,8 @@ class HasWholeWeight(Protocol):
 def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
     """Compute ``convolution(norm(hidden))`` and keep nothing but ``hidden`` for the backward pass.
 
-    Modules that something was put around are checkpointed, unless they still come to one weight, as LoRA's do; so is
-    everything on a GPU.
+    Modules that something was put around are checkpointed, unless they still come to one weight, as LoRA's do. On a GPU
+    both are called one after the other, and `checkpointing` is what saves memory.
 
     Parameters
     ----------
@@ -59,7 +59,9 @@ def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Modu
     ----------
     Pleiss et al. 2017, arXiv:1707.06990, section 3, normalise again in the backward pass to save memory.
     """
-    if hidden.device.type == "cpu" and _is_known(norm):
+    if hidden.device.type != "cpu":
+        return _in_turn(norm, hidden, convolution)
+    if _is_known(norm):
         weight = _whole_weight(convolution)
         if weight is not None:
             stride = convolution.stride if isinstance(convolution, DepthwiseConvolution) else 1
@@ -84,7 +86,8 @@ def _whole_weight(convolution: Any) -> Tensor | None:
     if isinstance(convolution, HasWholeWeight):
         return None if convolution.bias is not None else convolution.whole_weight()
     pointwise = type(convolution) is nn.Conv2d and convolution.kernel_size == convolution.stride == (1, 1)
-    return convolution.weight if pointwise and convolution.groups == 1 and convolution.bias is None else None
+    bare = pointwise and convolution.groups == 1 and convolution.bias is None and convolution.padding == (0, 0)
+    return convolution.weight if bare else None
 
 
 def _joined(norm: Any, hidden: Tensor, weight: Tensor, stride: int) -> Tensor:

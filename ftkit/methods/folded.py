@@ -69,5 +69,7 @@ class FoldedConvolution(lora.Conv2d):
 
 def _is_pointwise(convolution: nn.Module) -> bool:
     return isinstance(convolution, nn.Conv2d) and (
-        convolution.kernel_size == convolution.stride == (1, 1) and convolution.groups == 1
+        convolution.kernel_size == convolution.stride == (1, 1)
+        and convolution.padding == (0, 0)
+        and convolution.groups == 1
     )

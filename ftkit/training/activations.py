@@ -97,6 +97,7 @@ class Activations(Sequence[Activation]):
     def __getitem__(self, index: int | slice) -> Activation | list[Activation]:
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
+        index = range(len(self))[index]  # from the end too, and none beyond
         rows = slice(int(self.starts[index]), int(self.starts[index + 1]))
         hidden = self.values[rows]
         return Activation(

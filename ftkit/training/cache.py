@@ -11,6 +11,7 @@ import uuid
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
@@ -107,10 +108,17 @@ class ActivationCache:
         found = self.remembered(key) or self._open(key)
         if found is not None:
             return found
-        self.folder.mkdir(parents=True, exist_ok=True)
         # the second of two processes waits here and then finds what the first one made
-        with FileLock(self.folder / f"{key}.lock"):
+        with self._lock(key):
             return self._open(key) or self._build(key, label, build)
+
+    def _lock(self, key: str) -> AbstractContextManager[Any]:
+        """Lock a key; where nothing can be written no other process can either, and memory is there all the same."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return FileLock(self.folder / f"{key}.lock").acquire()
+        except OSError:
+            return contextlib.nullcontext()
 
     def remembered(self, key: str) -> Any:
         """What is kept in memory under a key, or None."""

@@ -59,6 +59,7 @@ class BestWeights(Callback):
 
     def on_start(self, training: Training) -> None:
         """Make the folder of the temporary file; it goes with this object."""
+        self.best = None
         self.folder = tempfile.TemporaryDirectory(prefix="ftkit-best-", ignore_cleanup_errors=True)
 
     def on_epoch(self, training: Training, epoch: Epoch) -> None:
@@ -84,7 +85,8 @@ class BestWeights(Callback):
         history = training.history
         moved_on = history.interrupted or history.best_epoch != len(history.epochs)
         if moved_on and 0 < history.best_epoch < training.settings.epochs:
-            training.trainable.load_trained_state(torch.load(self._file(history.best_epoch), map_location="cpu"))
+            kept = torch.load(self._file(history.best_epoch), map_location="cpu", mmap=True)  # no second copy
+            training.trainable.load_trained_state(kept)
         if self.folder is not None:
             self.folder.cleanup()
 

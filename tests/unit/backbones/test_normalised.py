@@ -83,6 +83,7 @@ def test_only_what_trains_gets_a_gradient(trains: str):
         nn.Conv2d(CHANNELS, 2, 1, groups=2, bias=False),
         nn.Conv2d(CHANNELS, 2, 1),
         nn.Conv2d(CHANNELS, 2, 1, stride=2, bias=False),
+        nn.Conv2d(CHANNELS, 2, 1, padding=1, bias=False),
         nn.Conv2d(CHANNELS, 2, 3),
     ],
 )

@@ -82,7 +82,12 @@ def test_the_whole_weight_is_the_merged_one(use_dora: bool):
 @pytest.mark.filterwarnings("ignore:LoRA adapter added to ConvNd layer with groups")
 @pytest.mark.parametrize(
     "other",
-    [nn.Conv2d(CHANNELS, 2, 3), nn.Conv2d(CHANNELS, 2, 1, stride=2), nn.Conv2d(CHANNELS, 2, 1, groups=2)],
+    [
+        nn.Conv2d(CHANNELS, 2, 3),
+        nn.Conv2d(CHANNELS, 2, 1, stride=2),
+        nn.Conv2d(CHANNELS, 2, 1, padding=1),
+        nn.Conv2d(CHANNELS, 2, 1, groups=2),
+    ],
 )
 def test_another_convolution_is_run_as_peft_runs_it(other: nn.Module):
     model = wrapped(other)

@@ -51,6 +51,23 @@ def test_what_fits_memory_stays_off_the_disk(tmp_path: Path):
     assert cache.entries() == []
 
 
+def test_where_no_file_can_be_written_memory_still_keeps_what_fits(tmp_path: Path):
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "activations"
+    cache = ActivationCache(folder, memory_bytes=1 << 20)
+    assert cache.activations("a", "ten rows", activations) is not None
+    assert cache.activations("a", "ten rows", never) is not None
+    assert ActivationCache(folder, memory_bytes=0).activations("a", "ten rows", activations) is None
+
+
+def test_examples_count_from_the_end_too(tmp_path: Path):
+    made = ActivationCache(tmp_path).activations("a", "ten rows", activations)
+    assert made is not None
+    assert made[-1].length == made[1].length == 6
+    with pytest.raises(IndexError):
+        made[2]
+
+
 def test_a_large_set_is_a_file_though_memory_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cache = ActivationCache(tmp_path, memory_bytes=1 << 20)
     monkeypatch.setattr(cache_module, "LARGEST_IN_MEMORY", 10 * ROW)
