@@ -15,7 +15,7 @@ from ftkit.evaluation import paired_against
 from ftkit.experiments.claims import Judgement, judge_all, load_claims
 from ftkit.experiments.crossing import crossing_table
 from ftkit.experiments.experiment import Experiment
-from ftkit.experiments.fairness import Fairness, ledgers, rates_in_words
+from ftkit.experiments.fairness import Fairness, ledgers, ledgers_by_data, rates_in_words
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.mistakes import mistaken_items
@@ -71,9 +71,13 @@ def write_page(folder: Path) -> Path:
         sections.append(decided([each for each in judgements if each.claim.experiment == name]))
         if name == OVER_SIZES:
             sections.append(crossings(record))
+        if name in OVER_DATA:
+            sections.append(warned(ledgers_by_data(record, folder / "tuning")))
+        if name in FORGETTING:
+            sections += [forgotten(record, task) for task in TASKS if task in record.tests]
         for task in (task for task in TASKS if task in given):
             if name in COSTS:
-                sections += [costs(record, task), differences(record, task), hardest(record, task)]
+                sections += [costs(record, task), differences(record, task), told_apart(record, task)]
             sections.append(ledger(given[task], task))
     if any(each.verdict != "not measured" for each in judgements):
         drawn["claims"] = figures.claims(judgements)
@@ -132,7 +136,10 @@ def overview(records: dict[str, Record]) -> str:
         for name, experiment in EXPERIMENTS.items()
     ]
     head = ["experiment", "question", "trainings", "training, s", "with all else, s", "made", "commit"]
-    remark = "Commits that the history does not hold were rebased since."
+    remark = (
+        "Some commits were rewritten later and are no longer in the history; a plus says that files were changed "
+        "beside the commit, *not kept* that early records did not name theirs."
+    )
     return "\n\n".join(["## Experiments", table(head, rows), remark])
 
 
@@ -165,8 +172,8 @@ def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
     trials = [trial for search in searches for trial in search.trials]
     tried = sum(trial.seconds for trial in trials)
     estimated = (
-        f" ({rest:.0f} s are added for each of the {len(made) - len(timed):,} of which only the training was timed, "
-        "the mean of the others without further measures)"
+        f" (of {len(made) - len(timed):,} only the training itself was timed; {rest:.0f} s are added for each, what "
+        "the others needed beside it on average)"
         if len(timed) < len(made)
         else ""
     )
@@ -230,9 +237,9 @@ def trained_again(found: Sequence[Checked], recorded: dict[str, float]) -> str:
             f"time: {shares}. At that pace all of the evidence takes {hours:.1f} hours, two at a time."
         )
     head = (
-        "## Trained again\n\nSome of the recorded trainings, drawn at random, were made anew. *As another seed*: the "
-        "repeat gave other answers, since rounding decides an unstable training, but its score is one that other seeds "
-        "have."
+        "## Trained again\n\nSome of the recorded trainings were made anew, drawn at random from the cheapest quarter "
+        "of every experiment. *As another seed*: the repeat gave other answers, since rounding decides an unstable "
+        "training, but its score is one that other seeds have."
     )
     return "\n\n".join(filter(None, [head, "\n".join(lines), told]))
 
@@ -265,6 +272,8 @@ def decided(judgements: Sequence[Judgement]) -> str:
     ]
     undecided = sum(each.verdict == "undecided" for each in judgements)
     told = f"- *undecided*: {undecided} of {len(judgements)}, see the [claims](#claims)." if undecided else ""
+    if undecided == len(judgements):
+        told = f"- No interval lies clear of its claim's margin: all {undecided} [claims](#claims) stay undecided."
     return "\n".join(filter(None, ["What it decides:\n", *lines, told])) if lines or told else ""
 
 
@@ -338,37 +347,65 @@ def differences(record: Record, task: str) -> str:
     return "\n\n".join([title, table(["method", "difference (95 % interval), p"], rows)]) if rows else ""
 
 
-def hardest(record: Record, task: str) -> str:
-    """The test items that most trainings get wrong, and how many no training does; empty with a single method."""
+def told_apart(record: Record, task: str) -> str:
+    """The test items on which methods disagree most, whatever the seed; empty with a single method."""
     if len({outcome.condition.method for outcome in record.where(task=task)}) < 2:
         return ""
     items = mistaken_items(record, task)
-    wrong = items["all methods"]
-    methods = items.columns[2:]
+    wrong, shares = items["all methods"], items[list(items.columns[2:])]
+    right_mostly, wrong_mostly = shares <= SELDOM, shares >= 1 - SELDOM
+    sides = right_mostly.sum(axis=1).clip(upper=wrong_mostly.sum(axis=1)).sort_values(ascending=False, kind="stable")
     rows = [
         [
             str(item),
-            str(row["class"]),
-            f"{row['all methods']:.0%}",
-            ", ".join(name for name in methods if row[name] < RIGHT_MOSTLY) or "none",
+            str(items["class"][item]),
+            *(", ".join(shares.columns[of_methods.loc[item]]) for of_methods in (right_mostly, wrong_mostly)),
         ]
-        for item, row in items.head(HARDEST).to_dict("index").items()
+        for item in sides.index[:SHOWN_ITEMS]
     ]
     title = (
-        f"The hardest test items: {TASKS[task].title.lower()} (by their place in the split; of all {len(items):,}, "
-        f"{(wrong == 0).sum():,} are missed by no training, {(wrong == 1).sum():,} by every one)"
+        f"What methods disagree on: {TASKS[task].title.lower()} (test items by their place in the split. Of all "
+        f"{len(items):,}, {(wrong == 0).sum():,} are missed by no training and {(wrong == 1).sum():,} by every one; on "
+        f"{(sides > 0).sum():,} one method is right and another wrong in {1 - SELDOM:.0%} of their seeds at least)"
     )
-    head = ["test item", "class", "wrong in so many trainings", "methods that mostly get it right"]
+    head = ["test item", "class", "mostly right", "mostly wrong"]
+    return "\n\n".join([title, table(head, rows)])
+
+
+def forgotten(record: Record, task: str) -> str:
+    """What was left of the old ability on a task after each way to learn, means over seeds."""
+    rows = []
+    for variant in variants(record.where(task=task)):
+        found = [outcome.measures["forgetting"] for outcome in variant.outcomes]
+        rates = dict.fromkeys(f"{outcome.learning_rate:g}" for outcome in variant.outcomes)
+        rows.append(
+            [
+                variant.label,
+                " ".join(rates),
+                *(
+                    f"{mean(each[when] for each in found):.3f}" if when in found[0] else ""
+                    for when in ("before", "after", "relearned", "adapter_off")
+                ),
+                str(mean_test_score(record, variant.outcomes)),
+            ]
+        )
+    if not rows:
+        return ""
+    of = record.where(task=task)[0].measures["forgetting"]
+    title = f"What is left of the old ability: {TASKS[task].title.lower()} ({of['ability']}, {of['unit']})"
+    head = ["way to learn", "rate", "before", "after", "fitted anew", "update switched off", "score on the new task"]
     return "\n\n".join([title, table(head, rows)])
 
 
 def papers(folder: Path) -> str:
     """Published figures beside those of the records, with what speaks for and against comparing them."""
-    cards = list(cards_from_records(load_papers(), folder))
+    shown = [each for each in load_papers() if each.verified]
+    hidden = len(load_papers()) - len(shown)
+    cards = list(cards_from_records(shown, folder))
     rows = [
         [
             f"{title_of_paper(card.published)}: {card.published.figure}",
-            "; ".join([card.published.setting, *card.published.notes]),
+            " ".join([f"{card.published.setting.rstrip('.')}.", *card.published.notes]),
             f"[{card.published.source}]({card.published.link})" if card.published.link else card.published.source,
             CHECKED[card.published.checked],
             f"{card.ours.method}, {card.ours.task}: {card.ours}",
@@ -381,6 +418,8 @@ def papers(folder: Path) -> str:
         "✓ speaks for a comparison, ✗ against it, ? is not told. Ours: the epoch is chosen on validation, the test is "
         "read once."
     )
+    if hidden:
+        told += f" {hidden} more figures are left out, since nobody has looked them up yet."
     return "\n\n".join(["## You against the paper", told, table(head, rows)])
 
 
@@ -391,6 +430,24 @@ def ledger(fairness: Fairness, task: str) -> str:
     title = f"What each method was given: {TASKS[task].title.lower()}"
     warnings = "\n".join(f"- {warning}" for warning in fairness.warnings())
     return "\n\n".join(filter(None, [title, table(list(facts.columns), rows), fairness.selection, warnings]))
+
+
+def warned(given: dict[tuple[str, str], Fairness]) -> str:
+    """What a reader should be warned of, for each set of data that an experiment trains on."""
+    if not given:
+        return ""
+    rows = [
+        [
+            TASKS[task].title,
+            data,
+            f"{trials[0]:,}" if len(trials) == 1 else "unequal",
+            " ".join(fairness.warnings()) or "nothing",
+        ]
+        for (task, data), fairness in given.items()
+        if (trials := sorted({len(fact.rates) for fact in fairness.facts}))
+    ]
+    head = ["task", "trained on", "trials a method", "to be warned of"]
+    return "\n\n".join(["What each method was given, and what a reader should know", table(head, rows)])
 
 
 def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -> str:
@@ -414,7 +471,7 @@ def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -
             for each in members
         ]
         head = [
-            *("in the figure", "claim", "experiment", "effect (95 % interval)"),
+            *("name (as in the figure)", "claim", "experiment", "effect (95 % interval)"),
             *("holds if all of it lies", "verdict", "source"),
         ]
         parts += [f"### {group.capitalize()}", table(head, rows)]
@@ -456,10 +513,14 @@ COSTS = ("methods",)
 """Experiments of which it is told what each method cost, and how far from the best it scored."""
 DECIDED = ("holds", "does not hold here")
 """Verdicts that answer something."""
-HARDEST = 8
+OVER_DATA = ("data-size", "label-noise")
+"""Experiments that give every method the same data, of several amounts or kinds."""
+FORGETTING = ("forgetting", "batch-statistics")
+"""Experiments that ask what is left of an old ability."""
+SHOWN_ITEMS = 8
 """Test items that the page names, of each task."""
-RIGHT_MOSTLY = 0.5
-"""A method mostly gets an item right if fewer of its trainings than this share get it wrong."""
+SELDOM = 0.2
+"""A method is mostly right on an item if no larger share of its trainings gets it wrong, and mostly wrong likewise."""
 EACH_TASK: dict[str, dict[str, Callable[..., DescribedFigure]]] = {
     "methods": {
         "methods-trainable": partial(figures.pareto, cost="trainable"),

@@ -133,11 +133,17 @@ class Judgement:
         if self.verdict == "not measured":
             return ""
         if self.claim.quantity in COSTS:
-            return f"{self.effect:.2g} times ({self.low:.2g} to {self.high:.2g})"
+            effect, low, high = (_times(each) for each in (self.effect, self.low, self.high))
+            return f"{effect} times" + (f" ({low} to {high})" if self.low < self.high else "")
         return f"{100 * self.effect:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
 
     def __str__(self) -> str:
         return ": ".join(filter(None, [self.verdict, self.effect_in_words]))
+
+
+def _times(ratio: float) -> str:
+    """Write a ratio with two digits behind the point, or, where these would hide it, with two that count."""
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 def load_claims(path: Path | None = None) -> list[Claim]:

@@ -55,6 +55,23 @@ class Condition:
         seed = self.seed if draws else None
         return self.task, self.examples, self.label_noise, self.repaired, self.kind, seed
 
+    @property
+    def data_in_words(self) -> str:
+        """The number of examples, and what was done to them, for people.
+
+        Examples
+        --------
+        >>> Condition("movie-reviews", "full", examples=600, label_noise=0.2, repaired=True).data_in_words
+        '600 examples, 20 % wrong labels, repaired'
+        """
+        parts = [
+            f"{self.examples:,} examples" if self.examples else "all examples",
+            f"{self.label_noise:.0%} wrong labels".replace("%", " %") if self.label_noise else "",
+            "repaired" if self.repaired else "",
+            self.kind,
+        ]
+        return ", ".join(filter(None, parts))
+
     def training(self, learning_rate: float, epochs: int) -> str:
         """Everything that decides the training, as one text: conditions that agree in it are trained alike.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +191,7 @@ class Fairness:
                 {
                     **asdict(fact),
                     "method": METHODS[fact.method].title,
+                    "trials": len(fact.rates),
                     "rates": ", ".join(f"{rate:g}" for rate in sorted(set(fact.rates))),
                     "settings": in_words(fact.settings) or "usual",
                     "learning_rate": f"{fact.learning_rate:g}",
@@ -210,6 +211,7 @@ class Fairness:
             "test_readings",
         ]
         table = pandas.DataFrame(rows).drop(columns=hidden)
+        table.insert(1, "trials", table.pop("trials"))
         titles = {
             "rates": "rates tried",
             "settings_tried": "settings tried",
@@ -315,10 +317,29 @@ def ledgers(record: Record, trials_folder: Path | None = None) -> dict[str, Fair
         See `kit_trials`.
     """
     found = {}
-    for task in record.tests:
+    for task in dict.fromkeys(outcome.condition.task for outcome in record.outcomes):
         with contextlib.suppress(FtkitError):
             examples = record.where(task=task)[0].condition.examples or TASKS[task].default_train
             found[task] = record_fairness(record, task, kit_trials(task, examples, trials_folder))
+    return found
+
+
+def ledgers_by_data(record: Record, trials_folder: Path | None = None) -> dict[tuple[str, str], Fairness]:
+    """Ledgers of an experiment that trains on several amounts or kinds of data, by task and data in words.
+
+    Parameters
+    ----------
+    record, trials_folder
+        See `ledgers`.
+    """
+    alike: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in record.outcomes:
+        alike.setdefault((outcome.condition.task, outcome.condition.data_in_words), []).append(outcome)
+    found = {}
+    for (task, data), outcomes in alike.items():
+        of_these = ledgers(replace(record, outcomes=tuple(outcomes)), trials_folder)
+        if task in of_these:
+            found[task, data] = of_these[task]
     return found
 
 

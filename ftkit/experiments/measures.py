@@ -42,8 +42,8 @@ def moved_weights(run: Run, task: Task, condition: Condition) -> dict[str, Any]:
     -------
     dict
         ``"stages"``: names from input to output; ``"relative_change"``: norm of the change over the norm of the
-        weights, one a stage; ``"effective_rank"``: the mean over the stage's matrices of the exponential of the entropy
-        of the change's singular values (Roy and Vetterli 2007), 0 where nothing moved; ``"directions"`` and
+        weights, one a stage; ``"effective_rank"``: the mean over the stage's matrices that moved of the exponential of
+        the entropy of the change's singular values (Roy and Vetterli 2007), 0 where none did; ``"directions"`` and
         ``"spectrum"``: for so many of the largest singular values of each matrix, the share of the change's squared
         norm that they hold, mean over all matrices that moved, 0 to 1; 0 where none did.
 
@@ -65,8 +65,9 @@ def moved_weights(run: Run, task: Task, condition: Condition) -> dict[str, Any]:
         size = sum(float(old.square().sum()) for _, old in pairs)
         changes.append(round((moved / size) ** 0.5, 6))
         values = [torch.linalg.svdvals((new - old).flatten(1)) for new, old in pairs if not is_vector(old)]
-        ranks.append(round(sum(map(effective_rank, values)) / max(1, len(values)), 2))
-        spectra += [shares_of_largest(each, DIRECTIONS) for each in values if each.any()]
+        moving = [each for each in values if each.any()]
+        ranks.append(round(sum(map(effective_rank, moving)) / max(1, len(moving)), 2))
+        spectra += [shares_of_largest(each, DIRECTIONS) for each in moving]
     return {
         "stages": list(stages),
         "relative_change": changes,
