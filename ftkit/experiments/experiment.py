@@ -87,9 +87,16 @@ class Condition:
         return repr(replace(self, settings=settings, learning_rate=learning_rate, epochs=epochs, options=options))
 
     def matches(self, wanted: dict[str, Any]) -> bool:
-        """Whether all the fields that are named have the values that are wanted; a list wants one of several."""
+        """Whether all the fields that are named have the values that are wanted; a list wants one of several.
+
+        A learning rate that trials chose, which a condition leaves open, is wanted as ``"chosen"``.
+        """
         choices = {name: value if isinstance(value, list) else [value] for name, value in wanted.items()}
-        return all(self.value(name) in allowed for name, allowed in choices.items())
+        open_rate = {"learning_rate": "chosen"} if self.learning_rate is None else {}
+        return all(
+            self.value(name) in allowed or (name in open_rate and open_rate[name] in allowed)
+            for name, allowed in choices.items()
+        )
 
     def value(self, name: str) -> Any:
         """A field's value; ``settings.rank`` and ``options.patience`` look inside.

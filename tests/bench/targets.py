@@ -16,6 +16,7 @@ BF16, FLOAT32 = Fraction(1, 2), Fraction(3, 4)
 STEP_SHARE = 0.5
 PEAK_BYTES = 1.6e9
 DEMO_MINUTES = 8
+CLASSES = {"movie-reviews": 2, "solar-cells": 2, "spoken-digits": 10}
 START_SECONDS = {"help": 0.5, "import": 1.0, "first step": 10.0}
 
 
@@ -54,7 +55,7 @@ class Value:
     @property
     def worse(self) -> bool:
         """Whether our score lies below the peer's by more than chance explains; where there is no peer, it does not."""
-        return "peer" in self.source.settings and verdict(self.source) == "worse"
+        return "peer" in self.source.settings and -lead(self.source) > noise(self.source)
 
     @property
     def _reached(self) -> bool:
@@ -122,12 +123,23 @@ def metric_of(result: Result) -> str:
     return "balanced_accuracy" if result.settings["task"] == "solar-cells" else "accuracy"
 
 
+def lead(result: Result) -> float:
+    """Our mean score minus the peer's."""
+    return mean_score(result, "ours") - mean_score(result, peer_of(result))
+
+
 def verdict(result: Result) -> str:
-    """Say in words how our score compares with the peer's."""
-    difference = mean_score(result, "ours") - mean_score(result, peer_of(result))
-    if abs(difference) <= noise(result):
+    """Say in words how our score compares with the peer's; a side that learned nothing compares with nothing."""
+    guessing = [
+        side
+        for side, case in (("ours", "ours"), ("peer", peer_of(result)))
+        if mean_score(result, case) - 1 / CLASSES[result.settings["task"]] <= noise(result) / math.sqrt(2)
+    ]
+    if guessing:
+        return f"{' and '.join(guessing)} no better than guessing"
+    if abs(lead(result)) <= noise(result):
         return "within noise"
-    return "better" if difference > 0 else "worse"
+    return "better" if lead(result) > 0 else "worse"
 
 
 def _several(value: object) -> Sequence[object]:

@@ -340,6 +340,10 @@ def test_a_record_that_does_not_come_with_the_kit_is_named_with_those_that_do():
 def test_outcomes_are_found_by_what_they_were_trained_with():
     made = grid(task="movie-reviews", method="lora", settings=[{"rank": 2}, {"rank": 8}], seed=[0, 1])
     assert [each.matches({"settings.rank": 2, "seed": [0, 1]}) for each in made] == [True, True, False, False]
+    assert [replace(made[0], learning_rate=rate).matches({"learning_rate": "chosen"}) for rate in (None, 1e-3)] == [
+        True,
+        False,
+    ]
     with pytest.raises(FtkitError, match="no 'rate'"):
         made[0].matches({"rate": 1})
 
