@@ -27,6 +27,8 @@ LOOKS = (
     ("#999933", "h"),
     ("#661100", "X"),
     ("#44AA99", "^"),
+    ("#E69F00", "<"),
+    ("#56B4E9", "o"),
 )
 """Colour and marker of variants of one method, which would look the same otherwise."""
 

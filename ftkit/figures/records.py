@@ -161,7 +161,10 @@ def _signature(details: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def _distinction(own: dict[str, Any], all_of_method: Sequence[dict[str, Any]]) -> str:
     differing = [name for name in own if len({repr(each.get(name)) for each in all_of_method}) > 1]
-    return ", ".join(_written(name.partition(".")[2] or name, own[name]) for name in differing)
+    told = [_written(name.partition(".")[2] or name, own[name]) for name in differing]
+    if "learning_rate" not in own and any("learning_rate" in each for each in all_of_method):
+        told.append("chosen rate")
+    return ", ".join(told)
 
 
 def _written(name: str, value: Any) -> str:

@@ -18,7 +18,7 @@ TRIED_AGAIN = (
     "lp-ft-out-of-distribution",
     "bottom-for-another-sound",
     "a-high-rate-forgets-speech",
-    "lora-files-are-small-speech",
+    "lora-at-its-best-forgets-less-images",
     "lora-equals-full-spoken-digits",
     "a-rate-too-low-hardly-learns",
     "lora-wants-a-higher-rate",
