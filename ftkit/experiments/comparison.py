@@ -194,9 +194,11 @@ class Comparison:
         return f"{self.table().to_string()}\n\n{self.fairness()!r}"
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in self.notes)
-        given = f"<details><summary>What each method was given</summary>{self.fairness()._repr_html_()}</details>"
-        return self.table().to_html() + self.baseline_table().to_html() + notes + given
+        fairness = self.fairness()
+        lines = (*self.notes, fairness.selection, *fairness.warnings())
+        told = "".join(f"<p>{line}</p>" for line in lines)
+        given = f"<details><summary>What each method was given</summary>{fairness.table().to_html()}</details>"
+        return self.table().to_html() + self.baseline_table().to_html() + told + given
 
 
 def compare(

@@ -214,7 +214,11 @@ def test_a_comparison_without_baselines_can_be_shown(first_comparison: Compariso
 def test_a_notebook_shows_scores_and_baselines(first_comparison: Comparison):
     page = first_comparison._repr_html_()
     assert page.count("<table") == 3
-    assert first_comparison.fairness()._repr_html_() in page
+    fairness = first_comparison.fairness()
+    assert fairness.table().to_html() in page
+    shown = page.split("<details>")[0]
+    assert fairness.warnings()
+    assert all(line in shown for line in (fairness.selection, *fairness.warnings()))  # who looks sees the warnings
     assert repr(first_comparison.fairness()) in repr(first_comparison)
     assert "Linear probe" in page
     assert all(line.title in page for line in first_comparison.baselines)
