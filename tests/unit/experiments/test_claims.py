@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bare_outcomes import bare_outcome
 
-from ftkit.errors import FtkitError
+from ftkit.errors import DataError, FtkitError
 from ftkit.experiments.claims import (
     FEWEST_SEEDS,
     OF_MISTAKES,
@@ -23,7 +23,8 @@ from ftkit.experiments.claims import (
 from ftkit.experiments.experiment import Condition, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.mistakes import mistakes_of
-from ftkit.experiments.record import AnsweredItems, Outcome, Record, as_digits
+from ftkit.experiments.record import AnsweredItems, Outcome, Record, as_digits, load_record
+from ftkit.experiments.scoring import tables_by_seed
 from ftkit.methods import METHODS
 from ftkit.tasks import TASKS
 
@@ -307,3 +308,20 @@ def test_what_methods_get_wrong_together_is_judged_over_all_of_them(invented_rec
         assert judge(Claim("c", "g", "s", "x", "methods", quantity, of_task, of_task, "above", 0.0), alone).verdict == (
             "not measured"
         )
+
+
+def test_the_claim_on_the_best_rates_names_those_that_validation_finds_best():
+    (claim,) = (each for each in load_claims() if each.name == "lora-at-its-best-is-full-at-its-best")
+    record = load_record("learning-rates")
+    for side in (claim.first, claim.second):
+        scores: dict[float, list[float]] = {}
+        for outcome in record.where(method=side["method"]):
+            scores.setdefault(outcome.learning_rate, []).append(outcome.validation_score)
+        assert max(scores, key=lambda rate: np.mean(scores[rate])) == side["learning_rate"]
+
+
+def test_answers_by_seed_hold_one_training_a_seed(record: Record):
+    outcomes = record.where(method="lora")
+    assert list(tables_by_seed(record, outcomes)) == [outcome.condition.seed for outcome in outcomes]
+    with pytest.raises(DataError, match="Several trainings are of one seed"):
+        tables_by_seed(record, [*outcomes, outcomes[0]])
