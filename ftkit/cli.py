@@ -208,16 +208,18 @@ class _Demo:
 
 
 def _wanted(tasks: str | None, methods: str | None, seeds: int, folder: Path, options: dict[str, Any]) -> _Demo:
-    """Check what a demo was asked for, say what it will do, and fetch what it needs."""
+    """Check what a demo was asked for, say what it will do, and fetch and prepare what it needs."""
     from ftkit.experiments.demo import check_names
     from ftkit.methods import USUAL_METHODS
-    from ftkit.tasks import TASKS
+    from ftkit.tasks import TASKS, load_task
 
     task_names, method_names = _names(tasks, TASKS), _names(methods, USUAL_METHODS)
     check_names(task_names, method_names)
     _fetch_for(task_names, task_names if "replay" in method_names else ())
     demo = _Demo(tuple(task_names), tuple(method_names), seeds, folder, options)
     typer.echo(f"{_many(demo.runs, 'run')}: {_many(len(method_names), 'method')} on {_many(len(task_names), 'task')}.")
+    for name in task_names:
+        load_task(name)  # prepared for the process that trains on it, and what that leaves behind goes with this one
     return demo
 
 

@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import ftkit
+from ftkit import cli
 from ftkit.cli import app
 from ftkit.experiments.claims import judge_all, load_claims
 from ftkit.experiments.experiment import Experiment, grid
@@ -25,6 +26,7 @@ from ftkit.experiments.record import Record, record_path
 from ftkit.experiments.run import RUN_FILE
 from ftkit.experiments.trials import Trials
 from ftkit.methods import METHODS
+from ftkit.paths import cache_folder
 from ftkit.tasks import load_task
 from ftkit.training.augmentation import AUGMENTATIONS, TokenDropout
 
@@ -209,6 +211,15 @@ def test_offline_without_a_cache_says_what_to_do(empty_folder: Path, monkeypatch
     assert result.returncode == 1
     assert result.stdout.startswith("To fetch: minilm 84 MB, rotten-tomatoes 9 MB; 93 MB in all")
     assert "go online and run `ftkit fetch minilm`" in result.stderr
+
+
+def test_the_process_that_trains_finds_its_data_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fetched = cache_folder() / "assets"
+    (tmp_path / "assets").symlink_to(fetched, target_is_directory=True)
+    monkeypatch.setenv("FTKIT_CACHE", str(tmp_path))
+    wanted = cli._wanted("movie-reviews", "linear-probe", 1, tmp_path / "runs", {})
+    assert (wanted.tasks, wanted.runs) == (("movie-reviews",), 1)
+    assert len(list((tmp_path / "prepared").glob("movie-reviews-*.npz"))) == 1
 
 
 def test_fetch_list_shows_size_licence_and_state(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
