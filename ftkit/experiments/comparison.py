@@ -229,7 +229,8 @@ def compare(
     methods
         Names, or methods whose settings are given and not chosen, such as ``LoRA(rank=4)``; None for `USUAL_METHODS`.
     seeds
-        How many seeds, or which; default 1.
+        How many seeds, or which; default 1. Two or three tell little of the spread between seeds, so that intervals are
+        wide; five are better.
     epochs
         Passes through the training data, the same for all; see `fine_tune`.
     trials
