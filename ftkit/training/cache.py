@@ -35,6 +35,8 @@ MEMORY_BYTES = 128 << 20
 LARGEST_IN_MEMORY = 32 << 20
 """A larger set of activations is a file even where memory has room, which methods that train every block need."""
 DISK_BYTES = 2 << 30
+_RECIPE = 1
+"""Raise it whenever blocks, as they are computed here, would give something else."""
 _VALUES, _INDEX = "values.bin", "index.npz"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
 """What reading an entry raises where its index or its values are damaged or gone (torch maps files: RuntimeError)."""
@@ -273,7 +275,7 @@ def activation_key(
         Hexadecimal, 24 digits.
     """
     versions = [metadata.version(name) for name in ("ftkit", "torch", "transformers", "timm", "tokenizers")]
-    facts = [backbone.name, backbone.settings, weights, depth, split_fingerprint, precision, device, versions]
+    facts = [_RECIPE, backbone.name, backbone.settings, weights, depth, split_fingerprint, precision, device, versions]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from ftkit.evaluation import METRICS
-from ftkit.tasks import TASKS, load_task
+from ftkit.tasks import TASKS, baselines, load_task
 from ftkit.tasks.baselines import fit_baselines, mfcc
 
 
@@ -30,6 +31,16 @@ def test_baselines_give_probabilities_and_the_classical_one_beats_the_majority(
     for result in results:
         assert result.probabilities.shape == (len(task.test), len(task.label_names))
         np.testing.assert_allclose(result.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_scikit_learn_takes_no_more_processors_than_a_container_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(baselines, "usable_cores", lambda: 1)
+    monkeypatch.setattr(
+        baselines, "_tfidf_logistic", lambda _: counts.extend(pool["num_threads"] for pool in threadpool_info())
+    )
+    fit_baselines(load_task("movie-reviews", limit=40))
+    assert set(counts) == {1}
 
 
 @pytest.mark.parametrize("name", list(TASKS))

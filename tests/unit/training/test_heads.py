@@ -24,9 +24,9 @@ from ftkit.training.loop import TrainingSettings
 CELLS = ((1e-2, 0), (3e-2, 0), (1e-2, 1))
 
 
-def several(task: Task, **options: Any) -> list[TrainingSettings]:
+def several(task: Task, precision: str = "float32", **options: Any) -> list[TrainingSettings]:
     return [
-        TrainingSettings(rate, epochs=2, batch_size=6, seed=seed, precision="float32", **options)
+        TrainingSettings(rate, epochs=2, batch_size=6, seed=seed, precision=precision, **options)
         for rate, seed in CELLS
     ]
 
@@ -57,6 +57,18 @@ def test_together_is_alone(modality: str, options: dict[str, Any], tiny_task: Ca
         np.testing.assert_allclose(together.predictions.probabilities, alone.predictions.probabilities, atol=1e-3)
         torch.testing.assert_close(together.model.head.weight, alone.model.head.weight, atol=1e-4, rtol=1e-3)
         assert together.scores == alone.scores
+
+
+@pytest.mark.parametrize("modality", ["text", "image", "audio"])
+def test_together_is_alone_in_bf16_but_for_its_digits(modality: str, tiny_task: Callable[[str], Task], tmp_path: Path):
+    task = tiny_task(modality)
+    runs = probe_runs(task, several(task, "bf16"), ActivationCache(tmp_path))
+    options: dict[str, Any] = {"batch_size": 6, "precision": "bf16", "progress": False, "class_weights": False}
+    for (rate, seed), together in zip(CELLS, runs, strict=True):
+        alone = fine_tune(task, "linear-probe", lr=rate, seed=seed, epochs=2, **options)
+        found, expected = ([step.loss for step in run.history.steps] for run in (together, alone))
+        assert found == pytest.approx(expected, rel=1e-2)
+        np.testing.assert_allclose(together.predictions.probabilities, alone.predictions.probabilities, atol=1e-2)
 
 
 def test_they_may_differ_in_rate_and_seed_only(tiny_task: Callable[[str], Task], tmp_path: Path):
