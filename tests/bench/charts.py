@@ -18,7 +18,7 @@ from ftkit.figures.style import GREY, INK, METHOD_STYLES, method_style, style
 
 ROW = 0.3
 """Height of one row of a chart, in inches."""
-PEER_MARKERS = {"trainer": "o", "fastai": "D"}
+PEER_MARKERS = {"trainer": "o", "fastai": "D", "fastai-fine-tune": "s"}
 TASK_COLOURS = {
     "movie-reviews": METHOD_STYLES["lora"].colour,
     "solar-cells": METHOD_STYLES["full"].colour,
@@ -175,7 +175,8 @@ def trained(result: Result) -> str:
 def _title(result: Result) -> str:
     settings = result.settings
     title = f"{settings['task']}, {trained(result)}"
-    return f"{title} (fastai)" if settings.get("peer") == "fastai" else title
+    fastai = {"fastai": " (fastai)", "fastai-fine-tune": " (fastai's fine_tune)"}
+    return title + fastai.get(settings.get("peer", ""), "")
 
 
 def _point(axes: Any, row: int, spread: Spread, result: Result) -> None:

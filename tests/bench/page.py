@@ -227,7 +227,8 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
     table = _table(["task", "method", "case", *SIZES, "time", "over everything on", "memory", "test score"], rows)
     told = (
         "Pieces are turned off one by one, then all. They lean on each other: torch's own kernels for pictures are "
-        "slowest in bf16, so that without the chosen ones a training may take longer than with bf16 off as well."
+        "slowest in bf16, so that without the chosen ones a training may take longer than with bf16 off as well; and "
+        "without them normalised maps are checkpointed, which computes them twice."
     )
     picture = _picture(charts.ablations(results), folder, "ablation")
     return "\n\n".join(["## What each piece gives", told, table, picture])

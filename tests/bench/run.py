@@ -32,6 +32,7 @@ ALL = """
     peers --task solar-cells --method linear-probe --limit 256 --test-limit 200
     peers --task solar-cells --method partial,full,lora,adapter --epochs 2 --limit 256 --test-limit 200
     peers --task solar-cells --peer fastai --epochs 2 --limit 256 --test-limit 200
+    peers --task solar-cells --peer fastai-fine-tune --epochs 2 --limit 256 --test-limit 200
     peers --task spoken-digits --method linear-probe --limit 64 --test-limit 100
     peers --task spoken-digits --method partial,full,lora,adapter,scratch --epochs 1 --limit 64 --test-limit 100
     grid --limit 200 --test-limit 100
@@ -46,8 +47,13 @@ ALL = """
 """What the results page is made of, line by line; sizes at which the peers end too."""
 STEP_EXAMPLES = 480
 """Training examples over which a step is timed: fifteen batches."""
-TRAINER, FASTAI = "trainer", "fastai"
-PEER_MODULES = {TRAINER: "peers.trainer", FASTAI: "peers.fastai_vision"}
+TRAINER = "trainer"
+PEERS = {
+    TRAINER: "peers.trainer:train",
+    "fastai": "peers.fastai_vision:train",
+    "fastai-fine-tune": "peers.fastai_vision:fine_tune",
+}
+"""Where the script of each peer is."""
 
 
 # --- the parts: each yields what is to be measured
@@ -77,7 +83,7 @@ def peers(options: argparse.Namespace) -> Iterator[Bench]:
                 {**arguments, "peer": options.peer},
                 {
                     "ours": Call("ours:train", arguments),
-                    options.peer: Call(f"{PEER_MODULES[options.peer]}:train", arguments),
+                    options.peer: Call(PEERS[options.peer], arguments),
                 },
                 seeded=True,
             )
@@ -192,7 +198,7 @@ def _tasks(options: argparse.Namespace) -> list[str]:
 
     if options.task:
         return [options.task]
-    wanted = "image" if getattr(options, "peer", None) == FASTAI else None
+    wanted = None if getattr(options, "peer", TRAINER) == TRAINER else "image"
     return [name for name, info in TASKS.items() if wanted in (None, info.modality)]
 
 
@@ -201,7 +207,7 @@ def _methods(options: argparse.Namespace, known: Iterable[str]) -> list[str]:
 
 
 def _peer_methods(peer: str, modality: str) -> tuple[str, ...]:
-    if peer == FASTAI:
+    if peer != TRAINER:
         return ("full",)
     from peers.trainer import METHODS
 
@@ -257,7 +263,7 @@ def parser() -> argparse.ArgumentParser:
         parts[function.__name__].set_defaults(benches=function)
     commands.add_parser("all", help="Everything that the results page shows, and the page.", parents=[place])
     commands.add_parser("page", help="Write the results page from the results.", parents=[place])
-    parts["peers"].add_argument("--peer", choices=tuple(PEER_MODULES), default=TRAINER, help="whom to run against")
+    parts["peers"].add_argument("--peer", choices=tuple(PEERS), default=TRAINER, help="whom to run against")
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
     parts["growth"].add_argument("--axis", choices=("examples", "length", "width", "runs"), help="default: all")

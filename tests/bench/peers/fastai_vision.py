@@ -1,8 +1,9 @@
-"""fastai's way to fine-tune a vision model, all layers, with its one-cycle schedule."""
+"""fastai's ways to fine-tune a vision model: all layers by its one-cycle schedule, or its recipe ``fine_tune``."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from measuring import Measured, Stopwatch, load, scores_of
 from ftkit.memory import peak_memory
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ftkit.tasks import Task
 
 BATCH = 32
@@ -42,6 +45,48 @@ def train(
     limit, test_limit
         Examples of the training and the test split; None for all.
     """
+    return _fitted(_one_cycle, task, method, epochs, lr, seed, limit, test_limit)
+
+
+def fine_tune(
+    task: str,
+    method: str = "full",
+    *,
+    epochs: int,
+    lr: float,
+    seed: int = 0,
+    limit: int | None = None,
+    test_limit: int | None = None,
+) -> Measured:
+    """Fine-tune as `train` does, by fastai's own recipe: an epoch with the body frozen, then ``epochs`` of all layers.
+
+    Parameters
+    ----------
+    task, method, epochs, lr, seed, limit, test_limit
+        See `train`.
+    """
+    return _fitted(_recipe, task, method, epochs, lr, seed, limit, test_limit)
+
+
+def _one_cycle(learner: Any, epochs: int, lr: float) -> None:
+    learner.unfreeze()
+    learner.fit_one_cycle(epochs, lr)
+
+
+def _recipe(learner: Any, epochs: int, lr: float) -> None:
+    learner.fine_tune(epochs, base_lr=lr)
+
+
+def _fitted(
+    fit: Callable[[Any, int, float], None],
+    task: str,
+    method: str,
+    epochs: int,
+    lr: float,
+    seed: int,
+    limit: int | None,
+    test_limit: int | None,
+) -> Measured:
     if method != "full":
         raise ValueError(f"the fastai script fine-tunes fully; it has no {method}")
     from fastai.losses import CrossEntropyLossFlat
@@ -59,10 +104,12 @@ def train(
     network = load_imagenet_model(fetch(loaded.backbone))
     network.reset_classifier(len(loaded.label_names))
     loaders = _loaders(loaded)
-    learner = Learner(loaders, network, loss_func=CrossEntropyLossFlat(), metrics=accuracy, cbs=[clock])
+    learner = Learner(
+        loaders, network, loss_func=CrossEntropyLossFlat(), metrics=accuracy, cbs=[clock], splitter=_body_and_head
+    )
     with learner.no_bar(), learner.no_logging():
-        learner.unfreeze()
-        learner.fit_one_cycle(epochs, lr)
+        fit(learner, epochs, lr)
+        clock.is_fitting = False
         test = loaders.test_dl(list(loaded.test.items), num_workers=0)
         probabilities, _ = learner.get_preds(dl=test)
     total = watch.seconds
@@ -75,6 +122,13 @@ def train(
         test_items=len(loaded.test),
         precision="float32",
     )
+
+
+def _body_and_head(network: Any) -> list[list[nn.Parameter]]:
+    """What fastai freezes, and what it does not."""
+    head = list(network.get_classifier().parameters())
+    of_head = set(map(id, head))
+    return [[each for each in network.parameters() if id(each) not in of_head], head]
 
 
 def _loaders(task: Task) -> Any:
@@ -101,6 +155,7 @@ def _clock() -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.training_seconds = self.validation_seconds = self.ended = self.mark = 0.0
+            self.is_fitting = True
 
         def before_train(self) -> None:
             self.mark = time.perf_counter()
@@ -112,10 +167,11 @@ def _clock() -> Any:
             self.mark = time.perf_counter()
 
         def after_validate(self) -> None:
-            if not self.ended:  # the prediction of the test split validates too, after the fit
+            if self.is_fitting:  # the prediction of the test split validates too, after the fit
                 self.validation_seconds += time.perf_counter() - self.mark
 
-        def after_fit(self) -> None:
-            self.ended = time.perf_counter()
+        def after_fit(self) -> None:  # of each of the recipe's two parts
+            if self.is_fitting:
+                self.ended = time.perf_counter()
 
     return Clock()

@@ -119,8 +119,8 @@ NOTES = (
     "peft's prompt tuning knows text models only: pictures and speech have no peer there.",
     "Both sides train at one learning rate, the one that trials of ftkit found best for its own model. The plain "
     "script has another head, so a better score of ours tells little, and a worse one much.",
-    "fastai trains by fit_one_cycle with every layer unfrozen, for as many epochs as ours; its fine_tune puts an epoch "
-    "with a frozen body before these.",
+    "fastai trains by fit_one_cycle with every layer unfrozen, for as many epochs as ours; its fine_tune, in a row of "
+    "its own, puts an epoch with a frozen body before these.",
 )
 """What a reader of the comparison must know."""
 
