@@ -73,7 +73,7 @@ def test_the_page_says_what_methods_were_given_or_where_rates_come_from(
     full = next(line for line in text.splitlines() if line.startswith("| Full fine-tuning | 70.0 % ("))
     seconds = [outcome.seconds for outcome in Record.load(path).where(method="full")]
     assert f"| {np.mean(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f}) |" in full
-    assert f"| Full fine-tuning | {rates} | 1 | usual | 0.001 |" in text
+    assert f"| Full fine-tuning | {len(kit.named('full'))} | {rates} | 1 | usual | 0.001 |" in text
     assert "How far from " in text
     difference = r"^\| (Full fine-tuning|Linear probe) \| [+-]\d\.\d points \(.*\), p = [\d.]+ \|$"
     assert re.search(difference, text, re.MULTILINE)
