@@ -226,7 +226,7 @@ def test_remedies_differ_by_their_options_and_in_their_looks(
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[:3] == ["Full fine-tuning", "Full fine-tuning, keep last", "Full fine-tuning, patience 2"]
     looks = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_marker() not in ("|", "None")}
-    assert len(looks) == len(names) == 9
+    assert len(looks) == len(names) == 10
 
 
 def test_other_sizes_and_repaired_sets_stand_beside_wrong_labels(
@@ -353,6 +353,6 @@ def test_variants_of_a_method_are_named_by_what_differs(records: dict[str, Recor
         Condition("movie-reviews", "full", examples=8, options={"class_weights": True}),
     ]
     found = variants([replace(outcome, condition=condition) for condition in conditions])
-    assert [each.label for each in found] == ["Full fine-tuning", "LoRA, rank 4", "LoRA, rank 8, rate 0.001"]
+    assert [each.label for each in found] == ["Full fine-tuning", "LoRA, rank 4, chosen rate", "LoRA, rank 8, rate 0.001"]
     assert [len(each.outcomes) for each in found] == [1, 2, 1]
     assert [each.dashes for each in found] == ["-", "-", "--"]

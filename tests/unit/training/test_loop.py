@@ -293,6 +293,7 @@ class AsIfMoved:
 
     device = torch.float32
     autocast = staticmethod(contextlib.nullcontext)
+    mixed_precision = "no"
 
 
 def test_a_model_that_has_answered_can_still_train(new_training: New):
