@@ -22,50 +22,14 @@ MEAN, DEVIATION = 127 / 255, 128 / 255
 """fastai brings pixels to 0..1 and then normalises: together it is the ``(pixels - 127) / 128`` of the weights."""
 
 
-def train(
-    task: str,
-    method: str = "full",
-    *,
-    epochs: int,
-    lr: float,
-    seed: int = 0,
-    limit: int | None = None,
-    test_limit: int | None = None,
-) -> Measured:
-    """Fine-tune EfficientNet-Lite0 with a fastai ``Learner``: ``fit_one_cycle`` with every layer unfrozen.
-
-    Parameters
-    ----------
-    task
-        Name of a task of pictures.
-    method
-        ``"full"``: the one that fastai's recipe is.
-    epochs, lr, seed
-        Passes through the training split, peak learning rate, seed.
-    limit, test_limit
-        Examples of the training and the test split; None for all.
-    """
-    return _fitted(_one_cycle, task, method, epochs, lr, seed, limit, test_limit)
+def train(task: str, **options: Any) -> Measured:
+    """Fine-tune EfficientNet-Lite0 by ``fit_one_cycle`` with every layer unfrozen; options as of `fitted`."""
+    return fitted(_one_cycle, task, **options)
 
 
-def fine_tune(
-    task: str,
-    method: str = "full",
-    *,
-    epochs: int,
-    lr: float,
-    seed: int = 0,
-    limit: int | None = None,
-    test_limit: int | None = None,
-) -> Measured:
-    """Fine-tune as `train` does, by fastai's own recipe: an epoch with the body frozen, then ``epochs`` of all layers.
-
-    Parameters
-    ----------
-    task, method, epochs, lr, seed, limit, test_limit
-        See `train`.
-    """
-    return _fitted(_recipe, task, method, epochs, lr, seed, limit, test_limit)
+def fine_tune(task: str, **options: Any) -> Measured:
+    """Fine-tune by fastai's own recipe: an epoch with the body frozen, then ``epochs`` of all layers; see `fitted`."""
+    return fitted(_recipe, task, **options)
 
 
 def _one_cycle(learner: Any, epochs: int, lr: float) -> None:
@@ -77,16 +41,32 @@ def _recipe(learner: Any, epochs: int, lr: float) -> None:
     learner.fine_tune(epochs, base_lr=lr)
 
 
-def _fitted(
+def fitted(
     fit: Callable[[Any, int, float], None],
     task: str,
-    method: str,
+    *,
     epochs: int,
     lr: float,
-    seed: int,
-    limit: int | None,
-    test_limit: int | None,
+    method: str = "full",
+    seed: int = 0,
+    limit: int | None = None,
+    test_limit: int | None = None,
 ) -> Measured:
+    """Fit a fastai ``Learner`` in one of its ways, and measure it.
+
+    Parameters
+    ----------
+    fit
+        Takes the learner, the epochs and the peak learning rate.
+    task
+        Name of a task of pictures.
+    epochs, lr, seed
+        Passes through the training split, peak learning rate, seed.
+    method
+        ``"full"``: the one that fastai's recipe is.
+    limit, test_limit
+        Examples of the training and the test split; None for all.
+    """
     if method != "full":
         raise ValueError(f"the fastai script fine-tunes fully; it has no {method}")
     from fastai.losses import CrossEntropyLossFlat
