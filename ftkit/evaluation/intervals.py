@@ -343,7 +343,22 @@ def resampled_means(
 
 
 def widening(n: int) -> float:
-    """Return by how much Student's 95 % interval of a mean of n values is wider than that of drawing them again.
+    """Return by how much Student's 95 % interval of a mean is wider than that of drawing the values again.
+
+    Parameters
+    ----------
+    n : int
+        Number of values; a single one, which can't be drawn otherwise, widens nothing.
+
+    Returns
+    -------
+    float
+        A factor, 1 or more.
+
+    References
+    ----------
+    T. C. Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69 (2015), on the
+    expanded percentile interval.
 
     Examples
     --------

@@ -92,11 +92,10 @@ class Condition:
         A learning rate that trials chose, which a condition leaves open, is wanted as ``"chosen"``.
         """
         choices = {name: value if isinstance(value, list) else [value] for name, value in wanted.items()}
-        open_rate = {"learning_rate": "chosen"} if self.learning_rate is None else {}
-        return all(
-            self.value(name) in allowed or (name in open_rate and open_rate[name] in allowed)
-            for name, allowed in choices.items()
-        )
+        found = {name: self.value(name) for name in choices}
+        if self.learning_rate is None and "learning_rate" in found:
+            found["learning_rate"] = "chosen" if "chosen" in choices["learning_rate"] else None
+        return all(found[name] in allowed for name, allowed in choices.items())
 
     def value(self, name: str) -> Any:
         """A field's value; ``settings.rank`` and ``options.patience`` look inside.

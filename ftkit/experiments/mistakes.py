@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ftkit.errors import DataError
 from ftkit.evaluation import PairedTest, Score, jackknife, mean_score, paired_runs, student_interval
 from ftkit.experiments.record import Outcome, Record, from_digits
-from ftkit.experiments.scoring import answer_tables, best_on_validation, class_count, mean_test_score
+from ftkit.experiments.scoring import answer_tables, best_on_validation, class_count, mean_test_score, tables_by_seed
 
 if TYPE_CHECKING:
     import pandas
@@ -92,8 +92,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
     ranked = sorted(methods, key=lambda method: method != best)  # the first breaks ties
     votes = [majority([trained[method][seed].predicted() for method in ranked], class_count(test)) for seed in shared]
     tables = answer_tables(test, votes)
-    best_tables = answer_tables(test, [outcome.predicted() for outcome in of_best])
-    votes_by_seed, best_by_seed = (dict(zip(shared, each, strict=True)) for each in (tables, best_tables))
+    votes_by_seed = dict(zip(shared, tables, strict=True))
     return Mistakes(
         task=task,
         methods=methods,
@@ -102,7 +101,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
         vote=mean_score(test.metric, labels, tables, test.groups),
         best=best,
         best_score=mean_test_score(record, of_best),
-        gain=paired_runs(test.metric, labels, votes_by_seed, best_by_seed, test.groups),
+        gain=paired_runs(test.metric, labels, votes_by_seed, tables_by_seed(record, of_best), test.groups),
         apart=_apart(wrong, shared),
     )
 

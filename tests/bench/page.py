@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import charts
+import growth
 from growth import AXES, slope
 from harness import NOT_KEPT, Result, Spread, load_results
 from peers.trainer import NOTES
@@ -276,11 +278,16 @@ def _growth(results: Sequence[Result], folder: Path) -> str:
         )
     explanation = (
         "Slopes of straight lines through the logarithms: where the slope is one, twice the size takes twice the time. "
-        "One epoch of full fine-tuning on film reviews; of 500 where the length or the width grows, and of 250, by a "
-        "linear probe and LoRA, where the number of runs does."
+        f"One epoch of full fine-tuning on film reviews; of {_usual_limit(growth.length)} where the length or the "
+        f"width grows, and of {_usual_limit(growth.runs)}, by a linear probe and LoRA, where the number of runs does."
     )
     table = _table(["size", "range", "slope of time", "slope of added memory"], rows)
     return "\n\n".join(["## Growth", explanation, table, _picture(charts.growths(results), folder, "growth")])
+
+
+def _usual_limit(grow: Callable[..., growth.Point]) -> int:
+    """Training examples that an axis of growth takes unless told otherwise."""
+    return int(inspect.signature(grow).parameters["limit"].default)
 
 
 def _memory(results: Sequence[Result], folder: Path) -> str:

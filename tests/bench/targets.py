@@ -96,16 +96,11 @@ def of_part(results: Sequence[Result], part: str) -> list[Result]:
     return [result for result in results if result.part == part]
 
 
-def peers_where(results: Sequence[Result], peer: str = "trainer", **wanted: object) -> Iterator[Result]:
-    """Comparisons with a peer whose settings are among those wanted."""
+def peers_where(results: Sequence[Result], peer: object = "trainer", **wanted: object) -> Iterator[Result]:
+    """Comparisons with a peer, or one of several, whose settings are among those wanted."""
     for result in of_part(results, "peers"):
-        if peer_of(result) == peer and all(result.settings[name] in _several(value) for name, value in wanted.items()):
+        if all(result.settings[name] in _several(value) for name, value in {"peer": peer, **wanted}.items()):
             yield result
-
-
-def _with_fastai(results: Sequence[Result]) -> Iterator[Result]:
-    for peer in ("fastai", "fastai-fine-tune"):
-        yield from peers_where(results, peer=peer)
 
 
 def noise(result: Result) -> float:
@@ -147,6 +142,11 @@ def verdict(result: Result) -> str:
     return "better" if lead(result) > 0 else "worse"
 
 
+def _named(peer: str) -> list[str]:
+    """The peer, where it is not the usual one."""
+    return [] if peer == "trainer" else [peer]
+
+
 def _several(value: object) -> Sequence[object]:
     return value if isinstance(value, tuple) else (value,)
 
@@ -154,7 +154,7 @@ def _several(value: object) -> Sequence[object]:
 def _ratios(results: Iterator[Result], bound: Fraction | Callable[[Result], Fraction]) -> list[Value]:
     return [
         Value(
-            f"{result.settings['task']}, {result.settings.get('method', 'grid')}",
+            ", ".join([result.settings["task"], result.settings.get("method", "grid"), *_named(peer_of(result))]),
             time_ratio(result),
             float(bound(result) if callable(bound) else bound),
             False,
@@ -250,7 +250,7 @@ TARGETS = (
     Target(
         "full fine-tuning, vision, against fastai",
         f"at most {FASTAI} of fastai's time",
-        lambda results: _ratios(_with_fastai(results), FASTAI),
+        lambda results: _ratios(peers_where(results, peer=("fastai", "fastai-fine-tune")), FASTAI),
     ),
     Target(
         "training step, full fine-tuning, text", f"at least {STEP_SHARE:.0%} of the measured matmul limit", _step_shares
