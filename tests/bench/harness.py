@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -164,6 +165,11 @@ class Result:
         return next(iter(self.samples.values()))[0].machine
 
     @property
+    def processor(self) -> str:
+        """The processor of that machine."""
+        return str(self.machine["processor"])
+
+    @property
     def commits(self) -> list[str]:
         """Commits of the kit that its samples were taken of, each once."""
         commits = (sample.commit or NOT_KEPT for samples in self.samples.values() for sample in samples)
@@ -187,8 +193,8 @@ class Result:
         return Spread.of([value / against for value, against in pairs])
 
     def save(self, folder: Path) -> Path:
-        """Write the result as JSON, whole or not at all; an older one of the same name is replaced."""
-        path = folder / f"{self.part}-{self.name}.json"
+        """Write the result as JSON, whole or not at all; an older one of the same name and machine is replaced."""
+        path = folder / folder_name(self.processor) / f"{self.part}-{self.name}.json"
         write_text(path, json.dumps(asdict(self), indent=1) + "\n")
         return path
 
@@ -201,13 +207,24 @@ class Result:
 
 
 def results_folder() -> Path:
-    """Where results go unless told otherwise."""
+    """Where results go unless told otherwise: in it, every processor has a folder."""
     return data_folder() / "evidence" / "bench"
 
 
+def folder_name(processor: str) -> str:
+    """Name the folder of a processor's results.
+
+    Examples
+    --------
+    >>> folder_name("Intel(R) Xeon(R) Processor")
+    'intel-xeon-processor'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", processor.lower().replace("(r)", " ")).strip("-")
+
+
 def load_results(folder: Path) -> list[Result]:
-    """Read every result of a folder, in the order of their names."""
-    return [Result.load(path) for path in sorted(folder.glob("*.json"))]
+    """Read the results of every processor, in the order of their names."""
+    return [Result.load(path) for path in sorted(folder.glob("*/*.json"))]
 
 
 def run(call: Call) -> Sample:

@@ -15,6 +15,8 @@ from ftkit.memory import peak_memory
 from ftkit.training.callbacks import BestWeights, Callback
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ftkit.experiments.run import Run
     from ftkit.tasks import Task
     from ftkit.training.history import Epoch, Step
@@ -71,6 +73,85 @@ def random_batches() -> Iterator[None]:
         yield
     finally:
         batches.LengthBatches = kept  # type: ignore[misc]
+
+
+@contextmanager
+def padded_to_the_most() -> Iterator[None]:
+    """Pad every text to the most tokens that the model reads."""
+    from torch.nn import functional
+
+    from ftkit.backbones.text import BertBackbone
+
+    kept = BertBackbone.collate
+
+    def collate(self: BertBackbone, inputs: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        batch = kept(self, inputs)
+        missing = self.max_tokens - batch["tokens"].shape[1]
+        return {name: functional.pad(values, (0, missing)) for name, values in batch.items()}
+
+    BertBackbone.collate = collate  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        BertBackbone.collate = kept  # type: ignore[method-assign]
+
+
+@contextmanager
+def prepared_at_every_reading() -> Iterator[None]:
+    """Tokenise texts, scale pictures and compute spectrograms whenever a batch is read."""
+    from ftkit.experiments.fine_tuning import Prepared
+    from ftkit.training.augmentation import Augmentation
+
+    class NoChange(Augmentation):
+        def change_item(self, item: Any) -> Any:
+            return item
+
+    kept = Prepared.inputs
+    Prepared.inputs = lambda self, split, augmentation=None: kept(self, split, NoChange())  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Prepared.inputs = kept  # type: ignore[method-assign]
+
+
+@contextmanager
+def weights_cast_at_every_use() -> Iterator[None]:
+    """Leave it to autocast to cast frozen weights."""
+    from ftkit.training import activations, loop
+
+    kept = loop.frozen_weights_cast
+    loop.frozen_weights_cast = activations.frozen_weights_cast = lambda *_: nullcontext()
+    try:
+        yield
+    finally:
+        loop.frozen_weights_cast = activations.frozen_weights_cast = kept
+
+
+@contextmanager
+def gradients_of_all_weights() -> Iterator[None]:
+    """Compute gradients of frozen weights too, which nobody uses."""
+    from ftkit.training import loop
+
+    step, clippable = loop.Training._step, loop.clippable
+
+    def step_with_all(self: Training, parts: Any) -> tuple[float, float]:
+        frozen = [weight for weight in self.trainable.model.parameters() if not weight.requires_grad]
+        unused = set(map(id, frozen))
+        loop.clippable = lambda weights: clippable(each for each in weights if id(each) not in unused)
+        for weight in frozen:
+            weight.requires_grad_(True)
+        try:
+            return step(self, parts)
+        finally:
+            for weight in frozen:
+                weight.requires_grad_(False)
+                weight.grad = None
+
+    loop.Training._step = step_with_all  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        loop.Training._step, loop.clippable = step, clippable  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -226,6 +307,10 @@ PIECES: dict[str, Any] = {
     "frozen activations": nothing_kept,
     "bf16 where it is faster": float32_only,
     "batches by length": random_batches,
+    "padding to the longest of a batch only": padded_to_the_most,
+    "data prepared once": prepared_at_every_reading,
+    "frozen weights cast once": weights_cast_at_every_use,
+    "gradients only of what trains": gradients_of_all_weights,
     "chosen kernels": default_kernels,
     "fused optimizer": plain_optimizer,
     "words by row": gradients_of_all_words,
@@ -240,6 +325,7 @@ PIECES: dict[str, Any] = {
 PIECES_OF_PROBES = ("many heads at once",)
 """Those of training several linear probes, which have nothing to do with a single training."""
 PIECES_OF_MODALITIES = {
+    "padding to the longest of a batch only": ("text",),
     "batches by length": ("text",),  # pictures and windows of speech are all of one length
     "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
     "words by row": ("text",),
@@ -250,6 +336,9 @@ PIECES_OF_MODALITIES = {
 """Those that not every kind of data has, and which have them."""
 PIECES_OF_METHODS = {
     "frozen activations": ("linear-probe", "partial"),
+    "data prepared once": ("full", "scratch", "lora", "adapter"),  # the others read frozen activations
+    "frozen weights cast once": ("linear-probe", "partial", "lora", "adapter"),
+    "gradients only of what trains": ("lora", "adapter"),  # where frozen blocks are in every step
     "words by row": ("full", "scratch"),
     "LoRA inside the weights": ("lora",),
 }

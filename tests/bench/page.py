@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import charts
 import growth
 from growth import AXES, slope
-from harness import NOT_KEPT, Result, Spread, load_results
+from harness import NOT_KEPT, Result, Spread, folder_name, load_results
 from peers.trainer import NOTES
 from targets import TARGETS, Value, mean_score, metric_of, of_part, peer_of, time_ratio, verdict
 
@@ -26,29 +26,54 @@ SIZES = ("examples", "test items", "repeats")
 """How large a measurement was."""
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm")
 """Operations in which the work lies that the limit is of."""
+PRECISIONS = ("bf16", "float32")
 BUSY_AT_LEAST = 0.4
 TRUSTED_WHEN_BUSY = ("peers", "grid", "ablation", "limit", "growth")
 INTRODUCTION = """# Time and memory, measured
 
-Written by `python tests/bench/run.py page` from the JSON files beside it. Cases that are compared were run in turns,
-each in a fresh process and with an empty cache of frozen activations. A cell shows the median and, in brackets, the
-lowest and the highest; a ratio is of runs made one after the other. *Time* is from the loaded task to the trained
-model (weights read, data prepared, epochs trained), validation and test excluded; *memory* is the highest resident
-memory of the whole process, imports included."""
+Written by `python tests/bench/run.py page` from the JSON files in the folders beside it, one for each processor.
+Cases that are compared were run in turns, each in a fresh process and with an empty cache of frozen activations. A
+cell shows the median and, in brackets, the lowest and the highest; a ratio is of runs made one after the other.
+*Time* is from the loaded task to the trained model (weights read, data prepared, epochs trained), validation and test
+excluded; *memory* is the highest resident memory of the whole process, imports included."""
 
 
-def write_page(folder: Path) -> Path:
-    """Write page and figures into the folder of the results and return the page's path."""
+def write_pages(folder: Path) -> Path:
+    """Write a page with figures into the folder of every processor, and the page of the targets above them.
+
+    Returns
+    -------
+    Path
+        The page of the targets.
+    """
     results = sorted(load_results(folder), key=_place)
     if not results:
         raise SystemExit(f"{folder} holds no results; run the other parts first.")
-    sections = [INTRODUCTION, _machine(results), *_doubts(results), _targets(results)]
+    by_processor = _by_processor(results)
+    for processor, found in by_processor.items():
+        _write_page(processor, found, folder / folder_name(processor))
+    tried = TRIED.read_text(encoding="utf-8").strip()
+    sections = [INTRODUCTION, _processors(by_processor), _targets(by_processor), tried]
+    write_text(folder / PAGE, "\n\n".join(sections) + "\n")
+    return folder / PAGE
+
+
+def _write_page(processor: str, results: Sequence[Result], folder: Path) -> None:
+    """Write what was measured on one processor."""
+    title = f"# Measured on {processor}\n\nThe targets, and how to read the tables: [one page up](../{PAGE})."
+    sections = [title, _machine(results), *_doubts(results), *_profiles(results)]
     for part, make in SECTIONS.items():
         chosen = of_part(results, part)
         if chosen:
             sections.append(make(chosen, folder))
     write_text(folder / PAGE, "\n\n".join(sections) + "\n")
-    return folder / PAGE
+
+
+def _by_processor(results: Sequence[Result]) -> dict[str, list[Result]]:
+    found: dict[str, list[Result]] = {}
+    for result in sorted(results, key=lambda result: result.processor):
+        found.setdefault(result.processor, []).append(result)
+    return found
 
 
 # --- the sections
@@ -116,23 +141,50 @@ def _doubts(results: Sequence[Result]) -> list[str]:
     return doubts
 
 
-def _targets(results: Sequence[Result]) -> str:
-    rows, missed = [], []
+def _processors(by_processor: Mapping[str, Sequence[Result]]) -> str:
+    """Name the processors, each with what it multiplies in a second and the way to its page."""
+    rows = [
+        [f"[{processor}]({folder_name(processor)}/{PAGE})", *(_best_rate(results, name) for name in PRECISIONS)]
+        for processor, results in by_processor.items()
+    ]
+    return "## Processors\n\n" + _table(["processor", *(f"matmul in {name}, GFLOP/s" for name in PRECISIONS)], rows)
+
+
+def _best_rate(results: Sequence[Result], precision: str) -> str:
+    rates = [
+        values["matmul_rates"][precision]
+        for result in of_part(results, "limit")
+        for values in (sample.values for sample in result.samples["ours"])
+        if precision in values["matmul_rates"]
+    ]
+    return _gigaflops(Spread.of(rates)) if rates else ""
+
+
+def _targets(by_processor: Mapping[str, Sequence[Result]]) -> str:
+    """One row a measured value, one column a processor."""
+    rows = []
     for target in TARGETS:
-        values = target.values(results)
-        if not values:
-            rows.append([target.case, target.demand, "", "", "not measured"])
-        for value in values:
-            outcome = "met" if value.met else "**not met**, score worse" if value.worse else "**not met**"
-            rows.append([target.case, target.demand, value.name, _amount(value), outcome])
-        missed += [value for value in values if not value.met]
-    table = _table(["case", "target", "measured on", "result", ""], rows)
+        of_processor = {
+            processor: {value.name: value for value in target.values(results)}
+            for processor, results in by_processor.items()
+        }
+        for name in dict.fromkeys(name for values in of_processor.values() for name in values) or [""]:
+            cells = [_outcome(values.get(name)) for values in of_processor.values()]
+            rows.append([target.case, target.demand, name, *cells])
+    table = _table(["case", "target", "measured on", *by_processor], rows)
     marked = f"{TARGETS_BEGIN}\n{table}\n{TARGETS_END}"  # the README quotes what stands between the marks
-    return "\n\n".join(["## Targets", marked, *_profiles(missed, results), TRIED.read_text(encoding="utf-8").strip()])
+    return f"## Targets\n\n{marked}"
 
 
-def _profiles(missed: Sequence[Value], results: Sequence[Result]) -> list[str]:
+def _outcome(value: Value | None) -> str:
+    if value is None:
+        return "not measured"
+    return f"{_amount(value)}: {'met' if value.met else '**not met**, score worse' if value.worse else '**not met**'}"
+
+
+def _profiles(results: Sequence[Result]) -> list[str]:
     """Say where the time goes in what has missed its target; of a whole comparison, in its full fine-tuning."""
+    missed = [value for target in TARGETS for value in target.values(results) if not value.met]
     wanted = {(value.source.settings.get("task"), value.source.settings.get("method", "full")) for value in missed}
     found = [
         result for result in of_part(results, "limit") if (result.settings["task"], result.settings["method"]) in wanted
@@ -145,7 +197,8 @@ def _profiles(missed: Sequence[Value], results: Sequence[Result]) -> list[str]:
         for operation, share in result.values("ours", "profile")[0].items()
     ]
     title = (
-        "Where the time of a step goes in what missed its target (of a comparison: in full fine-tuning), by operation:"
+        "## What missed its target\n\n"
+        "Where the time of a step goes in it (of a comparison: in full fine-tuning), by operation:"
     )
     return [title, _table(["task", "method", "operation", "share of the time"], rows), *map(_products, found)]
 

@@ -10,8 +10,8 @@
     python tests/bench/run.py start
     python tests/bench/run.py page
 
-Every part writes JSON files into the results folder as soon as it has them; ``page`` draws the results page from them.
-Cases are run in turns, each in a fresh process.
+Every part writes JSON files into the processor's folder among the results as soon as it has them; ``page`` draws the
+results pages from them, one for each processor and one of the targets. Cases are run in turns, each in a fresh process.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ALL = """
     growth
     memory --repeats 1
 """
-"""What the results page is made of, line by line; sizes at which the peers end too."""
+"""What a results page is made of, line by line; sizes at which the peers end too."""
 STEP_EXAMPLES = 480
 """Training examples over which a step is timed: fifteen batches."""
 TRAINER = "trainer"
@@ -261,8 +261,8 @@ def parser() -> argparse.ArgumentParser:
     }
     for function in PARTS:
         parts[function.__name__].set_defaults(benches=function)
-    commands.add_parser("all", help="Everything that the results page shows, and the page.", parents=[place])
-    commands.add_parser("page", help="Write the results page from the results.", parents=[place])
+    commands.add_parser("all", help="Everything that the results pages show, and the pages.", parents=[place])
+    commands.add_parser("page", help="Write the results pages from the results.", parents=[place])
     parts["peers"].add_argument("--peer", choices=tuple(PEERS), default=TRAINER, help="whom to run against")
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
@@ -277,11 +277,11 @@ def main() -> int:
     options = parser().parse_args()
     results = str(options.results)
     if options.part == "page":
-        return write_page(options.results)
+        return write_pages(options.results)
     if options.part == "all":
         lines = [[*line.split(), "--results", results] for line in ALL.strip().splitlines()]
         failures = sum(measure(parser().parse_args(line)) for line in lines)
-        return write_page(options.results) or min(1, failures)
+        return write_pages(options.results) or min(1, failures)
     return min(1, measure(options))
 
 
@@ -297,11 +297,11 @@ def measure(options: argparse.Namespace) -> int:
     return failures
 
 
-def write_page(results: Path) -> int:
-    """Draw the results page from the results."""
+def write_pages(results: Path) -> int:
+    """Draw the results pages from the results."""
     import page
 
-    print(page.write_page(results))
+    print(page.write_pages(results))
     return 0
 
 
