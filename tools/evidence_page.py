@@ -80,7 +80,7 @@ def write_page(folder: Path) -> Path:
                 sections += [costs(record, task), differences(record, task), told_apart(record, task)]
             sections.append(ledger(given[task], task))
     if any(each.verdict != "not measured" for each in judgements):
-        drawn["claims"] = figures.claims(judgements)
+        drawn |= figures_of_claims(judgements)
     again = [Checked.load(path) for path in sorted(checks(folder).glob("*.json"))]
     sections += [
         claims(judgements, drawn),
@@ -459,10 +459,9 @@ def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -
     parts = ["## Claims", f"{'; '.join(f'{verdict}: {count}' for verdict, count in counts.items())}. {alone}"]
     asked = dict.fromkeys(each.claim.experiment for each in judgements)
     parts += [f"{name}: {EXPERIMENTS[name].remark}" for name in asked if EXPERIMENTS[name].remark]
-    if "claims" in drawn:
-        parts.append(picture("claims", drawn["claims"]))
-    for group in dict.fromkeys(each.claim.group for each in judgements):
-        members = [each for each in judgements if each.claim.group == group]
+    if "verdicts" in drawn:
+        parts.append(picture("verdicts", drawn["verdicts"]))
+    for group, members in by_group(judgements).items():
         rows = [
             [
                 *(each.claim.name.replace("-", " "), each.claim.statement, each.claim.experiment),
@@ -474,11 +473,32 @@ def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -
             *("name (as in the figure)", "claim", "experiment", "effect (95 % interval)"),
             *("holds if all of it lies", "verdict", "source"),
         ]
-        parts += [f"### {group.capitalize()}", table(head, rows)]
+        parts.append(f"### {group.capitalize()}")
+        if (name := claims_of(group)) in drawn:
+            parts.append(picture(name, drawn[name]))
+        parts.append(table(head, rows))
     return "\n\n".join(parts)
 
 
+def by_group(judgements: Sequence[Judgement]) -> dict[str, list[Judgement]]:
+    """The claims of each group, groups in the order in which they come."""
+    groups = dict.fromkeys(each.claim.group for each in judgements)
+    return {group: [each for each in judgements if each.claim.group == group] for group in groups}
+
+
 # --- the figures
+
+
+def claims_of(group: str) -> str:
+    """Name of the figure of a group's claims."""
+    return f"claims-{group.replace(' ', '-')}"
+
+
+def figures_of_claims(judgements: Sequence[Judgement]) -> dict[str, DescribedFigure]:
+    """Draw how many claims hold, and the claims of each group of which some were measured."""
+    measured = [each for each in judgements if each.verdict != "not measured"]
+    drawn = {claims_of(group): figures.claims(members) for group, members in by_group(measured).items()}
+    return {"verdicts": figures.verdicts(measured), **drawn}
 
 
 def figures_of(record: Record) -> Iterator[tuple[str, DescribedFigure]]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ftkit.figures.stages import layers, moved_weights, spectrum
     from ftkit.figures.style import METHOD_STYLES, MethodStyle, method_style, style
     from ftkit.figures.unmet import other_kind, unseen_groups
-    from ftkit.figures.verdicts import claims
+    from ftkit.figures.verdicts import claims, verdicts
 
 _MODULES = {
     "METHOD_STYLES": "style",
@@ -62,6 +62,7 @@ _MODULES = {
     "unseen_groups": "unmet",
     "mistakes": "overlap",
     "claims": "verdicts",
+    "verdicts": "verdicts",
 }
 
 __all__ = [
@@ -100,6 +101,7 @@ __all__ = [
     "sweeps",
     "trade_off",
     "unseen_groups",
+    "verdicts",
 ]
 
 

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from ftkit.errors import DataError
 from ftkit.experiments.claims import COSTS, Judgement
@@ -52,9 +52,7 @@ def claims(judgements: Sequence[Judgement]) -> DescribedFigure:
     DataError
         If none of them was measured.
     """
-    measured = [each for each in judgements if each.verdict in LOOKS]
-    if not measured:
-        raise DataError(f"None of {len(judgements)} claims was measured; make the experiments with `ftkit experiment`.")
+    measured = _measured(judgements)
     held = {axis: [each for each in measured if _axis(each) == axis] for axis in AXES}
     panels = [(axis, _rows(members)) for axis, members in held.items() if members]
     missing = len(judgements) - len(measured)
@@ -78,6 +76,63 @@ def claims(judgements: Sequence[Judgement]) -> DescribedFigure:
             *(f"{each.claim.statement} ({each.claim.group}) {str(each).capitalize()}." for each in measured),
         )
     return figure
+
+
+def verdicts(judgements: Sequence[Judgement]) -> DescribedFigure:
+    """Count the claims of each group by their verdict.
+
+    Parameters
+    ----------
+    judgements : sequence of Judgement
+        As `judge_all` yields them.
+
+    Returns
+    -------
+    DescribedFigure
+
+    Raises
+    ------
+    DataError
+        If none of them was measured.
+    """
+    measured = _measured(judgements)
+    groups = list(dict.fromkeys(each.claim.group for each in measured))
+    counts = {verdict: [_count(measured, verdict, group) for group in groups] for verdict in LOOKS}
+    title = "What became of the claims"
+    with style():
+        figure = new_figure(height=1.6 + 0.4 * len(groups))
+        axes = figure.subplots()
+        reached = [0] * len(groups)
+        for verdict, numbers in counts.items():
+            bars = axes.barh(groups, numbers, left=reached, color=LOOKS[verdict][0], edgecolor="white")
+            bars.set_label(f"{verdict}: {sum(numbers)}")
+            axes.bar_label(bars, [number or "" for number in numbers], label_type="center", color="white")
+            reached = [before + number for before, number in zip(reached, numbers, strict=True)]
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("Claims, number")
+        heading(figure, title)
+        figure.legend(loc="outside lower center", ncols=len(LOOKS))
+        told = (
+            f"{group.capitalize()}: "
+            + ", ".join(f"{verdict} {numbers[row]}" for verdict, numbers in counts.items())
+            + "."
+            for row, group in enumerate(groups)
+        )
+        figure.describe(title, *told)
+    return figure
+
+
+def _measured(judgements: Sequence[Judgement]) -> list[Judgement]:
+    measured = [each for each in judgements if each.verdict in LOOKS]
+    if not measured:
+        raise DataError(f"None of {len(judgements)} claims was measured; make the experiments with `ftkit experiment`.")
+    return measured
+
+
+def _count(judgements: Sequence[Judgement], verdict: str, group: str) -> int:
+    return sum((each.verdict, each.claim.group) == (verdict, group) for each in judgements)
 
 
 def _axis(judgement: Judgement) -> str:

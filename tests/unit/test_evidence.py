@@ -109,11 +109,16 @@ def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions
     assert f"| {round(declared / 2)} of {declared} |" in text
     for name, experiment in EXPERIMENTS.items():
         assert experiment.question in text, name
+    measured = [each for each in judge_all(load_claims(), evidence / "experiments") if each.verdict != "not measured"]
+    groups = {each.claim.group for each in measured}
+    assert groups
     pictures = dict(re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", text))
     assert set(pictures.values()) == {
         "figures/learning-rates.png",
         "figures/regularizers-movie-reviews.png",
-        "figures/claims.png",
+        "figures/regularizers-solar-cells.png",
+        "figures/verdicts.png",
+        *(f"figures/claims-{group.replace(' ', '-')}.png" for group in groups),
     }
     assert all((evidence / path).is_file() for path in pictures.values())
     assert any("Prompt tuning: best on validation at" in description for description in pictures)

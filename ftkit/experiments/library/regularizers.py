@@ -25,28 +25,33 @@ def full(on: dict[str, Any], **options: object) -> tuple[Condition, ...]:
     return grid(method="full", options=options, learning_rate=RATE, **on)
 
 
+def remedies(on: dict[str, Any]) -> tuple[Condition, ...]:
+    """Every remedy that any kind of data knows, beside training without one and training on to the last epoch."""
+    return (
+        *full(on),
+        *full(on, keep="last"),
+        *full(on, patience=2),
+        *full(on, label_smoothing=0.1),
+        *full(on, weight_decay=0.1),
+        *full(on, weight_decay=10.0),
+        *full(on, dropout=0.3),
+        *grid(method="l2-sp", learning_rate=RATE, **on),
+        *grid(method="lora", **on),
+    )
+
+
 EXPERIMENT = Experiment(
     name="regularizers",
     title="Overfitting and its remedies",
     question="How much is lost by training too long on little data, and what helps?",
     conditions=(
-        *full(REVIEWS),
-        *full(REVIEWS, keep="last"),
-        *full(REVIEWS, patience=2),
-        *full(REVIEWS, label_smoothing=0.1),
-        *full(REVIEWS, weight_decay=0.1),
-        *full(REVIEWS, weight_decay=10.0),
-        *full(REVIEWS, dropout=0.3),
+        *remedies(REVIEWS),
         *full(REVIEWS, augmentation="token-dropout"),
-        *grid(method="l2-sp", learning_rate=RATE, **REVIEWS),
-        *grid(method="lora", **REVIEWS),
-        *full(CELLS),
-        *full(CELLS, keep="last"),
+        *remedies(CELLS),
         *full(CELLS, augmentation="flip"),
         *full(CELLS, augmentation="crop"),
         *full(CELLS, augmentation="jitter"),
-        *full(DIGITS),
-        *full(DIGITS, keep="last"),
+        *remedies(DIGITS),
         *full(DIGITS, augmentation="spec-augment"),
         *full(DIGITS, augmentation="noise"),
     ),

@@ -150,5 +150,6 @@ DRAWN: dict[str, Callable[[dict[str, Record]], DescribedFigure]] = {
     "spectrum": lambda kept: figures.spectrum(kept["moved-weights"]),
     "mistakes": lambda kept: figures.mistakes(kept["methods"], "movie-reviews"),
     "claims": lambda kept: figures.claims(judgements(kept)),
+    "verdicts": lambda kept: figures.verdicts(judgements(kept)),
 }
 """Every figure of experiments, drawn from the records above."""

@@ -257,6 +257,18 @@ def test_claims_are_told_with_their_verdicts(
     assert f"{measured} claims measured, {len(some) - measured} not." in figures.claims(some).ftkit_alt
 
 
+def test_verdicts_are_counted_by_group(drawn: dict[str, figures.DescribedFigure], records: dict[str, Record]) -> None:
+    judged = [each for each in invented.judgements(records) if each.verdict != "not measured"]
+    (axes,) = drawn["verdicts"].axes
+    for container, verdict in zip(axes.containers, ("holds", "does not hold here", "undecided"), strict=True):
+        assert container.get_label() == f"{verdict}: {sum(each.verdict == verdict for each in judged)}"
+    challenges = [each.verdict for each in judged if each.claim.group == "challenges"]
+    assert (
+        f"Challenges: holds {challenges.count('holds')}, does not hold here {challenges.count('does not hold here')}, "
+        f"undecided {challenges.count('undecided')}." in drawn["verdicts"].ftkit_alt
+    )
+
+
 def test_claims_on_word_error_rates_and_on_costs_have_axes_of_their_own() -> None:
     shares, words, costs = figures.claims(list(judge_all(load_claims(), record_path("methods").parent))).axes
     names = [[label.get_text() for label in axes.get_yticklabels()] for axes in (shares, words, costs)]
@@ -308,8 +320,9 @@ def test_a_record_without_what_is_needed_is_refused(name: str) -> None:
 
 def test_no_claim_measured_is_refused() -> None:
     judged = invented.judgements({})
-    with pytest.raises(DataError, match=f"None of {len(judged)} claims was measured"):
-        figures.claims(judged)
+    for draw in (figures.claims, figures.verdicts):
+        with pytest.raises(DataError, match=f"None of {len(judged)} claims was measured"):
+            draw(judged)
 
 
 def test_a_classical_method_is_a_line_over_data_and_a_level_elsewhere(
