@@ -221,6 +221,10 @@ def fine_tune(
         watching.append(ProgressBar(f"{task.name}, {method.name}"))
     with MemoryWatch() as memory:
         prepared = prepare(task, method, settings, _cache_for(cache, augmentation), progress=progress)
+        if augmentation is not None and cache is not False and prepared.trainable.frozen_depth():
+            logger.warning(
+                "%s changes the inputs in every epoch: frozen activations are not reused.", type(augmentation).__name__
+            )
         train, evaluation = prepared.inputs(task.train, augmentation), prepared.inputs(task.validation)
         release_memory()  # what loading, and a training of the head before, left behind
         started = time.perf_counter()
@@ -363,12 +367,7 @@ def _first_head(
 
 
 def _cache_for(wanted: ActivationCache | bool, augmentation: Augmentation | None) -> ActivationCache | None:
-    if wanted is False:
-        return None
-    if augmentation is not None:
-        logger.warning(
-            "%s changes the inputs in every epoch: frozen activations are not reused.", type(augmentation).__name__
-        )
+    if wanted is False or augmentation is not None:
         return None
     return shared_cache() if wanted is True else wanted
 

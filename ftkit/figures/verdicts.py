@@ -7,7 +7,7 @@ from itertools import groupby
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ftkit.errors import DataError
 from ftkit.experiments.claims import COSTS, Judgement
@@ -66,6 +66,7 @@ def claims(judgements: Sequence[Judgement]) -> DescribedFigure:
             axes.set_xlabel(AXES[axis])
             if axis == COST:
                 axes.set_xscale("log")
+                axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))  # costs may span less than a decade
                 axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
                 axes.xaxis.set_minor_formatter(NullFormatter())
         heading(figure, title)

@@ -38,9 +38,9 @@ ALL = """
     grid --limit 200 --test-limit 100
     limit --method full
     limit --method scratch,linear-probe,partial,lora,adapter,prompt --repeats 1
-    ablation --task movie-reviews --method linear-probe,partial,full --epochs 2 --limit 400 --test-limit 200
-    ablation --task solar-cells --method full,lora --epochs 2 --limit 128 --test-limit 100
-    ablation --task spoken-digits --method full --epochs 1 --limit 100 --test-limit 40
+    ablation --task movie-reviews --method linear-probe,partial,full,lora --epochs 2 --limit 400 --test-limit 200
+    ablation --task solar-cells --method linear-probe,partial,full,lora --epochs 2 --limit 128 --test-limit 100
+    ablation --task spoken-digits --method linear-probe,partial,full --epochs 1 --limit 100 --test-limit 40
     growth
     memory --repeats 1
 """

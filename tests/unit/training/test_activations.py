@@ -134,3 +134,6 @@ def test_an_augmentation_sets_them_aside_and_says_so(
     assert run.cost.frozen_depth == 0
     assert "SpecAugment changes the inputs in every epoch: frozen activations are not reused" in caplog.text
     assert run.spec.augmentation == "SpecAugment(channels=12, frames=15)"
+    caplog.clear()
+    fine_tune(tiny_task("audio"), "full", epochs=1, augmentation=SpecAugment(), progress=False)
+    assert not caplog.records  # there are none to reuse
