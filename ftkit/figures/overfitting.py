@@ -29,6 +29,8 @@ LOOKS = (
     ("#44AA99", "^"),
     ("#E69F00", "<"),
     ("#56B4E9", "o"),
+    ("#882255", "p"),
+    ("#000000", "d"),
 )
 """Colour and marker of variants of one method, which would look the same otherwise."""
 
