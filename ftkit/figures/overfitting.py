@@ -122,7 +122,8 @@ class _Remedy:
 def _looks(found: list[Variant]) -> list[tuple[Variant, MethodStyle]]:
     """Give each variant a look of its own: the method's where it is the only one of it."""
     alone = [sum(other.look == each.look for other in found) == 1 for each in found]
-    spare = iter(LOOKS * len(found))
+    taken = {each.look.marker for each, single in zip(found, alone, strict=True) if single}
+    spare = iter([look for look in LOOKS if look[1] not in taken] * len(found))
     looks = []
     for variant, single in zip(found, alone, strict=True):
         colour, marker = (variant.look.colour, variant.look.marker) if single else next(spare)

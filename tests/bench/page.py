@@ -309,7 +309,7 @@ def _limit(results: Sequence[Result], folder: Path) -> str:
     explanation = (
         "Operations of matrix products, convolutions and attention in one training step, forward and backward, over "
         "the time of the step with everything in it, against the best square matrix product in the same process. "
-        "Kernels are prepared before."
+        "Kernels are prepared before. A linear probe's step is its head on frozen activations: next to nothing."
     )
     picture = _picture(charts.limits(results), folder, "limit")
     return "\n\n".join(["## Against the machine's limit", explanation, _table(head, rows), picture])
@@ -385,8 +385,8 @@ def _demo_runs(results: Sequence[Result]) -> list[str]:
     (whole,) = (sample.seconds for result in results for sample in result.samples.get("demo", [])[:1])
     rest = whole - sum(run["seconds"] + run["evaluation_seconds"] for run in runs)
     told = (
-        f"Where the demo's {whole:.0f} s go; another {rest:.0f} s are loading libraries in a process for each task, "
-        "the tasks' data and baselines, saving, and the report:"
+        f"Of the demo's {whole:.0f} s, {rest:.0f} s are loading libraries in a process for each task, the tasks' data "
+        "and baselines, saving, and the report; the others go here:"
     )
     return [told, _table(head, rows)]
 

@@ -116,7 +116,8 @@ METHODS = {
 NOTES = (
     "peft has no bottleneck adapter: the plain script puts ftkit's own peft tuner into the stock model, so that "
     "the same adapter meets both loops.",
-    "peft's prompt tuning knows text models only: pictures and speech have no peer there.",
+    "peft's prompt tuning knows text models only: pictures and speech have no peer there, and text has it in the whole "
+    "comparison.",
     "Both sides train at one learning rate, the one that trials of ftkit found best for its own model. The plain "
     "script has another head, so a better score of ours tells little, and a worse one much.",
     "fastai trains by fit_one_cycle with every layer unfrozen, for as many epochs as ours; its fine_tune, in a row of "
