@@ -34,7 +34,7 @@ def ratios(results: Sequence[Result]) -> DescribedFigure:
         times, memories = figure.subplots(1, 2, sharey=True)
         for axes, title, measure in (
             (times, "Time to a trained model", time_ratio),
-            (memories, "Peak memory of the process", _memory_ratio),
+            (memories, "Peak memory", _memory_ratio),
         ):
             for row, result in enumerate(results):
                 _point(axes, row, measure(result), result)
