@@ -27,6 +27,7 @@ SIZES = ("examples", "test items", "repeats")
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm")
 """Operations in which the work lies that the limit is of."""
 PRECISIONS = ("bf16", "float32")
+"""In which the machine's matrix rate is told."""
 BUSY_AT_LEAST = 0.4
 TRUSTED_WHEN_BUSY = ("peers", "grid", "ablation", "limit", "growth")
 INTRODUCTION = """# Time and memory, measured
@@ -152,10 +153,10 @@ def _processors(by_processor: Mapping[str, Sequence[Result]]) -> str:
 
 def _best_rate(results: Sequence[Result], precision: str) -> str:
     rates = [
-        values["matmul_rates"][precision]
+        rates[precision]
         for result in of_part(results, "limit")
-        for values in (sample.values for sample in result.samples["ours"])
-        if precision in values["matmul_rates"]
+        for rates in result.values("ours", "matmul_rates")
+        if precision in rates
     ]
     return _gigaflops(Spread.of(rates)) if rates else ""
 
@@ -179,7 +180,8 @@ def _targets(by_processor: Mapping[str, Sequence[Result]]) -> str:
 def _outcome(value: Value | None) -> str:
     if value is None:
         return "not measured"
-    return f"{_amount(value)}: {'met' if value.met else '**not met**, score worse' if value.worse else '**not met**'}"
+    missed = "**not met**, score worse" if value.worse else "**not met**"
+    return f"{_amount(value)}: {'met' if value.met else missed}"
 
 
 def _profiles(results: Sequence[Result]) -> list[str]:
