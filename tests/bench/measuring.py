@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ftkit.tasks import Split, Task
 
 SCORES = ("accuracy", "balanced_accuracy")
+BATCH = 32
+"""Training examples a step, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)

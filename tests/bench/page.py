@@ -10,6 +10,7 @@ import charts
 import growth
 from growth import AXES, slope
 from harness import NOT_KEPT, Result, Spread, folder_name, load_results
+from measuring import BATCH
 from peers.trainer import NOTES
 from targets import TARGETS, Value, mean_score, metric_of, of_part, peer_of, time_ratio, verdict
 
@@ -223,6 +224,7 @@ def _peers(results: Sequence[Result], folder: Path) -> str:
             peer_of(result),
             *_sizes(result, "ours"),
             str(result.settings["epochs"]),
+            str(result.settings.get("batch_size", BATCH)),
             _seconds(result.spread("ours", "fit_seconds")),
             _seconds(result.spread(peer_of(result), "fit_seconds")),
             _ratio(time_ratio(result)),
@@ -234,7 +236,7 @@ def _peers(results: Sequence[Result], folder: Path) -> str:
         ]
         for result in results
     ]
-    head = ["task", "method", "peer", *SIZES, "epochs", "time, ours", "peer", "ratio", "memory, ours", "peer"]
+    head = ["task", "method", "peer", *SIZES, "epochs", "batch", "time, ours", "peer", "ratio", "memory, ours", "peer"]
     table = _table([*head, "test score, ours", "peer", "score"], rows)
     return "\n\n".join(
         ["## Against what people write today", table, *NOTES, _picture(charts.ratios(results), folder, "peers")]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import Bench, BenchError, Call, alternate, results_folder
+from measuring import BATCH
 from targets import PROBE_EPOCHS
 
 ALL = """
@@ -33,8 +34,9 @@ ALL = """
     peers --task solar-cells --method partial,full,lora,adapter --epochs 2 --limit 256 --test-limit 200
     peers --task solar-cells --peer fastai --epochs 2 --limit 256 --test-limit 200
     peers --task solar-cells --peer fastai-fine-tune --epochs 2 --limit 256 --test-limit 200
-    peers --task spoken-digits --method linear-probe --limit 64 --test-limit 100
-    peers --task spoken-digits --method partial,full,lora,adapter,scratch --epochs 1 --limit 64 --test-limit 100
+    peers --task spoken-digits --method linear-probe --limit 96 --test-limit 100 --batch-size 8
+    peers --task spoken-digits --method partial,full,lora --epochs 3 --limit 96 --test-limit 100 --batch-size 8
+    peers --task spoken-digits --method adapter,scratch --epochs 3 --limit 96 --test-limit 100 --batch-size 8
     grid --limit 200 --test-limit 100
     limit --method full
     limit --method scratch,linear-probe,partial,lora,adapter,prompt --repeats 1
@@ -44,7 +46,10 @@ ALL = """
     growth
     memory --repeats 1
 """
-"""What a results page is made of, line by line; sizes at which the peers end too."""
+"""What a results page is made of, line by line; sizes at which the peers end too.
+
+The plain script takes a second for a clip of speech, forth and back: small batches let few clips teach it something.
+"""
 STEP_EXAMPLES = 480
 """Training examples over which a step is timed: fifteen batches."""
 TRAINER = "trainer"
@@ -75,6 +80,7 @@ def peers(options: argparse.Namespace) -> Iterator[Bench]:
                 "method": method,
                 "epochs": epochs,
                 "lr": _rate(task, method, options.limit or TASKS[task].default_train),
+                "batch_size": options.batch_size,
                 **_sizes(options),
             }
             yield Bench(
@@ -264,6 +270,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("all", help="Everything that the results pages show, and the pages.", parents=[place])
     commands.add_parser("page", help="Write the results pages from the results.", parents=[place])
     parts["peers"].add_argument("--peer", choices=tuple(PEERS), default=TRAINER, help="whom to run against")
+    parts["peers"].add_argument("--batch-size", type=int, default=BATCH, help="training examples a step, of both sides")
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
     parts["growth"].add_argument("--axis", choices=("examples", "length", "width", "runs"), help="default: all")

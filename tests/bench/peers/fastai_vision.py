@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from measuring import Measured, Stopwatch, load, scores_of
+from measuring import BATCH, Measured, Stopwatch, load, scores_of
 
 from ftkit.memory import peak_memory
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from ftkit.tasks import Task
 
-BATCH = 32
 MEAN, DEVIATION = 127 / 255, 128 / 255
 """fastai brings pixels to 0..1 and then normalises: together it is the ``(pixels - 127) / 128`` of the weights."""
 
@@ -49,6 +48,7 @@ def fitted(
     lr: float,
     method: str = "full",
     seed: int = 0,
+    batch_size: int = BATCH,
     limit: int | None = None,
     test_limit: int | None = None,
 ) -> Measured:
@@ -64,6 +64,8 @@ def fitted(
         Passes through the training split, peak learning rate, seed.
     method
         ``"full"``: the one that fastai's recipe is.
+    batch_size
+        Training examples a step.
     limit, test_limit
         Examples of the training and the test split; None for all.
     """
@@ -83,7 +85,7 @@ def fitted(
     set_seed(seed)
     network = load_imagenet_model(fetch(loaded.backbone))
     network.reset_classifier(len(loaded.label_names))
-    loaders = _loaders(loaded)
+    loaders = _loaders(loaded, batch_size)
     learner = Learner(
         loaders, network, loss_func=CrossEntropyLossFlat(), metrics=accuracy, cbs=[clock], splitter=_body_and_head
     )
@@ -111,7 +113,7 @@ def _body_and_head(network: Any) -> list[list[nn.Parameter]]:
     return [[each for each in network.parameters() if id(each) not in of_head], head]
 
 
-def _loaders(task: Task) -> Any:
+def _loaders(task: Task, batch_size: int) -> Any:
     from fastai.vision.all import CategoryBlock, DataBlock, ImageBlock, IndexSplitter, Normalize
 
     pictures = [*task.train.items, *task.validation.items]
@@ -124,7 +126,7 @@ def _loaders(task: Task) -> Any:
         batch_tfms=Normalize.from_stats([MEAN] * 3, [DEVIATION] * 3, cuda=False),
     )
     # Worker processes would copy the pictures and compete for the cores that compute.
-    return block.dataloaders(list(range(len(pictures))), bs=BATCH, num_workers=0, device=torch.device("cpu"))
+    return block.dataloaders(list(range(len(pictures))), bs=batch_size, num_workers=0, device=torch.device("cpu"))
 
 
 def _clock() -> Any:

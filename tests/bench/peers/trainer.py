@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from measuring import Measured, Stopwatch, added, load, scores_of
+from measuring import BATCH, Measured, Stopwatch, added, load, scores_of
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -28,7 +28,6 @@ from ftkit.memory import peak_memory
 if TYPE_CHECKING:
     from ftkit.tasks import Split, Task
 
-BATCH = 32
 MOST_TOKENS = 128
 RANK, ALPHA = 8, 16
 PROMPT_TOKENS = 16
@@ -133,6 +132,7 @@ def train(
     epochs: int,
     lr: float,
     seed: int = 0,
+    batch_size: int = BATCH,
     limit: int | None = None,
     test_limit: int | None = None,
 ) -> Measured:
@@ -144,6 +144,8 @@ def train(
         Names, as ftkit has them.
     epochs, lr, seed
         Passes through the training split, peak learning rate, seed.
+    batch_size
+        Training examples a step.
     limit, test_limit
         Examples of the training and the test split; None for all.
 
@@ -152,7 +154,7 @@ def train(
     ValueError
         If there is no such script.
     """
-    return train_on(load(task, limit, test_limit), method, epochs=epochs, lr=lr, seed=seed)
+    return train_on(load(task, limit, test_limit), method, epochs=epochs, lr=lr, seed=seed, batch_size=batch_size)
 
 
 def grid(
@@ -176,7 +178,7 @@ def grid(
     )
 
 
-def train_on(task: Task, method: str, *, epochs: int, lr: float, seed: int) -> Measured:
+def train_on(task: Task, method: str, *, epochs: int, lr: float, seed: int, batch_size: int = BATCH) -> Measured:
     """Fine-tune on a loaded task and measure it."""
     if method not in METHODS[task.modality]:
         raise ValueError(f"the plain script has no {method} for {task.modality}; it has {METHODS[task.modality]}")
@@ -187,7 +189,7 @@ def train_on(task: Task, method: str, *, epochs: int, lr: float, seed: int) -> M
             output_dir=folder,
             num_train_epochs=epochs,
             learning_rate=lr,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=batch_size,
             per_device_eval_batch_size=BATCH,
             eval_strategy="epoch",
             save_strategy="no",
