@@ -55,7 +55,7 @@ def write_pages(folder: Path) -> Path:
     for processor, found in by_processor.items():
         _write_page(processor, found, folder / folder_name(processor))
     tried = TRIED.read_text(encoding="utf-8").strip()
-    sections = [INTRODUCTION, _processors(by_processor), _targets(by_processor), tried]
+    sections = [INTRODUCTION, _processors(by_processor), _targets(by_processor), _every_value(by_processor), tried]
     write_text(folder / PAGE, "\n\n".join(sections) + "\n")
     return folder / PAGE
 
@@ -163,6 +163,36 @@ def _best_rate(results: Sequence[Result], precision: str) -> str:
 
 
 def _targets(by_processor: Mapping[str, Sequence[Result]]) -> str:
+    """One row a target, one column a processor: from the lowest to the highest of what was measured for it."""
+    rows = []
+    for target in TARGETS:
+        of_processor = [target.values(results) for results in by_processor.values()]
+        names = {value.name for values in of_processor for value in values}
+        rows.append([target.case, target.demand, *(_together(values, len(names)) for values in of_processor)])
+    table = _table(["case", "target", *by_processor], rows)
+    marked = f"{TARGETS_BEGIN}\n{table}\n{TARGETS_END}"  # the README quotes what stands between the marks
+    return f"## Targets\n\nFrom the lowest to the highest of the medians that the next table lists.\n\n{marked}"
+
+
+def _together(values: Sequence[Value], wanted: int) -> str:
+    """What was measured for a target, whether that is all that is wanted, and how much of it reached the target."""
+    if not values:
+        return "not measured"
+    measured = "" if len(values) == wanted else f" ({len(values)} of {wanted} measured)"
+    missed = sum(not value.met for value in values)
+    whole = "**not met**" if missed == len(values) else f"**{missed} of {len(values)} not met**"
+    return f"{_range(values)}{measured}: {whole if missed else 'met'}"
+
+
+def _range(values: Sequence[Value]) -> str:
+    form, unit = FORMS[values[0].unit]
+    if len({value.bound for value in values}) > 1:
+        return ", ".join(f"{value.name} {form(value.spread.median)}{unit}" for value in values)
+    ends = [form(end([value.spread.median for value in values])) for end in (min, max)]
+    return f"{' to '.join(dict.fromkeys(ends))}{unit}"
+
+
+def _every_value(by_processor: Mapping[str, Sequence[Result]]) -> str:
     """One row a measured value, one column a processor."""
     rows = []
     for target in TARGETS:
@@ -174,8 +204,7 @@ def _targets(by_processor: Mapping[str, Sequence[Result]]) -> str:
             cells = [_outcome(values.get(name)) for values in of_processor.values()]
             rows.append([target.case, target.demand, name, *cells])
     table = _table(["case", "target", "measured on", *by_processor], rows)
-    marked = f"{TARGETS_BEGIN}\n{table}\n{TARGETS_END}"  # the README quotes what stands between the marks
-    return f"## Targets\n\n{marked}"
+    return f"### Value by value\n\n{table}"
 
 
 def _outcome(value: Value | None) -> str:
@@ -306,7 +335,7 @@ def _limit(results: Sequence[Result], folder: Path) -> str:
                 precision,
                 _gigaflops(result.spread("ours", "rate")),
                 _gigaflops(Spread.of([rate[precision] for rate in rates])),
-                _percent(result.spread("ours", "share")),
+                _write(result.spread("ours", "share"), *FORMS["share"]),
             ]
         )
     head = ["task", "method", "examples", "precision", "step, GFLOP/s", "matmul, GFLOP/s", "share"]
@@ -454,9 +483,17 @@ def _method(result: Result) -> str:
     return method_style(result.settings["method"]).title
 
 
+FORMS: dict[str, tuple[Callable[[float], str], str]] = {
+    "ratio": ("{:.3f}".format, ""),
+    "share": (lambda value: f"{100 * value:.0f}", " %"),
+    "bytes": (lambda value: f"{value / 1e6:,.0f}", " MB"),
+    "seconds": (lambda value: f"{value:,.1f}" if value >= 1 else f"{value:.2f}", " s"),
+}
+"""How a value is written, and the unit behind it."""
+
+
 def _amount(value: Value) -> str:
-    write = {"ratio": _ratio, "share": _percent, "bytes": _bytes, "seconds": _seconds}
-    return write[value.unit](value.spread)
+    return _write(value.spread, *FORMS[value.unit])
 
 
 def _write(spread: Spread, form: Callable[[float], str], unit: str = "") -> str:
@@ -465,19 +502,15 @@ def _write(spread: Spread, form: Callable[[float], str], unit: str = "") -> str:
 
 
 def _seconds(spread: Spread) -> str:
-    return _write(spread, lambda value: f"{value:,.1f}" if value >= 1 else f"{value:.2f}", " s")
+    return _write(spread, *FORMS["seconds"])
 
 
 def _ratio(spread: Spread) -> str:
-    return _write(spread, "{:.3f}".format)
+    return _write(spread, *FORMS["ratio"])
 
 
 def _bytes(spread: Spread) -> str:
-    return _write(spread, lambda value: f"{value / 1e6:,.0f}", " MB")
-
-
-def _percent(spread: Spread) -> str:
-    return _write(spread, lambda value: f"{100 * value:.0f}", " %")
+    return _write(spread, *FORMS["bytes"])
 
 
 def _gigaflops(spread: Spread) -> str:

@@ -26,9 +26,13 @@ def full(on: dict[str, Any], **options: object) -> tuple[Condition, ...]:
 
 
 def remedies(on: dict[str, Any]) -> tuple[Condition, ...]:
-    """Every remedy that any kind of data knows, beside training without one and training on to the last epoch."""
+    """Every remedy that any kind of data knows, beside training without one and training on to the last epoch.
+
+    LoRA trains at the rate that trials chose, and so does full fine-tuning once more, for LoRA to be compared with.
+    """
     return (
         *full(on),
+        *grid(method="full", **on),
         *full(on, keep="last"),
         *full(on, patience=2),
         *full(on, label_smoothing=0.1),
