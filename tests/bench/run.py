@@ -115,7 +115,7 @@ def grid(options: argparse.Namespace) -> Iterator[Bench]:
 
 def ablation(options: argparse.Namespace) -> Iterator[Bench]:
     """Our own loop with its pieces turned off: each alone, then all. Linear probes are also nine, as tuning trains."""
-    from ours import PIECES_OF_PROBES, pieces_of
+    from pieces import PIECES_OF_PROBES, pieces_of
 
     from ftkit.tasks import TASKS
 

@@ -1,0 +1,270 @@
+"""The pieces that make ftkit's training fast or small, and how each is turned off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ftkit.experiments.run import Run
+    from ftkit.tasks import Task
+    from ftkit.training.loop import Training, TrainingSettings
+
+Off = AbstractContextManager[None]
+"""A context in which a piece is off."""
+
+
+@contextmanager
+def replaced(*places: tuple[object, str, Any]) -> Iterator[None]:
+    """Give attributes other values, and their own ones back at the end: owner, name and value of each."""
+    with ExitStack() as stack:
+        for owner, name, value in places:
+            stack.enter_context(mock.patch.object(owner, name, value))
+        yield
+
+
+# --- how each piece is turned off
+
+
+def random_batches() -> Off:
+    """Draw batches without regard to length, as a plain loader does."""
+    from ftkit.training import batches
+
+    class RandomBatches(batches.LengthBatches):
+        def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+            super().__init__(np.zeros(len(lengths), dtype=np.int64), batch_size, seed)
+
+    return replaced((batches, "LengthBatches", RandomBatches))
+
+
+def padded_to_the_most() -> Off:
+    """Pad every text to the most tokens that the model reads."""
+    from torch.nn import functional
+
+    from ftkit.backbones.text import BertBackbone
+
+    to_the_longest = BertBackbone.collate
+
+    def collate(self: BertBackbone, inputs: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        batch = to_the_longest(self, inputs)
+        missing = self.max_tokens - batch["tokens"].shape[1]
+        return {name: functional.pad(values, (0, missing)) for name, values in batch.items()}
+
+    return replaced((BertBackbone, "collate", collate))
+
+
+def prepared_at_every_reading() -> Off:
+    """Tokenise texts, scale pictures and compute spectrograms whenever a batch is read."""
+    from ftkit.experiments.fine_tuning import Prepared
+    from ftkit.training.augmentation import Augmentation
+
+    class NoChange(Augmentation):
+        def change_item(self, item: Any) -> Any:
+            return item
+
+    inputs = Prepared.inputs
+    return replaced((Prepared, "inputs", lambda self, split, augmentation=None: inputs(self, split, NoChange())))
+
+
+def weights_cast_at_every_use() -> Off:
+    """Leave it to autocast to cast frozen weights."""
+    from ftkit.training import activations, loop
+
+    return replaced(*((each, "frozen_weights_cast", lambda *_: nullcontext()) for each in (activations, loop)))
+
+
+def gradients_of_all_weights() -> Off:
+    """Compute gradients of frozen weights too, which nobody uses."""
+    from ftkit.training import loop
+
+    step, clippable = loop.Training._step, loop.clippable
+    unused: set[int] = set()
+
+    def step_with_all(self: Training, parts: Any) -> tuple[float, float]:
+        frozen = [weight for weight in self.trainable.model.parameters() if not weight.requires_grad]
+        unused.update(map(id, frozen))
+        for weight in frozen:
+            weight.requires_grad_(True)
+        try:
+            return step(self, parts)
+        finally:
+            for weight in frozen:
+                weight.requires_grad_(False)
+                weight.grad = None
+
+    return replaced(
+        (loop.Training, "_step", step_with_all),
+        (loop, "clippable", lambda weights: clippable(each for each in weights if id(each) not in unused)),
+    )
+
+
+def float32_only() -> Off:
+    """Train in float32 whatever a probe of the machine says."""
+    from ftkit.experiments import fine_tuning
+
+    return replaced((fine_tuning, "choose_precision", lambda *_: "float32"))
+
+
+def nothing_kept() -> Off:
+    """Compute the frozen blocks in every step and prepare the data in every run."""
+    from ftkit.experiments import fine_tuning
+
+    return replaced((fine_tuning, "_cache_for", lambda *_: None))
+
+
+def default_kernels() -> Off:
+    """Use torch's own attention, dropout and gradients of depthwise convolutions, and normalise whole batches."""
+    from ftkit.backbones import depthwise, normalised, speech, text
+
+    return replaced(
+        (text, "ATTENTION", "sdpa"),
+        (speech, "ATTENTION", "sdpa"),
+        (text, "with_fast_dropout", lambda model: model),
+        (depthwise._Depthwise, "apply", depthwise.convolve),
+        (normalised, "_is_known", lambda *_: False),
+    )
+
+
+def plain_optimizer() -> Off:
+    """Let the optimizer go over the weights one tensor at a time."""
+    import torch
+
+    from ftkit.training import optimizer
+
+    update = optimizer.adamw
+    return replaced(
+        (optimizer.AdamW, "__init__", lambda self, groups: torch.optim.AdamW.__init__(self, groups)),
+        (optimizer, "adamw", lambda *lists, **options: update(*lists, **{**options, "fused": False})),
+    )
+
+
+def gradients_of_all_words() -> Off:
+    """Make gradients and moments of the whole vocabulary, as torch does by itself."""
+    from ftkit.training import loop
+
+    return replaced((loop, "gradients_by_row", nullcontext))
+
+
+def batches_whole() -> Off:
+    """Take long batches through the model in one piece, and keep all their activations."""
+    from ftkit.training import batches
+
+    return replaced((batches, "split_by_length", lambda lengths, _: [list(range(len(lengths)))]))
+
+
+def maps_kept() -> Off:
+    """Keep the normalised feature maps of the picture network for the backward pass."""
+    from ftkit.backbones import normalised, vision
+
+    return replaced((vision, "normalise_and_convolve", normalised._in_turn))
+
+
+def updates_beside_the_weights() -> Off:
+    """Convolve with the frozen weight, then with LoRA's two, as peft does."""
+    from ftkit.methods.folded import FoldedConvolution
+
+    return replaced((FoldedConvolution, "whole_weight", lambda self: None))
+
+
+def long_windows() -> Off:
+    """Pad speech to the thirty seconds that Whisper was trained on."""
+    from ftkit import classifier
+    from ftkit.experiments import fine_tuning
+
+    settings = classifier.backbone_settings
+    return replaced(
+        *(
+            (each, "backbone_settings", lambda task: {**settings(task), "seconds": 30.0})
+            for each in (classifier, fine_tuning)
+        )
+    )
+
+
+def freed_memory_given_back() -> Off:
+    """Leave it to the C library what becomes of large blocks that are freed."""
+    from ftkit.training import loop
+
+    return replaced((loop, "reuse_freed_memory", lambda: None))
+
+
+def one_head_at_a_time() -> Off:
+    """Train linear probes of several rates and seeds one after the other."""
+    from ftkit.experiments import probing
+
+    together = probing.probe_runs
+
+    def one_by_one(task: Task, settings: Sequence[TrainingSettings]) -> Iterator[Run]:
+        for each in settings:
+            yield from together(task, [each])
+
+    return replaced((probing, "probe_runs", one_by_one))
+
+
+# --- which pieces there are
+
+PIECES: dict[str, Callable[[], Off]] = {
+    "frozen activations": nothing_kept,
+    "bf16 where it is faster": float32_only,
+    "batches by length": random_batches,
+    "padding to the longest of a batch only": padded_to_the_most,
+    "data prepared once": prepared_at_every_reading,
+    "frozen weights cast once": weights_cast_at_every_use,
+    "gradients only of what trains": gradients_of_all_weights,
+    "chosen kernels": default_kernels,
+    "fused optimizer": plain_optimizer,
+    "words by row": gradients_of_all_words,
+    "long batches in parts": batches_whole,
+    "feature maps computed again": maps_kept,
+    "LoRA inside the weights": updates_beside_the_weights,
+    "speech in short windows": long_windows,
+    "freed memory kept": freed_memory_given_back,
+    "many heads at once": one_head_at_a_time,
+}
+"""What makes the loop fast or small: name to the context in which it is off."""
+PIECES_OF_PROBES = ("many heads at once",)
+"""Those of training several linear probes, which have nothing to do with a single training."""
+PIECES_OF_MODALITIES = {
+    "padding to the longest of a batch only": ("text",),
+    "batches by length": ("text",),  # pictures and windows of speech are all of one length
+    "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
+    "words by row": ("text",),
+    "feature maps computed again": ("image",),
+    "LoRA inside the weights": ("image",),
+    "speech in short windows": ("audio",),
+}
+"""Those that not every kind of data has, and which have them."""
+PIECES_OF_METHODS = {
+    "frozen activations": ("linear-probe", "partial"),
+    "data prepared once": ("full", "scratch", "lora", "adapter"),  # the others read frozen activations
+    "frozen weights cast once": ("linear-probe", "partial", "lora", "adapter"),
+    "gradients only of what trains": ("lora", "adapter"),  # where frozen blocks are in every step
+    "words by row": ("full", "scratch"),
+    "LoRA inside the weights": ("lora",),
+}
+"""Those that not every method has, and which have them."""
+
+
+def pieces_of(method: str, modality: str) -> list[str]:
+    """Names of the pieces that a single training by a method on a kind of data has."""
+    return [
+        name
+        for name in PIECES
+        if name not in PIECES_OF_PROBES
+        and modality in PIECES_OF_MODALITIES.get(name, (modality,))
+        and method in PIECES_OF_METHODS.get(name, (method,))
+    ]
+
+
+@contextmanager
+def turned_off(names: Sequence[str]) -> Iterator[None]:
+    """Turn the named pieces off."""
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(PIECES[name]())
+        yield
