@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from ftkit.evaluation import Score
-from ftkit.experiments.record import Record
+from ftkit.experiments.record import Outcome, Record
 from ftkit.experiments.scoring import mean_test_score
 from ftkit.figures.baselines import draw_levels, levels
 from ftkit.figures.display import DescribedFigure, new_figure
@@ -57,7 +57,7 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
     task, outcomes = of_one_task(record.outcomes, record, task, "training")
     remedies = [
         _Remedy(variant, look, mean_test_score(record, variant.outcomes))
-        for variant, look in _looks(variants(outcomes))
+        for variant, look in _looks(_by_rate(outcomes))
     ]
     title = f"Overfitting and its remedies: {task_title(task)}"
     with style():
@@ -77,6 +77,7 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
             axes.set_ylim(bottom=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
             axes.grid(axis="y")
+        scores.set_title(f"Score of the weights that were kept{_shared_rate(outcomes)}")
         scores.set_yticks(range(len(remedies)), [remedy.variant.label for remedy in remedies], fontsize=10)
         scores.set_ylim(len(remedies) - 0.4, -0.6)
         scores.tick_params(axis="y", length=0)
@@ -86,7 +87,7 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
         if scores.get_legend_handles_labels()[0]:
             lower.legend(loc="outside lower center", ncols=2, handlelength=3)
         heading(figure, title)
-        figure.describe(title, *(remedy.told() for remedy in remedies), without)
+        figure.describe(f"{title}{_shared_rate(outcomes)}", *(remedy.told() for remedy in remedies), without)
     return figure
 
 
@@ -117,6 +118,19 @@ class _Remedy:
             f"{self.variant.label}: {self.score}, weights of epoch {self.epochs()}; {end} training loss "
             f"{train[-1]:.2f}, validation loss {validation[-1]:.2f}, lowest {validation.min():.2f}."
         )
+
+
+def _by_rate(outcomes: Sequence[Outcome]) -> list[Variant]:
+    """Variants at the rate that remedies share, and those at a rate that trials chose, which their labels say."""
+    given = [outcome for outcome in outcomes if outcome.condition.learning_rate is not None]
+    chosen = [outcome for outcome in outcomes if outcome.condition.learning_rate is None]
+    return variants(given) + [replace(each, label=f"{each.label}, chosen rate") for each in variants(chosen)]
+
+
+def _shared_rate(outcomes: Sequence[Outcome]) -> str:
+    """Name the rate that labels leave out, where there is one."""
+    rates = {outcome.condition.learning_rate for outcome in outcomes} - {None}
+    return f"; rate {rates.pop():g} where no other is named" if len(rates) == 1 else ""
 
 
 def _looks(found: list[Variant]) -> list[tuple[Variant, MethodStyle]]:

@@ -272,10 +272,12 @@ def learn_forget(record: Record, title: str = "What is learned and what is forgo
             axes.axvline(0, color=GREY, linewidth=1, linestyle=":", zorder=1)
             axes.set(title=task_title(task), ylabel=score_label(record, task))
             beyond = ""
-            if np.median([abs(point.x) for point, _ in drawn]) < NEARLY_NOTHING:
-                axes.set_xscale("symlog", linthresh=NEARLY_NOTHING, linscale=0.7)
+            middle = float(np.median([abs(point.x) for point, _ in drawn]))
+            if 0 < middle < NEARLY_NOTHING:
+                linear = 10.0 ** np.ceil(np.log10(middle))
+                axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
                 axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                beyond = f"; beyond {NEARLY_NOTHING:g}: logarithmic"
+                beyond = f"; beyond {linear:g}: logarithmic"
             axes.set_xlabel(f"Lost: {ability}\n({RANGE}; 0: nothing forgotten{beyond})")
             axes.margins(x=0.18, y=0.12)
             axes.grid(axis="both")

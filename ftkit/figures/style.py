@@ -56,7 +56,7 @@ METHOD_STYLES: Mapping[str, MethodStyle] = MappingProxyType(
             MethodStyle("discriminative", "Discriminative learning rates", "#CC6677", "8"),
             MethodStyle("lp-ft", "LP-FT", "#661100", "H"),
             MethodStyle("l2-sp", "L2-SP", "#777777", ">"),
-            MethodStyle("replay", "Replay of source data", "#44AA99", "D"),
+            MethodStyle("replay", "Replay of source data", "#44AA99", "s"),
             MethodStyle("lora", "LoRA", "#0072B2", "^"),
             MethodStyle("dora", "DoRA", "#6699CC", "*"),
             MethodStyle("ia3", "IA3", "#117733", "X"),
