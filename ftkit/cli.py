@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from ftkit.errors import DataError, FtkitError, UnknownNameError
-from ftkit.paths import runs_folder
+from ftkit.paths import runs_folder, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,7 +151,7 @@ def demo(
     started = time.perf_counter()
     from ftkit.child_process import in_child_process
 
-    _check_report(report)
+    _check_output(report, "report.html")
     options = {"limit": limit, "epochs": epochs, "precision": precision}
     # Models, data and what libraries keep of them: each task starts without the leavings of the one before, and this
     # process, which waits meanwhile, loads nothing of it.
@@ -252,7 +252,7 @@ def compare(
     check_names((), method_names)
     where = folder or runs_folder()
     if report is not None:
-        _check_report(report)
+        _check_output(report, "report.html")
     loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
     TaskFacts.of(loaded).save(where)
     recorded = recorded_trials(loaded)
@@ -350,6 +350,37 @@ def train(
 
 
 @command("Nothing was written; run it again.")
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `ftkit train` names it.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="A CSV file; or a picture or recording, or a folder of them, at any depth."
+        ),
+    ],
+    column: Annotated[
+        str | None, typer.Option(help="Column with the texts or paths, where it can't be guessed.", metavar="COLUMN")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write a CSV file; default: print it.")] = None,
+) -> None:
+    """Classify new texts, pictures or recordings by a trained run."""
+    from ftkit.experiments.prediction import predict_file
+    from ftkit.experiments.run import load_run
+
+    if output is not None:
+        _check_output(output, "answers.csv")
+        if output.exists() and data.exists() and output.samefile(data):
+            raise FtkitError(f"{output} holds what is to be classified, and would be lost. Name another file.")
+    answers = predict_file(load_run(run), data, column, progress=sys.stderr.isatty())
+    lines = answers.to_csv(index=False, float_format="%.4f")
+    if output is None:
+        typer.echo(lines, nl=False)
+        return
+    write_text(output, lines)
+    typer.echo(f"{_many(len(answers), 'answer')} in {output}")
+
+
+@command("Nothing was written; run it again.")
 def report(
     folder: Folder = None,
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
@@ -359,7 +390,7 @@ def report(
     from ftkit.report import write_report
     from ftkit.report.build import Circumstances
 
-    _check_report(output)
+    _check_output(output, "report.html")
     where = folder or runs_folder()
     comparisons = load_comparisons(where)
     path = write_report(output, comparisons, where, Circumstances(_typed()))
@@ -806,13 +837,13 @@ def _value(text: str) -> int | float | str:
     return text
 
 
-def _check_report(path: Path) -> None:
-    """Complain before long work about a report that could not be written after it."""
+def _check_output(path: Path, example: str) -> None:
+    """Complain before long work about a file that could not be written after it."""
     if path.is_dir():
-        raise FtkitError(f"{path} is a folder. Name a file for the report, such as {path / 'report.html'}.")
+        raise FtkitError(f"{path} is a folder. Name a file, such as {path / example}.")
     parent = path.absolute().parent
     if not parent.is_dir():
-        raise FtkitError(f"There is no folder {parent} for the report. Make it, or name another file.")
+        raise FtkitError(f"There is no folder {parent} for {path.name}. Make it, or name another file.")
 
 
 def _write_report(

@@ -16,7 +16,16 @@ from ftkit.tasks.sound import read_sound
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["IMAGE_SIZE", "LONGEST_SECONDS", "LONGEST_TOKENS", "Columns", "Examples", "Source", "read_examples"]
+__all__ = [
+    "IMAGE_SIZE",
+    "LONGEST_SECONDS",
+    "LONGEST_TOKENS",
+    "Columns",
+    "Examples",
+    "Source",
+    "list_items",
+    "read_examples",
+]
 
 IMAGE_SIZE = 160
 LONGEST_SECONDS = 30.0
@@ -26,6 +35,7 @@ Source: TypeAlias = "str | Path | pandas.DataFrame"
 
 _IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"))
 _AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf"))
+_SUFFIXES: dict[Modality, frozenset[str]] = {"image": _IMAGE_SUFFIXES, "audio": _AUDIO_SUFFIXES}
 _TAB_SUFFIXES = frozenset((".tsv", ".tab"))
 _USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "text": ("text", "sentence", "review", "comment", "message", "content", "body", "tweet", "document"),
@@ -94,9 +104,7 @@ def read_examples(source: Source, columns: Columns) -> Examples:
     """
     if not isinstance(source, (str, Path)):
         return _read_table(source, columns, Path.cwd(), "the table")
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise DataError(f"{path} does not exist (seen from {Path.cwd()}). Check the name, or give the full path.")
+    path = _existing(source)
     if path.is_dir():
         if columns.label is not None or columns.group is not None or columns.text is not None:
             raise DataError(
@@ -105,6 +113,67 @@ def read_examples(source: Source, columns: Columns) -> Examples:
             )
         return _read_folder(path, columns)
     return _read_table(_load_table(path), columns, path.parent, str(path))
+
+
+def list_items(source: str | Path, modality: Modality, column: str | None = None) -> list[str]:
+    """List what a file or folder holds to be classified: texts, or paths of pictures or recordings; no classes.
+
+    Parameters
+    ----------
+    source
+        A CSV or TSV file; or, of pictures and recordings, one of them or a folder that holds some, at any depth.
+    modality
+        What is looked for.
+    column
+        The column of the texts or paths (relative to the table's folder); guessed where it has a usual name or is
+        the only one.
+
+    Raises
+    ------
+    DataError
+        When there is nothing of the kind, or a row or a file is missing.
+    """
+    path = _existing(source)
+    if path.is_dir():
+        return _files_to_classify(path, modality)
+    if modality != "text" and path.suffix.lower() in _SUFFIXES[modality]:
+        return [str(path)]
+    table = _load_table(path).rename(columns=str)
+    if column is None:
+        guesses = list(table.columns) if len(table.columns) == 1 else _usual_columns(table, modality)
+        if len(guesses) != 1:
+            raise DataError(f"Cannot tell which column of {path} to classify. Say so with column=. {_listing(table)}")
+        column = guesses[0]
+    _require(table, column, "column", str(path))
+    items = [_as_text(value) for value in table[column]]
+    if not items:
+        raise DataError(f"{path} holds no rows. Give one row an example.")
+    _require_filled(list(range(len(items))), items, column, str(path))
+    if modality == "text":
+        return items
+    files = [path.parent / Path(item).expanduser() for item in items]
+    missing = [f"{file} (row {row + 1} of {path})" for row, file in enumerate(files) if not file.is_file()]
+    if missing:
+        raise DataError(f"There is no file {missing[0]}. Paths are relative to the table's folder.")
+    return [str(file) for file in files]
+
+
+def _files_to_classify(folder: Path, modality: Modality) -> list[str]:
+    if modality == "text":
+        raise DataError(f"{folder} is a folder, and texts come from a table. Give a CSV file with a column of texts.")
+    files = [path for path in sorted(folder.rglob("*")) if _is_visible_file(path, folder)]
+    found = [str(path) for path in files if path.suffix.lower() in _SUFFIXES[modality]]
+    if not found:
+        known = ", ".join(sorted(_SUFFIXES[modality]))
+        raise DataError(f"{folder} holds no file that ends in {known}. Check the folder, or give a table of paths.")
+    return found
+
+
+def _existing(source: str | Path) -> Path:
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DataError(f"{path} does not exist (seen from {Path.cwd()}). Check the name, or give the full path.")
+    return path
 
 
 def _load_table(path: Path) -> pandas.DataFrame:
@@ -179,8 +248,7 @@ def _read_folder(folder: Path, columns: Columns) -> Examples:
         )
     files = [path for path in sorted(folder.rglob("*")) if _is_visible_file(path, folder)]
     modality = _modality_of_files(files, columns, folder)
-    suffixes = _IMAGE_SUFFIXES if modality == "image" else _AUDIO_SUFFIXES
-    chosen = [path for path in files if path.suffix.lower() in suffixes and path.parent != folder]
+    chosen = [path for path in files if path.suffix.lower() in _SUFFIXES[modality] and path.parent != folder]
     empty = [path.name for path in classes if not any(file.is_relative_to(path) for file in chosen)]
     if empty:
         kind = "picture" if modality == "image" else "recording"

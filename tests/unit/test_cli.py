@@ -34,6 +34,7 @@ COMMANDS = (
     "demo",
     "compare",
     "train",
+    "predict",
     "report",
     "fetch",
     "methods",
@@ -157,6 +158,7 @@ def test_help_loads_no_heavy_library(tmp_path: Path) -> None:
         (("train", "movie-reviews", "--setting", "ranks=3"), "It has: rank, alpha, dropout, blocks."),
         (("compare", "movie-reviews", "--label", "x"), "--label is for data of your own"),
         (("fetch", "minilmm"), "Did you mean 'minilm'?"),
+        (("predict", "runs/none", "new.csv"), "runs/none"),
         (("report",), "There is no finished run"),
         (("tune", "movies"), "Unknown task 'movies'"),
         (("papers", "--method", "lorra"), "Did you mean 'lora'?"),
@@ -373,6 +375,31 @@ def test_train_on_an_own_file_is_saved_and_opens(review_file: Path, empty_folder
     assert run.spec.augmentation == repr(TokenDropout())
     assert (run.spec.precision, run.cost.checkpointing) == ("float32", True)
     assert run.predict(["A fine film."]).labels[0] in ("bad", "good")
+
+
+def test_a_saved_run_answers_a_file(review_file: Path, empty_folder: Path) -> None:
+    trained = invoke(
+        "train", review_file, "--method", "linear-probe", "--text", "words", "--epochs", 1, "--save", "kept"
+    )
+    assert trained.exit_code == 0, trained.stderr
+    words = pandas.read_csv(review_file)["words"]
+    expected = ftkit.load_run("kept").predict(list(words))
+    written = invoke("predict", "kept", review_file, "--column", "words", "--output", "answers.csv")
+    assert (written.exit_code, written.stdout) == (0, "60 answers in answers.csv\n"), written.stderr
+    answers = pandas.read_csv("answers.csv")
+    assert list(answers.columns) == ["item", "answer", "probability of bad", "probability of good"]
+    assert list(answers["item"]) == list(words)
+    assert list(answers["answer"]) == expected.labels
+    assert answers["probability of good"].to_numpy() == pytest.approx(expected.probabilities[:, 1], abs=1e-3)
+    printed = invoke("predict", "kept", review_file, "--column", "words")
+    assert printed.stdout == (empty_folder / "answers.csv").read_text(encoding="utf-8")
+    unsure = invoke("predict", "kept", review_file)
+    assert "Cannot tell which column" in unsure.stderr
+    assert "'words', 'verdict'" in unsure.stderr
+    copied = shutil.copy(review_file, empty_folder / "same.csv")
+    refused = invoke("predict", "kept", copied, "--column", "words", "--output", copied)
+    assert "would be lost" in refused.stderr
+    assert (empty_folder / "same.csv").read_bytes() == review_file.read_bytes()
 
 
 def test_compare_on_an_own_file_with_a_limit_writes_table_and_report(review_file: Path, empty_folder: Path) -> None:

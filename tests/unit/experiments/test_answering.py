@@ -1,4 +1,4 @@
-"""`Run.predict` on texts, pictures and recordings."""
+"""`Run.predict` on texts, pictures and recordings, and `predict_file` on whole folders of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from PIL import Image
 
 from ftkit import load_run
 from ftkit.errors import DataError
+from ftkit.experiments import prediction
+from ftkit.experiments.prediction import predict_file
 from ftkit.tasks import Task
 
 SCRATCH = 1e-5  # stored probabilities are rounded to five places
@@ -43,6 +45,23 @@ def test_a_recording_gets_the_answer_of_the_test(
     path = tmp_path / "digit.wav"
     soundfile.write(path, tiny_task("audio").test.items[3], 16_000, subtype="FLOAT")
     np.testing.assert_allclose(run.predict([path]).probabilities, run.predictions.probabilities[[3]], atol=SCRATCH)
+
+
+def test_a_folder_is_answered_part_by_part(
+    cell: Callable[..., Any], tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run, test = load_run(cell("full", "image").folder), tiny_task("image").test
+    (tmp_path / "roof" / "south").mkdir(parents=True)
+    names = ["a.png", "roof/b.PNG", "roof/south/c.png"]
+    for name, item in zip(names, test.items, strict=False):
+        Image.fromarray(item).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
+    monkeypatch.setattr(prediction, "PART", 2)
+    table = predict_file(run, tmp_path, progress=False)
+    assert table["item"].tolist() == [str(tmp_path / name) for name in names]
+    assert table["answer"].tolist() == [run.label_names[index] for index in run.predictions.predicted[:3]]
+    found = table[[f"probability of {name}" for name in run.label_names]].to_numpy()
+    np.testing.assert_allclose(found, run.predictions.probabilities[:3], atol=SCRATCH)
 
 
 @pytest.mark.parametrize("modality", ["image", "audio"])

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ftkit.errors import DataError
 from ftkit.tasks import own_task
+from ftkit.tasks.reading import list_items
 from ftkit.tasks.sound import read_sound
 
 
@@ -313,3 +314,53 @@ def test_recording_with_samples_that_are_not_numbers_is_named(digit_folder: Path
     soundfile.write(digit_folder / "one" / "odd.wav", samples, 16_000, subtype="FLOAT")
     with pytest.raises(DataError, match=r"odd\.wav has samples that are not numbers"):
         own_task(digit_folder)
+
+
+# --- what is to be classified, without classes
+
+
+def test_texts_to_classify_come_from_the_column_that_is_named_or_the_only_one(
+    review_table: pandas.DataFrame, tmp_path: Path
+) -> None:
+    whole, alone = tmp_path / "whole.csv", tmp_path / "alone.csv"
+    review_table.to_csv(whole, index=False)
+    review_table[["review"]].rename(columns={"review": "Was man sagt"}).to_csv(alone, index=False)
+    texts = [text.strip() for text in review_table["review"]]
+    assert list_items(whole, "text", "review") == list_items(whole, "text") == list_items(alone, "text") == texts
+
+
+def test_a_column_to_classify_that_cannot_be_guessed_or_found_is_an_error(
+    review_table: pandas.DataFrame, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    review_table.rename(columns={"review": "words"}).to_csv(path, index=False)
+    with pytest.raises(DataError, match=r"Cannot tell which column of .*table.csv.*'words'"):
+        list_items(path, "text")
+    with pytest.raises(DataError, match="has no column 'review'"):
+        list_items(path, "text", "review")
+
+
+def test_recordings_to_classify_are_a_file_a_folder_or_a_table_of_paths(digit_folder: Path, tmp_path: Path) -> None:
+    files = [str(path) for path in sorted(digit_folder.rglob("*")) if path.is_file()]
+    assert len(files) == 20
+    assert list_items(digit_folder, "audio") == files
+    assert list_items(files[0], "audio") == files[:1]
+    table = digit_folder / "table.csv"
+    paths = [str(Path(file).relative_to(digit_folder)) for file in files]
+    pandas.DataFrame({"clip": paths, "length": "short"}).to_csv(table, index=False)
+    assert list_items(table, "audio") == files
+    pandas.DataFrame({"clip": [*paths, "lost.wav"]}).to_csv(table, index=False)
+    with pytest.raises(DataError, match=rf"There is no file .*lost\.wav \(row {len(files) + 1} of"):
+        list_items(table, "audio")
+
+
+def test_what_is_not_there_to_classify_is_an_error(digit_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        list_items(tmp_path / "nowhere.csv", "text")
+    with pytest.raises(DataError, match="texts come from a table"):
+        list_items(digit_folder, "text")
+    with pytest.raises(DataError, match=r"no file that ends in .*\.jpg"):
+        list_items(digit_folder, "image")
+    (tmp_path / "gap.csv").write_text("text,other\nfine,x\n,y\n", encoding="utf-8")
+    with pytest.raises(DataError, match="nothing in the column 'text': row 2"):
+        list_items(tmp_path / "gap.csv", "text")
