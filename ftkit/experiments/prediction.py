@@ -20,7 +20,7 @@ PART = 256
 
 
 def predict_file(run: Run, source: str | Path, column: str | None = None, *, progress: bool = True) -> pandas.DataFrame:
-    """Classify what a file or folder holds.
+    r"""Classify what a file or folder holds.
 
     Parameters
     ----------
@@ -52,10 +52,10 @@ def predict_file(run: Run, source: str | Path, column: str | None = None, *, pro
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "new.csv"
-    ...     _ = path.write_text("review\\nA warm and funny film.\\nA dull one.\\n")
+    ...     _ = path.write_text("review\nA warm and funny film.\nA dull one.\n")
     ...     table = predict_file(run, path, progress=False)
     >>> list(table.columns)
-    ['item', 'answer', 'probability of negative', 'probability of positive']
+    ['item', 'answer', 'probability of rotten', 'probability of fresh']
     """
     import pandas
     from tqdm.auto import tqdm
