@@ -465,12 +465,13 @@ def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -
         rows = [
             [
                 *(each.claim.name.replace("-", " "), each.claim.statement, each.claim.experiment),
-                *(each.effect_in_words, each.claim.rule_in_words, each.verdict, each.claim.source),
+                *(each.claim.compared, each.effect_in_words, each.claim.rule_in_words),
+                *(each.verdict, each.claim.source),
             ]
             for each in members
         ]
         head = [
-            *("name (as in the figure)", "claim", "experiment", "effect (95 % interval)"),
+            *("name (as in the figure)", "claim", "experiment", "compared", "effect (95 % interval)"),
             *("holds if all of it lies", "verdict", "source"),
         ]
         parts.append(f"### {group.capitalize()}")

@@ -103,6 +103,57 @@ class Claim:
         where = f"within {lowest} and {highest}" if self.rule == "within" else f"{self.rule} {margin}"
         return f"{where} {unit}"
 
+    @property
+    def compared(self) -> str:
+        """What is set against what: difference or ratio, and of which two; empty where it is of all methods together.
+
+        Examples
+        --------
+        >>> claims = {claim.name: claim for claim in load_claims()}
+        >>> claims["lora-equals-full-movie-reviews"].compared
+        'lora − full'
+        >>> claims["a-quarter-of-the-data"].compared
+        'full, 512 examples − scratch, 2048 examples'
+        >>> claims["partial-is-faster"].compared
+        'partial ÷ full'
+        """
+        sign = "÷" if self.quantity in COSTS else "−"
+        if self.second_quantity:
+            return f"{_quantity_in_words(self.quantity)} {sign} {_quantity_in_words(self.second_quantity)}"
+        differing = [name for name in {**self.first, **self.second} if self.first.get(name) != self.second.get(name)]
+        told = [name for name in differing if name in self.first and name in self.second] or differing
+        sides = [_side_in_words(side, told) for side in (self.first, self.second)]
+        return f" {sign} ".join(sides) if told else ""
+
+
+def _quantity_in_words(quantity: str) -> str:
+    """What was measured, without the name of the measure that took it: ``"layers.cka.-1"`` is "cka last"."""
+    _, _, value = quantity.partition(".")
+    return " ".join("last" if part == "-1" else part.replace("_", " ") for part in value.split("."))
+
+
+def _side_in_words(side: dict[str, Any], names: Sequence[str]) -> str:
+    """The method of a side, and of what else is named, its values."""
+    words = [str(side["method"])] if "method" in side else []
+    for name in names:
+        value = side.get(name)
+        if name != "method" and value not in (None, False, "", {}):
+            words += _value_in_words(name, value)
+    return ", ".join(words)
+
+
+def _value_in_words(name: str, value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{inner.replace('_', ' ')} {each}" for inner, each in value.items()]
+    forms = {
+        "learning_rate": "chosen rate" if value == "chosen" else f"rate {value}",
+        "examples": f"{value} examples",
+        "label_noise": f"wrong labels {value}",
+        "repaired": "repaired",
+        "kind": f"trained on {value}",
+    }
+    return [forms.get(name, f"{name.rpartition('.')[2].replace('_', ' ')} {value}")]
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -265,21 +316,22 @@ def judge_all(claims: Sequence[Claim], folder: Path | None = None) -> Iterator[J
 
 
 def claim_table(judgements: Iterable[Judgement]) -> pandas.DataFrame:
-    """One row a claim: its group, its statement, its verdict, the effect with its 95 % interval, when it would hold.
+    """One row a claim: group, statement, verdict, what is compared, effect with its 95 % interval, when it would hold.
 
     Examples
     --------
     >>> table = claim_table(judge_all(load_claims()))
     >>> list(table.columns)
-    ['group', 'claim', 'verdict', 'effect (95 % interval)', 'holds if all of it lies']
+    ['group', 'claim', 'verdict', 'compared', 'effect (95 % interval)', 'holds if all of it lies']
     """
     import pandas
 
     rows = [
-        (each.claim.group, each.claim.statement, each.verdict, each.effect_in_words, each.claim.rule_in_words)
+        (claim.group, claim.statement, each.verdict, claim.compared, each.effect_in_words, claim.rule_in_words)
         for each in judgements
+        for claim in [each.claim]
     ]
-    columns = ["group", "claim", "verdict", "effect (95 % interval)", "holds if all of it lies"]
+    columns = ["group", "claim", "verdict", "compared", "effect (95 % interval)", "holds if all of it lies"]
     return pandas.DataFrame(rows, columns=columns)
 
 

@@ -124,6 +124,7 @@ def test_the_table_has_a_row_for_each_claim_and_says_what_was_measured(record: R
     assert list(table["verdict"]) == ["holds", "not measured"]
     assert str(measured) == f"holds: {table['effect (95 % interval)'][0]}"
     assert table["effect (95 % interval)"][1] == ""
+    assert list(table["compared"]) == ["full − linear-probe", "dora − linear-probe"]
 
 
 @pytest.mark.parametrize("quantity", ["score", "seconds"])
