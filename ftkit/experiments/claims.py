@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -216,6 +216,22 @@ def load_claims(path: Path | None = None) -> list[Claim]:
     if twice:
         raise FtkitError(f"{path.name} holds {twice[0]!r} twice.")
     return claims
+
+
+def claims_about(task: str, experiments: Collection[str], groups: Collection[str]) -> list[Claim]:
+    """Claims on one task that some experiments judge, in some of the groups.
+
+    Examples
+    --------
+    >>> chosen = claims_about("spoken-digits", ["shift"], ["challenges"])
+    >>> [claim.name for claim in chosen]
+    ['real-speakers-are-harder']
+    """
+    return [
+        claim
+        for claim in load_claims()
+        if claim.first.get("task") == task and claim.experiment in experiments and claim.group in groups
+    ]
 
 
 def judge(claim: Claim, record: Record | None) -> Judgement:

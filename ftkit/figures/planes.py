@@ -49,21 +49,22 @@ ROOM = 9
 
 @dataclass(frozen=True)
 class CostAxis:
-    """How a cost is written: title, short name, unit after a number, scale; and whether it depends on the machine."""
+    """How a cost is written: title, short name, unit, scale, whether from zero; and whether the machine decides it."""
 
     title: str
     short: str
     unit: str
     logarithmic: bool
+    from_zero: bool
     of_the_machine: bool
 
 
 COST_AXES: Mapping[str, CostAxis] = MappingProxyType(
     {
-        "trainable": CostAxis("Trained parameters", "trained parameters", "", True, False),
-        "seconds": CostAxis("Training time, seconds", "training time", " s", False, True),
-        "peak_memory_bytes": CostAxis("Peak memory, MB", "peak memory", " MB", False, True),
-        "saved_bytes": CostAxis("Saved file, MB", "size of the saved file", " MB", True, False),
+        "trainable": CostAxis("Trained parameters", "trained parameters", "", True, False, False),
+        "seconds": CostAxis("Training time, seconds", "training time", " s", False, True, True),
+        "peak_memory_bytes": CostAxis("Peak memory, MB (not from 0)", "peak memory", " MB", False, False, True),
+        "saved_bytes": CostAxis("Saved file, MB", "size of the saved file", " MB", True, False, False),
     }
 )
 """By field of `Outcome`; bytes are drawn in megabytes."""
@@ -180,7 +181,7 @@ def draw_trade_off(
         axes.set_title(f"{measure.title} against {price.short}: {title}")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
         axes.margins(x=0.12, y=0.1)
-        if not price.logarithmic and not crowded:
+        if price.from_zero and not crowded:
             axes.set_xlim(left=0)
         axes.grid(axis="both")
         told = draw_levels(axes, without)

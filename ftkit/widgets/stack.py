@@ -100,7 +100,7 @@ def stack_html(sweep: DepthSweep, blocks: int) -> str:
         '<div style="display: flex; flex-wrap: wrap; gap: 24px">'
         f'<ol aria-label="The model from output to input" style="list-style: none; margin: 0; padding: 0; '
         f'width: 320px">{parts}</ol>'
-        f'<div style="max-width: 460px">{_sentences(sweep, blocks)}{_scores_html(sweep, blocks)}</div></div>'
+        f'<div style="max-width: 520px">{_sentences(sweep, blocks)}{_scores_html(sweep, blocks)}</div></div>'
     )
 
 
@@ -135,8 +135,9 @@ def _sentences(sweep: DepthSweep, blocks: int) -> str:
 def _scores_html(sweep: DepthSweep, blocks: int) -> str:
     rows = "".join(_score_row(point, point.blocks == blocks) for point in sweep.points)
     return (
-        "<table><caption>Test score at every depth</caption><thead><tr>"
-        '<th scope="col">Trained blocks</th><th scope="col">Score</th><th scope="col">0 to 100 %</th>'
+        "<table><caption>Scores and time at every depth</caption><thead><tr>"
+        '<th scope="col">Trained blocks</th><th scope="col">Validation</th><th scope="col">Test</th>'
+        '<th scope="col">Test, 0 to 100 %</th><th scope="col">Seconds</th>'
         f"</tr></thead><tbody>{rows}</tbody></table>"
     )
 
@@ -144,8 +145,9 @@ def _scores_html(sweep: DepthSweep, blocks: int) -> str:
 def _score_row(point: DepthPoint, chosen: bool) -> str:
     mark, weight = (" ◀", "bold") if chosen else ("", "normal")
     colour = method_style("partial").colour if chosen else "#AAAAAA"
-    bar = f'<div style="background-color: {colour}; height: 10px; width: {150 * point.score.value:.0f}px"></div>'
+    bar = f'<div style="background-color: {colour}; height: 10px; width: {90 * point.score.value:.0f}px"></div>'
     return (
         f'<tr style="font-weight: {weight}"><th scope="row">{point.blocks}{mark}</th>'
-        f"<td>{point.score}</td><td>{bar}</td></tr>"
+        f"<td>{100 * statistics.fmean(point.validation_scores):.1f} %</td><td>{point.score}</td><td>{bar}</td>"
+        f"<td>{point.seconds:.0f}</td></tr>"
     )

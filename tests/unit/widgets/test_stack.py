@@ -47,6 +47,15 @@ def test_chosen_depth_is_marked_once_by_more_than_colour(sweep: DepthSweep) -> N
         assert stack_html(sweep, blocks).count("◀") == 1
 
 
+def test_every_depth_has_a_row_with_its_scores_on_both_splits_and_its_time(sweep: DepthSweep) -> None:
+    page = stack_html(sweep, 0)
+    for point in sweep.points:
+        cells = page.partition(f'<th scope="row">{point.blocks}')[2].partition("</tr>")[0]
+        assert f"{100 * sum(point.validation_scores) / len(point.validation_scores):.1f} %" in cells
+        assert str(point.score) in cells
+        assert cells.endswith(f"<td>{point.seconds:.0f}</td>")
+
+
 def test_unknown_depth_names_the_depths_there_are(sweep: DepthSweep) -> None:
     with pytest.raises(FtkitError, match="no run with 9 trained blocks; it has 0, 1, 2, 3"):
         stack_html(sweep, 9)
