@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from ftkit.backbones import load_backbone
+from ftkit.backbones import LONGEST_SECONDS, SAMPLE_RATE, load_backbone
 from ftkit.randomness import seeded
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def masked_mean(hidden: Tensor, pools: Tensor | None) -> Tensor:
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
-def build_classifier(task: Task, *, seed: int = 0, dropout: float = 0.0, **settings: object) -> Classifier:
+def build_classifier(task: Task, *, seed: int = 0, dropout: float = 0.0) -> Classifier:
     """Load a task's backbone and put a freshly initialised head on it.
 
     Parameters
@@ -103,11 +103,9 @@ def build_classifier(task: Task, *, seed: int = 0, dropout: float = 0.0, **setti
         Seed of the head's initialisation; the global random state stays as it was.
     dropout
         See `Classifier`.
-    **settings
-        Backbone settings, by default those the task's data ask for (`backbone_settings`).
     """
     with seeded(seed):
-        backbone = load_backbone(task.backbone, **(settings or backbone_settings(task)))
+        backbone = load_backbone(task.backbone, **backbone_settings(task))
         classifier = Classifier(backbone, len(task.label_names), dropout)
     classifier.head = new_head(backbone.width, len(task.label_names), seed)
     return classifier
@@ -125,5 +123,5 @@ def backbone_settings(task: Task) -> dict[str, object]:
         return {}
     if task.modality == "image":
         return {"image_size": int(task.train.items[0].shape[0])}
-    longest = max(len(clip) for split in task.splits.values() for clip in split.items) / 16_000
-    return {"seconds": min(30.0, max(1.5, round(longest + 0.05, 1)))}
+    longest = max(len(clip) for split in task.splits.values() for clip in split.items) / SAMPLE_RATE
+    return {"seconds": min(LONGEST_SECONDS, max(1.5, round(longest + 0.05, 1)))}

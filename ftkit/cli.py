@@ -7,6 +7,7 @@ import os
 import pickle
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -319,6 +320,7 @@ def train(
     from ftkit.experiments.fine_tuning import fine_tune
 
     chosen = _method(method, setting or [], rank)
+    _check_folder(save or runs_folder())
     loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
     run = fine_tune(
         loaded,
@@ -535,7 +537,11 @@ def tune(
     limit: Limit = None,
     output: Annotated[Path | None, typer.Option(help="JSON file; default: one for these data among the runs.")] = None,
 ) -> None:
-    """Try learning rates and settings on the validation split and record them."""
+    """Try learning rates and settings on a ready-made task's validation split and record them.
+
+    They tell what was tried and what came of it. Trainings and comparisons on ready-made tasks take the trials that
+    come with the kit; on your own data `ftkit compare` makes its trials by itself.
+    """
     from ftkit.experiments.demo import check_names
     from ftkit.experiments.trials import own_path
     from ftkit.experiments.tuning import tune as try_rates
@@ -844,6 +850,16 @@ def _check_output(path: Path, example: str) -> None:
     parent = path.absolute().parent
     if not parent.is_dir():
         raise FtkitError(f"There is no folder {parent} for {path.name}. Make it, or name another file.")
+
+
+def _check_folder(path: Path) -> None:
+    """Complain before long work about a folder that could not be written into after it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise FtkitError(f"Cannot write into {path} ({error.strerror}). Name another folder.") from error
 
 
 def _write_report(

@@ -5,7 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["AssetError", "DataError", "DivergedError", "FtkitError", "TrainingError", "UnknownNameError"]
+__all__ = [
+    "AssetError",
+    "DataError",
+    "DivergedError",
+    "FtkitError",
+    "NoRoomError",
+    "TrainingError",
+    "UnknownNameError",
+]
 
 
 class FtkitError(Exception):

@@ -42,7 +42,6 @@ __all__ = [
     "asset_folder",
     "asset_states",
     "fetch",
-    "fetch_all",
     "is_cached",
     "save_archives",
     "verify",
@@ -91,6 +90,8 @@ class _UnreachableError(AssetError):
 class _Archive:
     path: Path
     origin: str
+    remedy: str = "Try again later."
+    """What to do where it is not what was expected."""
 
 
 def fetch(name: str | Asset, *, progress: bool = True) -> Path:
@@ -131,41 +132,6 @@ def fetch(name: str | Asset, *, progress: bool = True) -> Path:
         if not _is_complete(asset, folder):
             _fetch_into(asset, folder, progress)
     return folder
-
-
-def fetch_all(names: Iterable[str] | None = None, *, progress: bool = True) -> dict[str, Path]:
-    """Fetch many assets; one that cannot be had does not keep the others from coming.
-
-    Parameters
-    ----------
-    names
-        Which assets; all of the catalog by default.
-    progress
-        Show a bar with bytes for each download.
-
-    Returns
-    -------
-    dict of str to Path
-        The folder of each asset.
-
-    Raises
-    ------
-    UnknownNameError
-        When the catalog lacks one of the names; nothing is fetched then.
-    AssetError
-        After all were tried, when some could not be had; the message gives the reason for each.
-    """
-    folders: dict[str, Path] = {}
-    failures: list[str] = []
-    for asset in _resolve_all(names):
-        try:
-            folders[asset.name] = fetch(asset, progress=progress)
-        except AssetError as error:
-            failures.append(f"- {error}")
-    if failures:
-        count = f"{len(failures)} of {len(folders) + len(failures)} assets could not be fetched:"
-        raise AssetError("\n".join([count, *failures]))
-    return folders
 
 
 def is_cached(name: str | Asset) -> bool:
@@ -341,9 +307,12 @@ def _fetch_into(asset: Asset, folder: Path, progress: bool) -> None:
         archive = _obtain(asset, working, progress)
         files = working / "files"
         files.mkdir()
-        with archive.path.open("rb") as stream:
-            _check_archive(asset, stream, archive.origin)
-            sizes = _unpack(asset, stream, archive.origin, lambda path: _create(files / path))
+        try:
+            with archive.path.open("rb") as stream:
+                _check_archive(asset, stream, archive.origin)
+                sizes = _unpack(asset, stream, archive.origin, lambda path: _create(files / path))
+        except AssetError as error:
+            raise AssetError(f"{error} {archive.remedy}") from error
         # Written last: a folder without it counts as missing.
         _write_manifest(asset, files, sizes)
         if folder.exists():
@@ -473,7 +442,8 @@ def _in_mirror(asset: Asset) -> _Archive | None:
             f"FTKIT_MIRROR names {mirror!r}, which is not a folder: correct it, or unset it to download {asset.name}."
         )
     path = folder / asset.archive
-    return _Archive(path, f"the mirror file {path}") if path.is_file() else None
+    remedy = "Copy it into the mirror again, or take it out or unset FTKIT_MIRROR to have it downloaded."
+    return _Archive(path, f"the mirror file {path}", remedy) if path.is_file() else None
 
 
 def _download(asset: Asset, source: Source, working: Path, advance: Callable[[int], None]) -> _Archive:

@@ -18,10 +18,33 @@ if TYPE_CHECKING:
 
     from ftkit.backbones.base import Backbone
 
-__all__ = ["BACKBONES", "load_backbone", "load_full_whisper", "whisper_encoder_weights"]
+__all__ = [
+    "BACKBONES",
+    "LONGEST_SECONDS",
+    "SAMPLE_RATE",
+    "backbone_for",
+    "load_backbone",
+    "load_full_whisper",
+    "whisper_encoder_weights",
+]
 
 BACKBONES = {"minilm": "text", "efficientnet-lite0": "image", "whisper-tiny-en": "audio"}
 """Modality of every backbone, by catalog name."""
+SAMPLE_RATE = 16_000
+"""Samples per second of what the speech backbone hears."""
+LONGEST_SECONDS = 30.0
+"""The longest recording that it hears at once."""
+
+
+def backbone_for(modality: str) -> str:
+    """Catalog name of the pretrained model that tasks of a modality use.
+
+    Examples
+    --------
+    >>> backbone_for("text")
+    'minilm'
+    """
+    return next(name for name, suited in BACKBONES.items() if suited == modality)
 
 
 def load_backbone(name: str, **settings: Any) -> Backbone:

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from ftkit.backbones import LONGEST_SECONDS, SAMPLE_RATE
 from ftkit.backbones.attention import ATTENTION
 from ftkit.backbones.base import Backbone, Embedded, Targets
 
-SAMPLE_RATE = 16_000
 SAMPLES_PER_POSITION = 320  # a mel frame every 160 samples, and the second convolution halves the frames
-LONGEST_SECONDS = 30.0
 CLIPS_AT_ONCE = 32
 """Clips whose spectrograms are computed together: more need far more memory, and no less time."""
 

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from ftkit.backbones.speech import SAMPLE_RATE
+from ftkit.backbones import SAMPLE_RATE
 from ftkit.fetch import fetch
 
 CLIPS_AT_ONCE = 8

@@ -265,7 +265,11 @@ def mean_score(
 
 
 def _student_score(metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray) -> Score | None:
-    """Mean score of runs with the interval of few groups; None where the metric is undefined without one of these."""
+    """Mean score of runs with the interval of few groups; None where the metric is undefined without one of these.
+
+    Few groups may all score the same by chance, and would then seem to leave no doubt: the interval is that of
+    independent items. Only who gives one answer to everything scores the same in equally mixed groups by design.
+    """
     without = means_without_groups(metric, labels, tables, groups)
     if np.isnan(without).any():
         return None
@@ -275,6 +279,8 @@ def _student_score(metric: Metric, labels: NDArray, tables: Sequence[NDArray], g
     low, high = np.clip(student_interval(value, variations), 0, 1)
     if low == high and value in (0.0, 1.0):
         return _all_alike(value, labels.size, groups, 0.95)
+    if low == high and any(np.unique(table.argmax(axis=1)).size > 1 for table in tables):
+        return mean_score(metric.name, labels, tables)
     return Score(value, float(low), float(high), labels.size, "student")
 
 

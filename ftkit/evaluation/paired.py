@@ -287,7 +287,10 @@ def _paired_by_few_groups(
     runs_b: Mapping[int, ArrayLike],
     groups: NDArray,
 ) -> PairedTest | None:
-    """Student's test; None where the metric is undefined without one of the groups."""
+    """Student's test; None where the metric is undefined without one of the groups.
+
+    Where the difference is the same in all groups, by chance, they would seem to leave no doubt: the items tell more.
+    """
     metric, truth, sides = _checked_sides(metric_name, labels, runs_a, runs_b)
     without = [means_without_groups(metric, truth, tables, groups) for tables in sides]
     if np.isnan(without).any():
@@ -298,7 +301,9 @@ def _paired_by_few_groups(
     variations = [jackknife(without[0] - without[1]), *(each for values in by_seed for each in run_variation(values))]
     low, high = np.clip(student_interval(difference, variations), -1, 1)
     discordant = _discordant(truth, sides)
-    if low == high and not discordant:
+    if low == high and discordant:
+        return _paired(metric_name, labels, runs_a, runs_b, None, 1000, 0)
+    if low == high:
         low, high = _difference_interval(0, 0, independent_draws(truth.size, groups))
     p_value = student_p_value(difference, variations)
     return PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))

@@ -22,7 +22,7 @@ from ftkit.experiments.run import RUN_FILE, Predictions, Run, file_size, load_ru
 from ftkit.experiments.trials import Trials, joined, own_path, read_trials, recorded_trials
 from ftkit.experiments.tuning import tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
-from ftkit.paths import runs_folder, write_text
+from ftkit.paths import claimed, runs_folder, write_text
 from ftkit.training.callbacks import rank
 from ftkit.training.loop import TrainingSettings
 from ftkit.training.precision import choose_precision
@@ -270,7 +270,7 @@ def compare(
     folder = runs_folder() if folder is None else Path(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
     budget = _Budget(trials, choices, epochs, choose_precision(precision, task.modality))
-    recorded = _trials_for(task, chosen, named, folder, budget)
+    recorded = _trials_for(task, chosen, named, folder, budget, progress)
     chosen = [recorded.best_settings(method) if method.name in named else method for method in chosen]
     runs: list[Run] = []
     diverged: list[DivergedError] = []
@@ -331,7 +331,9 @@ class _Budget:
     precision: str
 
 
-def _trials_for(task: Task, methods: list[Method], named: list[str], folder: Path, budget: _Budget) -> Trials:
+def _trials_for(
+    task: Task, methods: list[Method], named: list[str], folder: Path, budget: _Budget, progress: bool
+) -> Trials:
     """Trials recorded with the kit for the methods that have some, and trials made for this task for the others.
 
     Of those that are named, settings are tried too; the others have more learning rates in their place.
@@ -341,7 +343,7 @@ def _trials_for(task: Task, methods: list[Method], named: list[str], folder: Pat
     own = own_path(folder, task.name, task.fingerprint)
     open_to_choice = [method for method in others if method.name in named]
     as_given = [method for method in others if method.name not in named]
-    trying = partial(tune, task, path=own, epochs=budget.epochs, precision=budget.precision)
+    trying = partial(tune, task, path=own, epochs=budget.epochs, precision=budget.precision, progress=progress)
     for of_these, rates, choices in (
         (open_to_choice, budget.trials, budget.choices),
         (as_given, budget.trials + budget.choices, 0),
@@ -374,8 +376,10 @@ class _Planned:
         return (self.place / RUN_FILE).is_file()
 
     def find_or_train(self, task: Task, progress: bool) -> Run:
-        if self.is_done:
-            return load_run(self.place)
+        with claimed(self.place, wait=True):  # another process that trains the same run is waited for
+            return load_run(self.place) if self.is_done else self._train(task, progress)
+
+    def _train(self, task: Task, progress: bool) -> Run:
         wanted = self.settings
         run = fine_tune(
             task,
@@ -390,6 +394,8 @@ class _Planned:
             raise KeyboardInterrupt
         run.save(self.place)
         run.release()  # a comparison of many would fill the memory; the folder holds the weights
+        if run.stopped:
+            raise KeyboardInterrupt
         return run
 
 
@@ -399,10 +405,13 @@ def _probe_together(task: Task, planned: Sequence[_Planned]) -> None:
     Where one diverges, or there is no room for their features, all are left to be trained alone.
     """
     probes = [each for each in planned if isinstance(each.method, LinearProbe) and not each.is_done]
-    if len(probes) < 2:
-        return
-    with contextlib.suppress(DivergedError, NoRoomError):
-        for each, run in zip(probes, probe_runs(task, [each.settings for each in probes]), strict=True):
+    with contextlib.ExitStack() as claims, contextlib.suppress(DivergedError, NoRoomError):
+        for each in probes:
+            claims.enter_context(claimed(each.place, wait=True))
+        left = [each for each in probes if not each.is_done]  # by another process, in the meantime
+        if len(left) < 2:
+            return
+        for each, run in zip(left, probe_runs(task, [each.settings for each in left]), strict=True):
             run.save(each.place)
 
 
@@ -414,14 +423,26 @@ def _with_progress(planned: list[_Planned], task: Task, progress: bool) -> Itera
     return tqdm(planned, desc=task.name, unit="run", leave=False, dynamic_ncols=True)
 
 
+def _baselines_path(folder: Path, task_name: str, fingerprint: str) -> Path:
+    return folder / task_name / f"baselines-{fingerprint[:12]}.json"
+
+
+def saved_baselines(folder: Path, task_name: str, fingerprint: str) -> list[Baseline]:
+    """Baselines that `compare` kept in a folder for some data; none where there are none."""
+    path = _baselines_path(folder, task_name, fingerprint)
+    if not path.is_file():
+        return []
+    return [
+        Baseline(**{**line, "scores": {name: Score(**score) for name, score in line["scores"].items()}})
+        for line in json.loads(path.read_text(encoding="utf-8"))
+    ]
+
+
 def _baselines(task: Task, folder: Path) -> list[Baseline]:
     """Read the task's baselines, fitting them the first time."""
-    path = folder / task.name / f"baselines-{task.fingerprint[:12]}.json"
+    path = _baselines_path(folder, task.name, task.fingerprint)
     if path.is_file():
-        return [
-            Baseline(**{**line, "scores": {name: Score(**score) for name, score in line["scores"].items()}})
-            for line in json.loads(path.read_text(encoding="utf-8"))
-        ]
+        return saved_baselines(folder, task.name, task.fingerprint)
     from ftkit.tasks.baselines import fit_baselines
 
     lines = [

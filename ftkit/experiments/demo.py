@@ -7,15 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ftkit.backbones import BACKBONES
+from ftkit.backbones import backbone_for
 from ftkit.catalog import Asset, asset
 from ftkit.errors import AssetError, FtkitError, UnknownNameError
-from ftkit.evaluation import Score
-from ftkit.experiments.comparison import Baseline, Comparison, compare
+from ftkit.experiments.comparison import Comparison, compare, saved_baselines
 from ftkit.experiments.run import RUN_FILE, Run, load_run
 from ftkit.experiments.trials import Trials, joined, kit_trials, own_path
 from ftkit.fetch import fetch, is_cached
@@ -156,17 +154,6 @@ def check_names(tasks: Iterable[str], methods: Iterable[str]) -> None:
         as_method(method)
 
 
-def backbone_for(modality: str) -> str:
-    """Catalog name of the pretrained model that tasks of a modality use.
-
-    Examples
-    --------
-    >>> backbone_for("text")
-    'minilm'
-    """
-    return next(name for name, suited in BACKBONES.items() if suited == modality)
-
-
 def needed_assets(tasks: Iterable[str], remembering: Iterable[str] = ()) -> list[Asset]:
     """Models and data that ready-made tasks are made of, each once.
 
@@ -196,7 +183,7 @@ def missing_assets(tasks: Iterable[str], remembering: Iterable[str] = ()) -> lis
 
 
 def fetch_missing(assets: Iterable[Asset], *, progress: bool = True) -> list[str]:
-    """Fetch assets; for one that can't be had and has a substitute, fetch that.
+    """Fetch assets; for one that can't be had and has a substitute, fetch that. None keeps the others from coming.
 
     Parameters
     ----------
@@ -213,27 +200,33 @@ def fetch_missing(assets: Iterable[Asset], *, progress: bool = True) -> list[str
     Raises
     ------
     AssetError
-        If an asset without a substitute, or its substitute, can't be had.
+        If an asset without a substitute, or its substitute, can't be had; after all were tried.
     """
     told = []
+    failures: dict[str, AssetError] = {}
     for each in assets:
         try:
             fetch(each, progress=progress)
         except AssetError as error:
             if each.name not in _SUBSTITUTES:
-                raise
+                failures[each.name] = error
+                continue
             told.append(f"{error} In its place {' and '.join(_SUBSTITUTES[each.name])} are used.")
             for name in _SUBSTITUTES[each.name]:
                 fetch(name, progress=progress)
+    if failures:
+        first, *others = failures
+        also = f" Nor could {' and '.join(others)} be fetched." if others else ""
+        raise AssetError(f"{failures[first]}{also}") from failures[first]
     return told
 
 
 def load_comparisons(folder: Path) -> list[Comparison]:
     """Put the saved runs in a folder back together, without loading any data.
 
-    Runs on the same data, trained alike but for method, learning rate and seed, are one comparison. Where a method was
-    run in several settings or learning rates, the one with the most seeds, then the latest, is taken, and the notes say
-    how many runs were left out. Interrupted runs are left out.
+    Runs on the same data, trained alike but for method, learning rate, precision and seed, are one comparison. Where a
+    method was run in several settings, learning rates or precisions, the one with the most seeds, then the latest, is
+    taken, and the notes say how many runs were left out. Interrupted runs are left out.
 
     Parameters
     ----------
@@ -321,11 +314,13 @@ def _rebuild(runs: list[Run], folder: Path) -> Comparison:
     notes = list(facts.notes)
     if left_out:
         listing = ", ".join(f"{count} of {METHODS[name].title}" for name, count in left_out.items())
-        notes.append(f"More runs with other settings or learning rates are in the folder and not shown: {listing}.")
+        notes.append(
+            f"More runs with other settings, learning rates or precisions are in the folder and not shown: {listing}."
+        )
     return replace(
         bare,
         title=facts.title,
-        baselines=_saved_baselines(folder, first),
+        baselines=saved_baselines(folder, first.spec.task, first.spec.fingerprint),
         trials=_saved_trials(folder, chosen, ready_made=bool(facts.assets)),
         notes=tuple(notes),
     )
@@ -335,7 +330,7 @@ def _one_variant_a_method(runs: Sequence[Run]) -> tuple[list[Run], dict[str, int
     """Return the runs to show, and how many of each method are left out."""
     variants: dict[str, dict[str, dict[int, Run]]] = defaultdict(lambda: defaultdict(dict))
     for run in sorted(runs, key=lambda run: run.created):
-        variant = json.dumps([run.spec.settings, run.spec.learning_rate], sort_keys=True)
+        variant = json.dumps([run.spec.settings, run.spec.learning_rate, run.spec.precision], sort_keys=True)
         variants[run.spec.method][variant][run.spec.seed] = run
     shown: list[Run] = []
     left_out: dict[str, int] = {}
@@ -344,21 +339,10 @@ def _one_variant_a_method(runs: Sequence[Run]) -> tuple[list[Run], dict[str, int
             continue
         by_seed = max(variants[name].values(), key=lambda found: (len(found), max(r.created for r in found.values())))
         shown += [by_seed[seed] for seed in sorted(by_seed)]
-        total = sum(len(found) for found in variants[name].values())
+        total = sum(run.spec.method == name for run in runs)
         if total > len(by_seed):
             left_out[name] = total - len(by_seed)
     return shown, left_out
-
-
-def _saved_baselines(folder: Path, run: Run) -> list[Baseline]:
-    path = folder / run.spec.task / f"baselines-{run.spec.fingerprint[:12]}.json"
-    if not path.is_file():
-        return []
-    lines: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return [
-        Baseline(**{**line, "scores": {name: Score(**score) for name, score in line["scores"].items()}})
-        for line in lines
-    ]
 
 
 def _saved_trials(folder: Path, runs: Sequence[Run], *, ready_made: bool) -> Trials | None:

@@ -138,7 +138,8 @@ def fine_tune(
     """Adapt a pretrained model to a task and measure the result on the task's test split.
 
     The weights of the epoch with the best validation score are kept. After Ctrl-C the best weights so far are kept
-    and the run comes back with ``history.interrupted`` set; pressed again while the test is answered, it gives up.
+    and the run comes back with ``history.interrupted`` set. Pressed while the test is answered, it comes back whole,
+    with ``stopped`` set; pressed once more, it gives up.
 
     Parameters
     ----------
@@ -242,9 +243,9 @@ def fine_tune(
         )
         release_memory()  # the optimizer's, and what a step needs; the test comes on top of nothing else
         validation = as_predictions(task.validation, chances)
-        test = _test_answers(task, prepared, history)
+        test, stopped = _test_answers(task, prepared)
         elapsed = time.perf_counter() - started
-    return finished_run(
+    run = finished_run(
         task,
         spec,
         prepared,
@@ -257,6 +258,8 @@ def fine_tune(
         frozen_depth=0 if train.reader is None else prepared.frozen_depth,
         checkpointing=checkpointing,
     )
+    run.stopped = stopped
+    return run
 
 
 def finished_run(
@@ -340,13 +343,12 @@ def _train(training: Training) -> tuple[History, np.ndarray]:
     return history, training.validation_probabilities[history.best_epoch - 1]
 
 
-def _test_answers(task: Task, prepared: Prepared, history: History) -> Predictions:
-    """Answer the test split; Ctrl-C meanwhile does not lose what was trained, unless it is pressed again."""
+def _test_answers(task: Task, prepared: Prepared) -> tuple[Predictions, bool]:
+    """Answer the test split, and say whether Ctrl-C came meanwhile: it loses nothing, unless it is pressed again."""
     try:
-        return answers(task.test, prepared, prepared.inputs(task.test))
+        return answers(task.test, prepared, prepared.inputs(task.test)), False
     except KeyboardInterrupt:
-        history.interrupted = True
-        return answers(task.test, prepared, prepared.inputs(task.test))
+        return answers(task.test, prepared, prepared.inputs(task.test)), True
 
 
 def _first_head(

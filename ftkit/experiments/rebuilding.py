@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ftkit.errors import DataError
 from ftkit.experiments.run import Spec
 from ftkit.methods import Trainable, as_method
 from ftkit.randomness import seeded
+from ftkit.tasks.base import SAMPLE_RATE
 from ftkit.tasks.reading import IMAGE_SIZE, LONGEST_SECONDS, read_image
 from ftkit.tasks.sound import read_sound
 
@@ -31,7 +33,9 @@ def load_model(spec: Spec, classes: int, folder: Path) -> Trainable:
     return trainable
 
 
-def read_items(modality: str, items: Sequence[Any], image_size: int = IMAGE_SIZE) -> list[Any]:
+def read_items(
+    modality: str, items: Sequence[Any], image_size: int = IMAGE_SIZE, seconds: float = LONGEST_SECONDS
+) -> list[Any]:
     """Read what a user wants classified: texts, or files, or arrays such as a task holds.
 
     Parameters
@@ -42,6 +46,8 @@ def read_items(modality: str, items: Sequence[Any], image_size: int = IMAGE_SIZE
         What is to be read.
     image_size
         Width and height in pixels that picture files get, those that the model was trained on.
+    seconds
+        Length of what the model hears of a recording; a warning says how many are longer.
 
     Raises
     ------
@@ -53,10 +59,18 @@ def read_items(modality: str, items: Sequence[Any], image_size: int = IMAGE_SIZE
         raise DataError(f"predict takes a list of items; put the one you have into a list: predict([{str(items)!r}]).")
     if not len(items):
         raise DataError("predict got an empty list; give at least one item.")
-    return [_read_item(modality, item, image_size) for item in items]
+    read = [_read_item(modality, item, image_size, seconds) for item in items]
+    longer = sum(len(clip) > seconds * SAMPLE_RATE for clip in read) if modality == "audio" else 0
+    if longer:
+        warnings.warn(
+            f"{longer} of {len(read)} recordings are longer than the {seconds:.3g} seconds that this model hears: they "
+            "are answered by their beginning. Cut them into shorter ones, or train on longer ones.",
+            stacklevel=3,
+        )
+    return read
 
 
-def _read_item(modality: str, item: Any, image_size: int) -> Any:
+def _read_item(modality: str, item: Any, image_size: int, seconds: float) -> Any:
     if modality == "text":
         if not isinstance(item, str):
             raise DataError(f"This run classifies texts; {item!r} is a {type(item).__name__}. Give strings.")
@@ -68,7 +82,8 @@ def _read_item(modality: str, item: Any, image_size: int) -> Any:
     path = Path(item)
     if not path.is_file():
         raise DataError(f"There is no file {item}. Give the path of a file that exists.")
-    return read_image(path, image_size) if modality == "image" else read_sound(path, longest=LONGEST_SECONDS)
+    # a second more than is heard shows that there is more
+    return read_image(path, image_size) if modality == "image" else read_sound(path, longest=seconds + 1)
 
 
 def _as_prepared(modality: str, array: np.ndarray, image_size: int) -> np.ndarray:

@@ -241,6 +241,9 @@ class Run:
         When, ISO 8601 in UTC.
     folder
         Where it is saved, or None.
+    stopped
+        Whether Ctrl-C came after the training, while the test was answered: the run is whole, and whoever trains
+        several stops behind it. Not saved.
 
     Examples
     --------
@@ -259,6 +262,7 @@ class Run:
     created: str
     folder: Path | None = None
     trainable: Trainable | None = field(default=None, repr=False)
+    stopped: bool = field(default=False, repr=False, compare=False)
 
     @property
     def score(self) -> Score:
@@ -300,7 +304,8 @@ class Run:
         Parameters
         ----------
         items
-            Texts; or paths of pictures or recordings, or arrays such as a task holds.
+            Texts; or paths of pictures or recordings, or arrays such as a task holds. Of recordings longer than those
+            of the training only the beginning is heard, which a warning says.
 
         Returns
         -------
@@ -312,14 +317,18 @@ class Run:
             If a file can't be read.
         """
         from ftkit.experiments.rebuilding import read_items
-        from ftkit.tasks.reading import IMAGE_SIZE
+        from ftkit.tasks.reading import IMAGE_SIZE, LONGEST_SECONDS
         from ftkit.training.loop import new_accelerator, predict
+        from ftkit.training.precision import answering_precision
 
         model = self.model
         backbone = model.classifier.backbone
-        size = backbone.settings.get("image_size", IMAGE_SIZE)
-        prepared = backbone.prepare(read_items(self.spec.modality, items, size))
-        accelerator = new_accelerator(self.spec.precision)
+        size, seconds = (
+            backbone.settings.get(name, most)
+            for name, most in (("image_size", IMAGE_SIZE), ("seconds", LONGEST_SECONDS))
+        )
+        prepared = backbone.prepare(read_items(self.spec.modality, items, size, seconds))
+        accelerator = new_accelerator(answering_precision(self.spec.precision))
         probabilities = predict(
             model.model, backbone, prepared, batch_size=backbone.evaluation_size, accelerator=accelerator
         )

@@ -257,7 +257,7 @@ def _made(wishes: Sequence[_Wish], task: Task, began: float) -> tuple[Outcome, M
     """Train and measure; what has passed since it began, such as loading the data, counts too."""
     condition = wishes[0].condition
     run = train(condition, task)
-    if run.history.interrupted:
+    if run.history.interrupted or run.stopped:
         raise KeyboardInterrupt
     names = dict.fromkeys(name for wish in wishes for name in wish.experiment.measures)
     measures = {name: MEASURES[name](run, task, condition) for name in names}

@@ -22,7 +22,7 @@ from ftkit.memory import release_memory
 from ftkit.methods import LinearProbe, Method, as_method
 from ftkit.paths import locked
 from ftkit.training.cache import shared_cache
-from ftkit.training.callbacks import BestWeights, ProgressBar
+from ftkit.training.callbacks import BestWeights, Callback, ProgressBar
 from ftkit.training.history import Epoch, History
 from ftkit.training.loop import Training, TrainingSettings
 
@@ -82,6 +82,7 @@ def tune(
     seed: int = 0,
     precision: str = "auto",
     on_trial: Callable[[Trial], None] | None = None,
+    progress: bool = True,
 ) -> Trials:
     """Try as many learning rates for every method and record each trial as soon as it is done.
 
@@ -104,6 +105,8 @@ def tune(
         See `fine_tune`.
     on_trial
         Called after every trial.
+    progress
+        Show a progress bar for every trial, default True.
 
     Returns
     -------
@@ -125,7 +128,7 @@ def tune(
         done = {trial.learning_rate for trial in known.over(epochs, seed).of(method)}
         grid = rate_grid(method, trials)
         rates = [rate for rate in grid if rate not in done]
-        for trial in _trials(task, method, [settings(method, rate) for rate in rates]):
+        for trial in _trials(task, method, [settings(method, rate) for rate in rates], progress):
             known = _kept(task, trial, path, on_trial)
         of_grid = tuple(trial for trial in known.over(epochs, seed).of(method) if trial.learning_rate in grid)
         best = Trials(known.task, known.fingerprint, of_grid).best(method)
@@ -134,7 +137,7 @@ def tune(
             continue
         for other, rate in further_trials(method, best.learning_rate, choices):
             if all(trial.learning_rate != rate for trial in known.over(epochs, seed).of(other)):
-                trial = run_trial(task, other, settings(other, rate))
+                trial = run_trial(task, other, settings(other, rate), progress)
                 known = _kept(task, trial, path, on_trial)
     if hopeless:
         raise DivergedError(
@@ -156,7 +159,7 @@ def _kept(task: Task, trial: Trial, path: Path, on_trial: Callable[[Trial], None
     return known
 
 
-def _trials(task: Task, method: Method, settings: Sequence[TrainingSettings]) -> Iterator[Trial]:
+def _trials(task: Task, method: Method, settings: Sequence[TrainingSettings], progress: bool) -> Iterator[Trial]:
     """Train once with each and measure on validation only; linear probes train together."""
     if isinstance(method, LinearProbe) and settings:
         try:
@@ -167,7 +170,7 @@ def _trials(task: Task, method: Method, settings: Sequence[TrainingSettings]) ->
             yield from (_trial(task, method, each, head.history) for each, head in zip(settings, heads, strict=True))
             return
     for each in settings:
-        yield run_trial(task, method, each)
+        yield run_trial(task, method, each, progress)
 
 
 def _settings(task: Task, method: Method, rate: float, *, epochs: int, seed: int, precision: str) -> TrainingSettings:
@@ -175,8 +178,8 @@ def _settings(task: Task, method: Method, rate: float, *, epochs: int, seed: int
     return replace(usual, learning_rate=rate, epochs=epochs)
 
 
-def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
-    """Train once and measure on validation only.
+def run_trial(task: Task, method: Method, settings: TrainingSettings, progress: bool = True) -> Trial:
+    """Train once and measure on validation only, with a progress bar where it is wanted.
 
     Raises
     ------
@@ -185,7 +188,7 @@ def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
     """
     began = time.perf_counter()
     try:
-        history = _train(task, method, settings)
+        history = _train(task, method, settings, progress)
     except DivergedError:
         return _diverged(task, method, settings, time.perf_counter() - began)
     if history.interrupted:
@@ -193,10 +196,12 @@ def run_trial(task: Task, method: Method, settings: TrainingSettings) -> Trial:
     return _trial(task, method, settings, history)
 
 
-def _train(task: Task, method: Method, settings: TrainingSettings) -> History:
+def _train(task: Task, method: Method, settings: TrainingSettings, progress: bool) -> History:
     release_memory()  # of the trial before, whose model and optimizer refer to each other
-    prepared = prepare(task, method, settings, shared_cache(), progress=True)
-    watching = [BestWeights(), ProgressBar(f"{task.name}, {method.name} at {settings.learning_rate:g}")]
+    prepared = prepare(task, method, settings, shared_cache(), progress=progress)
+    watching: list[Callback] = [BestWeights()]
+    if progress:
+        watching.append(ProgressBar(f"{task.name}, {method.name} at {settings.learning_rate:g}"))
     training = Training(
         prepared.trainable,
         prepared.inputs(task.train),

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from ftkit.backbones import SAMPLE_RATE
 from ftkit.errors import DataError
 from ftkit.figures.display import DescribedFigure, Html, new_figure
 from ftkit.figures.style import GREY, RIGHT, WRONG, style
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ftkit.experiments.run import Predictions
     from ftkit.tasks.base import Split
 
-_SAMPLE_RATE = 16_000
 _WINDOW = 400
 _HOP = 80
 
@@ -251,7 +251,7 @@ def examples_audio(
                 spectrogram(recording),
                 origin="lower",
                 aspect="auto",
-                extent=(0, len(recording) / _SAMPLE_RATE, 0, _SAMPLE_RATE / 2000),
+                extent=(0, len(recording) / SAMPLE_RATE, 0, SAMPLE_RATE / 2000),
                 cmap="magma",
                 vmin=-80,
                 vmax=0,
@@ -330,7 +330,7 @@ def _wave_file(recording: NDArray[np.floating]) -> bytes:
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(_SAMPLE_RATE)
+        file.setframerate(SAMPLE_RATE)
         file.writeframes((np.clip(recording, -1, 1) * 32767).astype("<i2").tobytes())
     return buffer.getvalue()
 

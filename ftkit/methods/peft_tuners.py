@@ -79,7 +79,7 @@ class _WrappingLayer(nn.Module, BaseTunerLayer):
     get_base_layer: Callable[[], nn.Module]
     set_adapter: Callable[..., None]
 
-    def __init__(self, base_layer: nn.Module, adapter_name: str, config: PeftConfig) -> None:
+    def __init__(self, base_layer: nn.Module, adapter_name: str) -> None:
         super().__init__()
         self.base_layer = base_layer
         self._active_adapter = adapter_name
@@ -123,7 +123,7 @@ class BottleneckLayer(_WrappingLayer):
     cannot_merge = "a nonlinear function sits between its two projections."
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: BottleneckConfig) -> None:
-        super().__init__(base_layer, adapter_name, config)
+        super().__init__(base_layer, adapter_name)
         self.bottleneck_down = nn.ModuleDict()
         self.bottleneck_up = nn.ModuleDict()
         self.update_layer(adapter_name, config)
@@ -202,7 +202,7 @@ class InputPromptLayer(_WrappingLayer):
     border: Tensor
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: InputPromptConfig) -> None:
-        super().__init__(base_layer, adapter_name, config)
+        super().__init__(base_layer, adapter_name)
         self.input_prompt_values = nn.ParameterDict()
         self.update_layer(adapter_name, config)
 
@@ -304,7 +304,7 @@ class AttentionPrefixLayer(_WrappingLayer):
     cannot_merge = "it adds positions to attend to, not weights."
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: AttentionPrefixConfig) -> None:
-        super().__init__(base_layer, adapter_name, config)
+        super().__init__(base_layer, adapter_name)
         self.attention_prefix_keys = nn.ParameterDict()
         self.attention_prefix_values = nn.ParameterDict()
         self.update_layer(adapter_name, config)

@@ -10,12 +10,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from ftkit.backbones import SAMPLE_RATE
 from ftkit.errors import DataError
 
 __all__ = ["SAMPLE_RATE", "Modality", "Split", "Task", "TaskInfo", "grey_to_rgb"]
-
-SAMPLE_RATE = 16_000
-"""Samples per second of every recording in a task, the rate that the speech backbone hears."""
 
 Modality: TypeAlias = Literal["text", "image", "audio"]
 Items: TypeAlias = Any

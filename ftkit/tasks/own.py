@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ftkit.backbones import backbone_for
 from ftkit.errors import DataError
 from ftkit.tasks.base import Modality, Split, Task
 from ftkit.tasks.reading import Columns, Examples, Source, read_examples
@@ -17,7 +18,6 @@ from ftkit.tasks.splitting import split_by_group, split_by_stratum
 
 __all__ = ["own_task"]
 
-_BACKBONES: dict[Modality, str] = {"text": "minilm", "image": "efficientnet-lite0", "audio": "whisper-tiny-en"}
 _HELD_OUT_SHARE = 0.2
 _IMBALANCE = 2.0
 
@@ -98,7 +98,7 @@ def own_task(
         name=_slug(name or (Path(train).stem if isinstance(train, (str, Path)) else "own-data")),
         title=name or (Path(train).stem if isinstance(train, (str, Path)) else "Own data"),
         modality=modality,
-        backbone=_BACKBONES[modality],
+        backbone=backbone_for(modality),
         label_names=label_names,
         train=splits["train"],
         validation=splits["validation"],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ftkit.backbones import LONGEST_SECONDS
 from ftkit.errors import DataError
 from ftkit.tasks.base import SAMPLE_RATE, Modality
 from ftkit.tasks.sound import read_sound
@@ -28,7 +29,6 @@ __all__ = [
 ]
 
 IMAGE_SIZE = 160
-LONGEST_SECONDS = 30.0
 LONGEST_TOKENS = 128
 
 Source: TypeAlias = "str | Path | pandas.DataFrame"
@@ -37,6 +37,8 @@ _IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".
 _AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf"))
 _SUFFIXES: dict[Modality, frozenset[str]] = {"image": _IMAGE_SUFFIXES, "audio": _AUDIO_SUFFIXES}
 _TAB_SUFFIXES = frozenset((".tsv", ".tab"))
+_TABLE_SUFFIXES = _TAB_SUFFIXES | {".csv", ".txt", ""}
+_KINDS: dict[Modality, str] = {"image": "picture", "audio": "recording"}
 _USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "text": ("text", "sentence", "review", "comment", "message", "content", "body", "tweet", "document"),
     "image": ("image", "picture", "photo", "image_path", "image_file"),
@@ -134,15 +136,16 @@ def list_items(source: str | Path, modality: Modality, column: str | None = None
         When there is nothing of the kind, or a row or a file is missing.
     """
     path = _existing(source)
-    if path.is_dir():
+    is_table = path.is_file() and path.suffix.lower() in _TABLE_SUFFIXES
+    if column is not None and not is_table:
+        raise DataError(f"{path} is no table, and has no column {column!r}. Leave the column out, or give a CSV file.")
+    if not is_table:
         return _files_to_classify(path, modality)
-    if modality != "text" and path.suffix.lower() in _SUFFIXES[modality]:
-        return [str(path)]
     table = _load_table(path).rename(columns=str)
     if column is None:
         guesses = list(table.columns) if len(table.columns) == 1 else _usual_columns(table, modality)
         if len(guesses) != 1:
-            raise DataError(f"Cannot tell which column of {path} to classify. Say so with column=. {_listing(table)}")
+            raise DataError(f"Cannot tell which column of {path} to classify. Name the column. {_listing(table)}")
         column = guesses[0]
     _require(table, column, "column", str(path))
     items = [_as_text(value) for value in table[column]]
@@ -158,14 +161,16 @@ def list_items(source: str | Path, modality: Modality, column: str | None = None
     return [str(file) for file in files]
 
 
-def _files_to_classify(folder: Path, modality: Modality) -> list[str]:
+def _files_to_classify(path: Path, modality: Modality) -> list[str]:
+    """Return a picture or recording, or those in a folder."""
     if modality == "text":
-        raise DataError(f"{folder} is a folder, and texts come from a table. Give a CSV file with a column of texts.")
-    files = [path for path in sorted(folder.rglob("*")) if _is_visible_file(path, folder)]
-    found = [str(path) for path in files if path.suffix.lower() in _SUFFIXES[modality]]
+        raise DataError(f"{path} is no table, and texts come from one. Give a CSV file with a column of texts.")
+    files = [path] if path.is_file() else [each for each in sorted(path.rglob("*")) if _is_visible_file(each, path)]
+    found = [str(each) for each in files if each.suffix.lower() in _SUFFIXES[modality]]
     if not found:
-        known = ", ".join(sorted(_SUFFIXES[modality]))
-        raise DataError(f"{folder} holds no file that ends in {known}. Check the folder, or give a table of paths.")
+        kind, known = _KINDS[modality], ", ".join(sorted(_SUFFIXES[modality]))
+        what = "is not" if path.is_file() else "does not hold"
+        raise DataError(f"{path} {what} a {kind} of a kind that can be read ({known}). Convert it, or give another.")
     return found
 
 
@@ -251,8 +256,9 @@ def _read_folder(folder: Path, columns: Columns) -> Examples:
     chosen = [path for path in files if path.suffix.lower() in _SUFFIXES[modality] and path.parent != folder]
     empty = [path.name for path in classes if not any(file.is_relative_to(path) for file in chosen)]
     if empty:
-        kind = "picture" if modality == "image" else "recording"
-        raise DataError(f"The folder {empty[0]!r} of {folder} holds no {kind}. Add some, or take the folder out.")
+        raise DataError(
+            f"The folder {empty[0]!r} of {folder} holds no {_KINDS[modality]}. Add some, or take the folder out."
+        )
     read = _Reader(modality)
     contents = [read(str(path.relative_to(folder)), folder, "") for path in chosen]
     notes = read.notes()

@@ -60,6 +60,22 @@ def choose_precision(precision: str, modality: str = "text") -> str:
     return "bf16" if bf16_speed(modality) >= MUCH_FASTER else "float32"
 
 
+def answering_precision(trained_in: str) -> str:
+    """Precision in which a saved run answers here: the one it was trained in, where this machine has it.
+
+    Parameters
+    ----------
+    trained_in
+        ``"float32"``, ``"bf16"`` or ``"fp16"``. The last is of GPUs alone; where there is none, float32 answers.
+
+    Examples
+    --------
+    >>> answering_precision("bf16")
+    'bf16'
+    """
+    return "float32" if trained_in == "fp16" and not torch.accelerator.is_available() else trained_in
+
+
 @lru_cache(maxsize=3)
 def bf16_speed(modality: str = "text") -> float:
     """How many times faster a training step of a block of the modality's model is in bf16 than in float32 here.

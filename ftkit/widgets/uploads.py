@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ftkit.backbones import SAMPLE_RATE
 from ftkit.errors import DataError
 from ftkit.tasks.reading import IMAGE_SIZE
 
@@ -17,8 +18,6 @@ __all__ = ["LARGEST_UPLOAD", "as_png", "as_wave", "read_upload"]
 
 LARGEST_UPLOAD = 20_000_000
 """Bytes of the largest file that is read: a photograph or a minute of sound, no film."""
-
-_SAMPLE_RATE = 16_000
 
 
 def read_upload(modality: str, name: str, content: bytes, image_size: int = IMAGE_SIZE) -> np.ndarray:
@@ -83,6 +82,6 @@ def as_wave(recording: Any) -> bytes:
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(_SAMPLE_RATE)
+        file.setframerate(SAMPLE_RATE)
         file.writeframes((np.clip(np.asarray(recording), -1, 1) * 32767).astype("<i2").tobytes())
     return buffer.getvalue()

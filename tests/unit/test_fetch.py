@@ -30,8 +30,9 @@ import pytest
 
 from ftkit import catalog
 from ftkit.catalog import Asset, Citation, InstalledSource, Member, MemberSet, PipSource, Source, WebSource
-from ftkit.errors import AssetError, UnknownNameError
-from ftkit.fetch import asset_folder, asset_states, fetch, fetch_all, is_cached, save_archives, verify
+from ftkit.errors import AssetError
+from ftkit.experiments.demo import fetch_missing
+from ftkit.fetch import asset_folder, asset_states, fetch, is_cached, save_archives, verify
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = ["digits-captcha", "digits-spokennumbers"]
@@ -250,7 +251,8 @@ def test_a_saved_mirror_serves_a_machine_without_network(
     save_archives(SMALL, stick, progress=False)
     assert [path.stat().st_mtime_ns for path in saved] == before
     monkeypatch.setenv("FTKIT_MIRROR", str(stick))
-    assert list(fetch_all(SMALL, progress=False)) == SMALL
+    for name in SMALL:
+        assert fetch(name, progress=False) == asset_folder(name)
 
 
 def test_saving_from_a_damaged_source_saves_nothing(
@@ -687,12 +689,7 @@ def test_one_asset_that_cannot_be_had_does_not_keep_the_others(
     name = catalog.asset("digits-spokennumbers").archive
     shutil.copy(wheelhouse / name, tmp_path / name)
     monkeypatch.setenv("FTKIT_MIRROR", str(tmp_path))
-    with pytest.raises(AssetError, match=r"1 of 2 assets could not be fetched:\n- digits-captcha is not in the cache"):
-        fetch_all(SMALL, progress=False)
+    wanted = [catalog.asset(each) for each in ("digits-captcha", "digits-spokennumbers", "elpv")]
+    with pytest.raises(AssetError, match=r"digits-captcha is not in the cache .* Nor could elpv be fetched"):
+        fetch_missing(wanted, progress=False)
     assert is_cached("digits-spokennumbers")
-
-
-def test_an_unknown_name_among_many_is_found_before_anything_is_fetched(cache: Path) -> None:
-    with pytest.raises(UnknownNameError, match="digits-captchas"):
-        fetch_all(["digits-captcha", "digits-captchas"], progress=False)
-    assert not cache.exists()

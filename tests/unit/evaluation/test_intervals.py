@@ -222,3 +222,17 @@ def test_what_cannot_vary_is_a_point():
         mean_score("balanced_accuracy", [0, 1] * 10, [always] * 2),
     ]
     assert [(each.value, each.low, each.high) for each in found] == [(0.5, 0.5, 0.5)] * 2
+
+
+def test_few_groups_that_score_alike_by_chance_leave_the_doubt_of_their_items():
+    labels, groups = [0, 1] * 30, np.repeat(["a", "b", "c"], 20)
+    table = (SURE * 9 + [SURE[0], SURE[0]]) * 3  # one mistake in each group
+    found = score("accuracy", labels, table, groups)
+    assert (found.value, found.low, found.high) == (57 / 60, wilson(57, 60).low, wilson(57, 60).high)
+    several = mean_score("accuracy", labels, [table, table], groups)
+    assert several.low < 57 / 60 < several.high
+
+
+def test_one_answer_to_everything_is_a_point_in_groups_that_are_mixed_alike():
+    always = score("accuracy", [0, 1] * 30, [[0.9, 0.1]] * 60, np.repeat(["a", "b", "c"], 20))
+    assert (always.low, always.value, always.high) == (0.5, 0.5, 0.5)

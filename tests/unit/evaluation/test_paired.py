@@ -206,3 +206,12 @@ def test_two_that_score_alike_by_nature_though_items_tell_them_apart_differ_by_n
     always, never = [[0.9, 0.1]] * 20, [[0.1, 0.9]] * 20
     found = paired_runs("balanced_accuracy", [0, 1] * 10, {0: always}, {0: never})
     assert (found.difference, found.low, found.high, found.n_discordant) == (0.0, 0.0, 0.0, 20)
+
+
+def test_a_difference_that_is_alike_in_few_groups_by_chance_leaves_the_doubt_of_their_items():
+    right, groups = [[0.9, 0.1], [0.1, 0.9]], np.repeat(["a", "b", "c"], 20)
+    good, poorer = right * 30, (right * 9 + [right[0], right[0]]) * 3
+    found = paired_runs("accuracy", [0, 1] * 30, {0: good}, {0: poorer}, groups)
+    assert found.difference == pytest.approx(3 / 60)
+    assert found.low < 3 / 60 < found.high
+    assert found.low <= 0 or found.p_value < 0.05

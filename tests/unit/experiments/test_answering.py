@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,26 @@ def test_arrays_are_taken_as_they_are(modality: str, cell: Callable[..., Any], t
     run = load_run(cell("linear-probe", modality).folder)
     answers = run.predict(tiny_task(modality).test.items[:2])
     np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities[:2], atol=SCRATCH)
+
+
+def test_a_run_of_a_gpu_answers_on_a_processor(cell: Callable[..., Any], tiny_task: Callable[[str], Task]):
+    run = load_run(cell("linear-probe", "text").folder)
+    run.spec = replace(run.spec, precision="fp16")
+    answers = run.predict(tiny_task("text").test.items)
+    np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities, atol=0.02)
+
+
+def test_of_long_recordings_the_beginning_is_answered_and_a_warning_says_so(
+    cell: Callable[..., Any], tiny_task: Callable[[str], Task], tmp_path: Path
+):
+    run = load_run(cell("linear-probe", "audio").folder)
+    seconds = run.spec.backbone_settings["seconds"]
+    clip = np.pad(tiny_task("audio").test.items[2], (0, 16_000 * 20))
+    for name, samples in (("long.wav", clip), ("short.wav", clip[: int(seconds * 16_000)])):
+        soundfile.write(tmp_path / name, samples, 16_000, subtype="FLOAT")
+    with pytest.warns(UserWarning, match=rf"1 of 2 recordings are longer than the {seconds:.3g} seconds"):
+        answers = run.predict([tmp_path / "long.wav", tmp_path / "short.wav"])
+    np.testing.assert_allclose(answers.probabilities[0], answers.probabilities[1], atol=SCRATCH)
 
 
 def test_answers_are_shown_one_a_line(cell: Callable[..., Any]):

@@ -357,10 +357,15 @@ def test_recordings_to_classify_are_a_file_a_folder_or_a_table_of_paths(digit_fo
 def test_what_is_not_there_to_classify_is_an_error(digit_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         list_items(tmp_path / "nowhere.csv", "text")
-    with pytest.raises(DataError, match="texts come from a table"):
+    with pytest.raises(DataError, match="no table, and texts come from one"):
         list_items(digit_folder, "text")
-    with pytest.raises(DataError, match=r"no file that ends in .*\.jpg"):
+    with pytest.raises(DataError, match=r"does not hold a picture of a kind that can be read \(.*\.jpg"):
         list_items(digit_folder, "image")
+    with pytest.raises(DataError, match="no table, and has no column 'clip'"):
+        list_items(digit_folder, "audio", "clip")
+    (tmp_path / "memo.m4a").write_bytes(b"\xff\x00")
+    with pytest.raises(DataError, match=r"memo.m4a is not a recording of a kind that can be read \(.*\.wav"):
+        list_items(tmp_path / "memo.m4a", "audio")
     (tmp_path / "gap.csv").write_text("text,other\nfine,x\n,y\n", encoding="utf-8")
     with pytest.raises(DataError, match="nothing in the column 'text': row 2"):
         list_items(tmp_path / "gap.csv", "text")
