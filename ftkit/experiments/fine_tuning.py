@@ -18,7 +18,7 @@ from ftkit.errors import TrainingError
 from ftkit.evaluation import Score
 from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.machine import Machine, MemoryWatch
-from ftkit.experiments.run import DIGITS, Cost, Predictions, Run, Spec
+from ftkit.experiments.run import DECIMALS, Cost, Predictions, Run, Spec
 from ftkit.experiments.trials import recorded_rate
 from ftkit.memory import release_memory
 from ftkit.methods import Method, Trainable, as_method
@@ -458,7 +458,7 @@ def as_predictions(split: Split, probabilities: np.ndarray) -> Predictions:
     return Predictions(
         identifiers=[str(name) for name in split.identifiers],
         labels=split.labels,
-        probabilities=np.round(probabilities.astype(np.float64), DIGITS),
+        probabilities=np.round(probabilities.astype(np.float64), DECIMALS),
         groups=None if split.groups is None else [str(group) for group in split.groups],
     )
 

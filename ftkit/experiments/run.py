@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ftkit.methods import Trainable
 
 RUN_FILE = "run.json"
-DIGITS = 5
+DECIMALS = 5
 """Decimal places of stored probabilities."""
 
 
@@ -117,7 +117,7 @@ class Predictions:
         return {
             "identifiers": list(self.identifiers),
             "labels": self.labels.tolist(),
-            "probabilities": np.round(self.probabilities.astype(float), DIGITS).tolist(),
+            "probabilities": np.round(self.probabilities.astype(float), DECIMALS).tolist(),
             "groups": self.groups,
         }
 

@@ -159,6 +159,7 @@ def test_help_loads_no_heavy_library(tmp_path: Path) -> None:
         (("compare", "movie-reviews", "--label", "x"), "--label is for data of your own"),
         (("fetch", "minilmm"), "Did you mean 'minilm'?"),
         (("predict", "runs/none", "new.csv"), "runs/none"),
+        (("train", "movie-reviews", "--save", __file__), "Cannot write into"),
         (("report",), "There is no finished run"),
         (("tune", "movies"), "Unknown task 'movies'"),
         (("papers", "--method", "lorra"), "Did you mean 'lora'?"),

@@ -92,6 +92,15 @@ def test_runs_with_other_settings_or_epochs_are_never_averaged(
     assert 'href="#task-2"' in page
 
 
+def test_runs_in_another_precision_are_never_averaged(task: Task, tmp_path: Path) -> None:
+    for seed, precision in ((0, "float32"), (1, "float32"), (0, "bf16")):
+        run = fine_tune(task, "linear-probe", epochs=1, seed=seed, precision=precision, progress=False)
+        run.save(tmp_path / run.spec.folder_name)
+    (found,) = load_comparisons(tmp_path)
+    assert [(run.spec.seed, run.spec.precision) for run in found.runs] == [(0, "float32"), (1, "float32")]
+    assert "not shown: 1 of Linear probe." in " ".join(found.notes)
+
+
 def test_interrupted_runs_are_left_out(task: Task, tmp_path: Path) -> None:
     run = fine_tune(task, "linear-probe", epochs=1, progress=False)
     run.history.interrupted = True

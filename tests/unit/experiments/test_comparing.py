@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from ftkit.experiments.record import Record
 from ftkit.experiments.trials import Trial, Trials, kit_trials, own_path, recorded_trials
 from ftkit.experiments.tuning import tune
 from ftkit.methods import Method, as_method
+from ftkit.paths import claimed
 from ftkit.tasks import Task
 
 
@@ -103,6 +106,46 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
     board = go(lambda run: seen.append(run.spec.method))
     assert seen == [run.spec.method for run in board.runs] == ["linear-probe", "partial"]
     assert kept[0].stat().st_mtime_ns == written
+
+
+def test_a_whole_run_is_kept_where_the_comparison_is_stopped_while_its_test_is_answered(
+    first_comparison: Comparison, own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert first_comparison.trials is not None
+    first_comparison.trials.save(own_path(tmp_path, own_reviews.name, own_reviews.fingerprint))
+    options = {"epochs": 1, "trials": 1, "choices": 0, "folder": tmp_path, "progress": False}
+
+    def stopped(*arguments: Any, **settings: Any) -> Run:
+        run = fine_tune(*arguments, **settings)
+        run.stopped = True
+        return run
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ftkit.experiments.comparison.fine_tune", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            compare(own_reviews, ["linear-probe"], **options)
+    (kept,) = tmp_path.rglob("run.json")
+    written = kept.stat().st_mtime_ns
+    assert [run.spec.method for run in compare(own_reviews, ["linear-probe"], **options).runs] == ["linear-probe"]
+    assert kept.stat().st_mtime_ns == written
+
+
+def test_a_run_that_another_process_trains_is_waited_for_and_taken(
+    first_comparison: Comparison, own_reviews: Task, tmp_path: Path
+):
+    assert first_comparison.trials is not None
+    first_comparison.trials.save(own_path(tmp_path, own_reviews.name, own_reviews.fingerprint))
+    theirs = replace(first_comparison.runs[0])
+    place = tmp_path / theirs.spec.folder_name
+    options = {"epochs": 1, "trials": 1, "choices": 0, "folder": tmp_path, "progress": False}
+    with ThreadPoolExecutor(1) as pool:
+        with claimed(place, wait=True):
+            waiting = pool.submit(compare, own_reviews, ["linear-probe"], **options)
+            time.sleep(3)
+            assert not waiting.done()
+            theirs.save(place)
+        (taken,) = waiting.result(timeout=120).runs
+    assert taken.created == theirs.created
 
 
 def test_a_run_that_diverges_is_left_out_and_named(
