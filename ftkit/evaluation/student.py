@@ -15,6 +15,9 @@ from ftkit.evaluation.metrics import Metric, Values
 FEW_GROUPS = 20
 """With fewer groups the bootstrap's intervals are too narrow: it does not know how little so few tell of the spread."""
 
+ROUNDING = 1e-12
+"""Differences below this are of computing, not of groups: equal ones would seem to differ, and to leave no doubt."""
+
 
 @dataclass(frozen=True)
 class Variation:
@@ -90,7 +93,9 @@ def jackknife(without_one: Values) -> Variation:
     True
     """
     count = without_one.size
-    return Variation(float(np.square(without_one - without_one.mean()).sum()) * (count - 1) / count, count - 1)
+    deviations = without_one - without_one.mean()
+    deviations[np.abs(deviations) < ROUNDING] = 0
+    return Variation(float(np.square(deviations).sum()) * (count - 1) / count, count - 1)
 
 
 def student_interval(value: float, variations: Sequence[Variation], confidence: float = 0.95) -> tuple[float, float]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ftkit.methods import Trainable
+    from ftkit.tasks.base import Modality
 
 RUN_FILE = "run.json"
 DECIMALS = 5
@@ -49,7 +50,7 @@ augmentation, precision, seed, dropout, keep
 
     task: str
     fingerprint: str
-    modality: str
+    modality: Modality
     backbone: str
     backbone_settings: dict[str, Any]
     method: str

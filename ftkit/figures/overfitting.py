@@ -60,6 +60,7 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
         for variant, look in _looks(_by_rate(outcomes))
     ]
     title = f"Overfitting and its remedies: {task_title(task)}"
+    shared_rate = _shared_rate(outcomes)
     with style():
         figure = new_figure(height=4.4 + 0.36 * len(remedies))
         # The long names of the lower part would take their room from the upper one, were they one layout.
@@ -77,17 +78,17 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
             axes.set_ylim(bottom=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
             axes.grid(axis="y")
-        scores.set_title(f"Score of the weights that were kept{_shared_rate(outcomes)}")
         scores.set_yticks(range(len(remedies)), [remedy.variant.label for remedy in remedies], fontsize=10)
         scores.set_ylim(len(remedies) - 0.4, -0.6)
         scores.tick_params(axis="y", length=0)
-        scores.set_xlabel(f"{score_label(record, task)}, on the test set (95 % interval over seeds and test items)")
+        measure = f"{score_label(record, task)}, on the test set (95 % interval over seeds and test items)"
+        scores.set_xlabel("\n".join([measure, *shared_rate]))
         scores.grid(axis="x")
         without = draw_levels(scores, levels(record, task), upright=True)
         if scores.get_legend_handles_labels()[0]:
             lower.legend(loc="outside lower center", ncols=2, handlelength=3)
         heading(figure, title)
-        figure.describe(f"{title}{_shared_rate(outcomes)}", *(remedy.told() for remedy in remedies), without)
+        figure.describe(title, *shared_rate, *(remedy.told() for remedy in remedies), without)
     return figure
 
 
@@ -127,10 +128,10 @@ def _by_rate(outcomes: Sequence[Outcome]) -> list[Variant]:
     return variants(given) + [replace(each, label=f"{each.label}, chosen rate") for each in variants(chosen)]
 
 
-def _shared_rate(outcomes: Sequence[Outcome]) -> str:
-    """Name the rate that labels leave out, where there is one."""
+def _shared_rate(outcomes: Sequence[Outcome]) -> list[str]:
+    """Sentence that names the rate which labels leave out, where there is one."""
     rates = {outcome.condition.learning_rate for outcome in outcomes} - {None}
-    return f"; rate {rates.pop():g} where no other is named" if len(rates) == 1 else ""
+    return [f"Learning rate {rates.pop():g} where no other is named."] if len(rates) == 1 else []
 
 
 def _looks(found: list[Variant]) -> list[tuple[Variant, MethodStyle]]:

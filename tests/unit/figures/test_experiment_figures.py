@@ -222,7 +222,7 @@ def test_remedies_differ_by_their_options_and_in_their_looks(
     described, axes = drawn["regularizers"].ftkit_alt, drawn["regularizers"].axes[-1]
     record = records["regularizers"]
     plain = mean_test_score(record, record.where(task="movie-reviews", method="full", learning_rate=1e-4, options={}))
-    assert "rate 0.0001 where no other is named" in described
+    assert "Learning rate 0.0001 where no other is named." in described
     assert f"Full fine-tuning: {plain}, weights of epoch 5 (5 to 6)" in described
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[:3] == ["Full fine-tuning", "Full fine-tuning, keep last", "Full fine-tuning, patience 2"]
