@@ -31,6 +31,7 @@ LOOKS = (
     ("#56B4E9", "o"),
     ("#882255", "p"),
     ("#000000", "d"),
+    ("#CC6677", "8"),
 )
 """Colour and marker of variants of one method, which would look the same otherwise."""
 
@@ -82,7 +83,7 @@ def regularizers(record: Record, task: str | None = None) -> DescribedFigure:
         scores.set_ylim(len(remedies) - 0.4, -0.6)
         scores.tick_params(axis="y", length=0)
         measure = f"{score_label(record, task)}, on the test set (95 % interval over seeds and test items)"
-        scores.set_xlabel("\n".join([measure, *shared_rate]))
+        scores.set_xlabel("\n".join([measure, *(each.rstrip(".") for each in shared_rate)]))
         scores.grid(axis="x")
         without = draw_levels(scores, levels(record, task), upright=True)
         if scores.get_legend_handles_labels()[0]:
