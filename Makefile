@@ -15,6 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.org/whl/cpu)
+HAS_PIP := $(BIN)/python -c 'import pip' 2>/dev/null
 CHECK ?= 6
 EXPERIMENTS ?=
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with=tests/notebooks/sanitize.cfg
@@ -61,7 +62,9 @@ readme: $(READY)
 	$(BIN)/python tools/readme.py
 
 $(READY): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(HAS_PIP) || $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "ftkit needs Python 3.11 to 3.13. Name one: make ... PYTHON=python3.12"; exit 1; }
+	$(HAS_PIP) || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install $(INDEX) --constraint constraints.txt --editable ".[development]"
 	touch $(READY)
 

@@ -119,6 +119,9 @@ def _looked_at(name: str, title: str, check: Callable[[], Check]) -> Check:
         return check()
     except FtkitError as error:
         return Check(name, title, "problem", str(error))
+    except OSError as error:
+        remedy = "Check that the cache folder can be written to and has space; FTKIT_CACHE names another."
+        return Check(name, title, "problem", str(error), remedy)
     except Exception as error:
         return Check(name, title, "problem", f"{type(error).__name__}: {error}", "Install ftkit again.")
 

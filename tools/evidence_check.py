@@ -29,6 +29,8 @@ between processors, and hardly any answer does."""
 AGREES, ANOTHER_SEED = "agrees", "as another seed"
 SPREADS, SHARE = 2.0, 0.1
 """How far a measured number may lie from the recorded one: so many standard deviations over seeds, or such a share."""
+NOT_MEASURED = ("by_item", "sizes", "severities", "strengths", "directions", "items", "higher_is_better")
+"""Parts of a measure that single items gave or that were set: equal in all trainings, they would hide wrong numbers."""
 CHEAP = 0.25
 """Share of an experiment's trainings, the cheapest ones, from which the sample is drawn first."""
 
@@ -247,7 +249,7 @@ def share_near(record: Record, outcome: Outcome, again: dict[str, Any]) -> float
 
 
 def numbers(measures: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Every number in what was measured, with where it stands; what single items gave is left out.
+    """Every number that was measured, with where it stands; what single items gave and what was set is left out.
 
     Examples
     --------
@@ -257,7 +259,7 @@ def numbers(measures: Any, name: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(measures, dict | list):
         parts = measures.items() if isinstance(measures, dict) else enumerate(measures)
         for key, inner in parts:
-            if key not in ("by_item", "sizes"):
+            if key not in NOT_MEASURED:
                 yield from numbers(inner, f"{name}.{key}")
     elif isinstance(measures, int | float):
         yield name, float(measures)

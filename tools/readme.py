@@ -34,7 +34,11 @@ def record(runs: Path) -> None:
     before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else []
     tasks = {task["task"]: task for task in before}
     FIGURES.mkdir(parents=True, exist_ok=True)
-    for comparison in load_comparisons(runs):
+    comparisons = load_comparisons(runs)
+    if len({comparison.task_name for comparison in comparisons}) < len(comparisons):
+        titles = ", ".join(comparison.title for comparison in comparisons)
+        sys.exit(f"{runs} holds several comparisons of one task ({titles}). Name a folder with the demo's runs alone.")
+    for comparison in comparisons:
         figure = comparison.plot()
         write_bytes(FIGURES / f"{comparison.task_name}.png", as_png(figure))
         tasks[comparison.task_name] = {
@@ -117,7 +121,7 @@ def results(task: dict[str, Any]) -> str:
     machine, first = task["machine"], task["methods"][0]
     rows = [
         f"**{task['title']}** ({first['train_examples']:,} training examples, {first['epochs']} epochs, "
-        f"{first['scores'][metrics[0]]['n']:,} test items, one seed)",
+        f"{first['scores'][metrics[0]]['n']:,} test items, {_seeds(first['seeds'])})",
         "",
         f"| | {' | '.join(titles)} | trained | training | file |",
         "|---|" + "---|" * len(titles) + "--:|--:|--:|",
@@ -135,6 +139,10 @@ def results(task: dict[str, Any]) -> str:
         f"Measured on {machine['processor']}, {machine['threads']} threads, torch {machine['versions']['torch']}.",
     ]
     return "\n".join(rows)
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds, cost of the first"
 
 
 def _scores(scores: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ftkit.errors import DataError
 from ftkit.evaluation import Score, score_by_group, wilson
 from ftkit.figures.display import DescribedFigure, new_figure
-from ftkit.figures.style import GREY, INK, WIDTH, method_style, style
+from ftkit.figures.style import GREY, INK, WIDTH, method_style, plain, style
 
 if TYPE_CHECKING:
     from ftkit.experiments.run import Run
@@ -49,17 +49,19 @@ def confusion(run: Run) -> DescribedFigure:
         slanted = 0.08 * max(map(len, names)) > 0.95 * side / len(names)
         axes.set_xticks(
             range(len(names)),
-            names,
+            [plain(name) for name in names],
             rotation=40 if slanted else 0,
             ha="right" if slanted else "center",
             rotation_mode="anchor" if slanted else "default",
         )
-        axes.set_yticks(range(len(names)), [f"{name} (n = {size})" for name, size in zip(names, sizes, strict=True)])
+        axes.set_yticks(
+            range(len(names)), [f"{plain(name)} (n = {size})" for name, size in zip(names, sizes, strict=True)]
+        )
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set(xlabel="Predicted class", ylabel="True class")
         figure.colorbar(picture, ax=axes, label="Share of the true class, %", shrink=0.8)
-        figure.suptitle(_title(run, "Confusion of classes"), x=0.01, ha="left", fontsize=11, fontweight="bold")
+        figure.suptitle(plain(_title(run, "Confusion of classes")), x=0.01, ha="left", fontsize=11, fontweight="bold")
         figure.describe(_title(run, "Confusion of classes"), *_told_rows(names, counts, shares))
     return figure
 
@@ -117,11 +119,11 @@ def by_group(run: Run) -> DescribedFigure:
             zorder=1,
             label=f"All {overall.n} test items: {100 * overall.value:.1f} %",
         )
-        axes.set_yticks(rows, [f"{name} (n = {score.n})" for name, score in shown])
+        axes.set_yticks(rows, [f"{plain(str(name))} (n = {score.n})" for name, score in shown])
         axes.set_ylim(rows[-1] + 0.7, -0.7)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(right=101)
-        axes.set(xlabel="Accuracy, % (bar: 95 % Wilson interval)", title=_title(run, "Accuracy by group"))
+        axes.set(xlabel="Accuracy, % (bar: 95 % Wilson interval)", title=plain(_title(run, "Accuracy by group")))
         axes.grid(axis="x")
         figure.legend(loc="outside lower center")
         told = "; ".join(f"{name} {score}" for name, score in shown)

@@ -14,7 +14,7 @@ from ftkit.evaluation import Score, find_metric
 from ftkit.figures.baselines import CLASSICAL, GUESS, Level
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.planes import COST_AXES, CostAxis, Priced, draw_trade_off, pareto_front
-from ftkit.figures.style import GREY, MethodStyle, method_style, style
+from ftkit.figures.style import GREY, MethodStyle, method_style, plain, style
 
 if TYPE_CHECKING:
     from ftkit.experiments.comparison import Comparison
@@ -61,7 +61,7 @@ def scores(comparison: Comparison, metric: str | None = None) -> DescribedFigure
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"{measure.title} on the test set, {measure.unit}\n({_key(methods)})")
-        axes.set_title(_title(comparison, f"{measure.title} by method"))
+        axes.set_title(plain(_title(comparison, f"{measure.title} by method")))
         axes.grid(axis="x")
         axes.margins(x=0.04)
         _keep_below_hundred(axes)
@@ -116,7 +116,10 @@ def trade_off(
         Level(GUESS if each.name == "majority" else CLASSICAL, each.title, 100 * each.scores[measure.name].value)
         for each in comparison.baselines
     ]
-    return draw_trade_off(points, price.axis, measure, comparison.title, pareto_front(points), without)
+    machines = {(run.machine.processor, run.machine.threads) for run in comparison.runs}
+    comparable = not price.axis.of_the_machine or len(machines) == 1
+    front = pareto_front(points) if comparable else []
+    return draw_trade_off(points, price.axis, measure, comparison.title, front, without)
 
 
 @dataclass(frozen=True)

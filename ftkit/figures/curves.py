@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ftkit.errors import DataError
 from ftkit.evaluation import find_metric
 from ftkit.figures.display import DescribedFigure, new_figure
+from ftkit.figures.run_labels import run_labels
 from ftkit.figures.style import INK, MethodStyle, method_style, style
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def learning_curves(runs: Run | Sequence[Run]) -> DescribedFigure:
         figure = new_figure(height=3.9 if len(listed) < 4 else 4.2)
         loss_axes, score_axes = figure.subplots(1, 2)
         sentences = []
-        for run, label, look, line in zip(listed, _labels(listed), *_looks(listed), strict=True):
+        for run, label, look, line in zip(listed, run_labels(listed), *_looks(listed), strict=True):
             final = _draw_loss(loss_axes, run, look, line, paleness=0.3 / len(listed) ** 0.5)
             sentences.append(_draw_validation(score_axes, run, label, look, line, final))
         loss_axes.set(title="Training loss", xlabel="Training step", ylabel="Cross-entropy, nats")
@@ -126,20 +127,6 @@ def _draw_validation(axes: Axes, run: Run, label: str, look: MethodStyle, line: 
         f"{label}: smoothed training loss ends at {final_loss:.2f}; validation goes from {values[0]:.1f} % to "
         f"{values[-1]:.1f} % over {len(values)} epochs, best {values[best]:.1f} % after epoch {numbers[best]}."
     )
-
-
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """Return the method of each run, with whatever tells it from the other runs of that method."""
-    labels = []
-    for run in runs:
-        same = [other for other in runs if other.spec.method == run.spec.method]
-        parts = [method_style(run.spec.method).title]
-        if len({other.spec.learning_rate for other in same}) > 1:
-            parts.append(f"rate {run.spec.learning_rate:g}")
-        if len({other.spec.seed for other in same}) > 1:
-            parts.append(f"seed {run.spec.seed}")
-        labels.append(", ".join(parts))
-    return labels
 
 
 def _looks(runs: Sequence[Run]) -> tuple[list[MethodStyle], list[str]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ftkit.backbones import SAMPLE_RATE
 from ftkit.errors import DataError
 from ftkit.figures.display import DescribedFigure, Html, new_figure
-from ftkit.figures.style import GREY, RIGHT, WRONG, style
+from ftkit.figures.style import GREY, RIGHT, WRONG, plain, style
 
 if TYPE_CHECKING:
     from ftkit.experiments.run import Predictions
@@ -341,7 +341,7 @@ def _caption(axes: Axes, example: Example, width: int) -> None:
         _shortened(f"{mark} {example.predicted}, {100 * example.probability:.0f} %", width),
         _shortened(f"true: {example.true}", width),
     ]
-    axes.set_title("\n".join(lines), fontsize=9, fontweight="normal", color=colour, pad=4)
+    axes.set_title(plain("\n".join(lines)), fontsize=9, fontweight="normal", color=colour, pad=4)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(colour)
     axes.spines[:].set_linewidth(1.6)
@@ -360,5 +360,5 @@ def _finish(
     title = f"{kind}: {mistakes} mistakes, the most confident first, and {len(examples) - mistakes} right answers"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     if credit:
-        figure.supxlabel(textwrap.fill(credit, 110), fontsize=9, color=GREY, x=0.01, ha="left")
+        figure.supxlabel(plain(textwrap.fill(credit, 110)), fontsize=9, color=GREY, x=0.01, ha="left")
     figure.describe(title, *(f"{example.identifier} {example}." for example in examples), credit)

@@ -34,7 +34,7 @@ from ftkit.figures.records import (
     task_title,
     variants,
 )
-from ftkit.figures.style import GREY, MethodStyle, style
+from ftkit.figures.style import GREY, MethodStyle, plain, style
 
 FRONT = "Pareto front: no method is both cheaper and better"
 NO_FRONT = "Taken on several machines, on which such costs do not compare: no front is drawn"
@@ -178,7 +178,7 @@ def draw_trade_off(
         beside = "" if places == spent else "; equal costs stand side by side"
         axes.set_xlabel(f"{price.title} (logarithmic{beside})" if price.logarithmic else price.title)
         axes.set_ylabel(f"{measure.title} on the test set, {measure.unit}")
-        axes.set_title(f"{measure.title} against {price.short}: {title}")
+        axes.set_title(plain(f"{measure.title} against {price.short}: {title}"))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
         axes.margins(x=0.12, y=0.1)
         if price.from_zero and not crowded:

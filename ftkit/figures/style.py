@@ -123,6 +123,17 @@ def method_style(name: str) -> MethodStyle:
     return METHOD_STYLES.get(name, MethodStyle(name, name, "#7F4F24", "*"))
 
 
+def plain(text: str) -> str:
+    r"""Return a user's words as matplotlib writes them: it would take what stands between dollars for mathematics.
+
+    Examples
+    --------
+    >>> print(plain("$30K to $50K"))
+    \$30K to \$50K
+    """
+    return text.replace("$", r"\$")
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in ftkit's style inside this context, and leave matplotlib's settings as they were after it.

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ftkit.errors import FtkitError
+from ftkit.figures.run_labels import run_labels
 from ftkit.figures.style import RIGHT, WRONG, method_style
 
 if TYPE_CHECKING:
@@ -60,18 +61,15 @@ def ask(runs: Sequence[Run], item: Any) -> list[MethodAnswer]:
         raise FtkitError("There is no run to ask. Train at least one method first.")
     if isinstance(item, str) and not item.strip():
         raise FtkitError("There is nothing to read yet. Write a sentence first.")
-    methods = [run.spec.method for run in runs]
     answers = []
-    for run in runs:
+    for run, label in zip(runs, run_labels(runs), strict=True):
         was_in_memory = run.trainable is not None
         probabilities = run.predict([item]).probabilities[0]
         if not was_in_memory:
             run.release()  # seven models at once would be more memory than a small machine has
         order = (-probabilities).argsort(kind="stable")
-        name = run.spec.method
-        seed = f", seed {run.spec.seed}" if methods.count(name) > 1 else ""
         ranking = tuple((run.label_names[index], float(probabilities[index])) for index in order)
-        answers.append(MethodAnswer(name, method_style(name).title + seed, ranking))
+        answers.append(MethodAnswer(run.spec.method, label, ranking))
     return answers
 
 

@@ -232,12 +232,15 @@ def _profiles(results: Sequence[Result]) -> list[str]:
         "## What missed its target\n\n"
         "Where the time of a step goes in it (of a comparison: in full fine-tuning), by operation:"
     )
-    return [title, _table(["task", "method", "operation", "share of the time"], rows), *map(_products, found)]
+    table = _table(["task", "method", "operation", "share of the time"], rows)
+    return [title, table, *filter(None, map(_products, found))]
 
 
 def _products(result: Result) -> str:
-    """Say how near to the limit the matrix products are by themselves: no step comes nearer than they do."""
+    """Say how near to the limit the matrix products are by themselves, where there are some: no step comes nearer."""
     share = sum(part for name, part in result.values("ours", "profile")[0].items() if name in PRODUCTS)
+    if not share:  # of pictures, the work lies in convolutions
+        return ""
     of_limit = result.spread("ours", "share").median / share
     return (
         f"{result.settings['task']}, {_method(result)}: the matrix products take {share:.0%} of the step. By "

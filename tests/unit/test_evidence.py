@@ -353,6 +353,12 @@ def test_a_measure_may_vary_as_it_does_between_seeds(
     assert share_near(record, record.outcomes[0], {"kept": {}}) == 0
 
 
+def test_what_was_set_hides_no_wrong_number() -> None:
+    numbers = tool("evidence_check").numbers
+    measured = {"corruption": {"severities": [1, 2], "strengths": [0.1, 0.2], "scores": [0.8, 0.7]}}
+    assert [name for name, _ in numbers(measured)] == [".corruption.scores.0", ".corruption.scores.1"]
+
+
 def test_other_test_items_are_found_out(
     made: Path, tool: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
 ):

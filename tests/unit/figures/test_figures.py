@@ -223,6 +223,22 @@ def test_trade_off_labels_stay_inside_the_axes_and_off_the_markers(cost: str, co
             assert not (box.x0 < x < box.x1 and box.y0 < y < box.y1), title
 
 
+def test_costs_of_several_machines_make_no_front(comparison: Comparison) -> None:
+    first, *others = comparison.runs
+    elsewhere = replace(first, machine=replace(first.machine, threads=first.machine.threads + 6))
+    mixed = replace(comparison, runs=[elsewhere, *others])
+    for cost, drawn in (("seconds", False), ("memory", False), ("trainable", True)):
+        labels = [str(line.get_label()) for line in figures.trade_off(mixed, cost).axes[0].lines]  # type: ignore[arg-type]
+        assert any(label.startswith("Pareto") for label in labels) == drawn
+
+
+def test_dollars_in_the_names_of_classes_are_drawn_as_they_are(comparison: Comparison) -> None:
+    priced = replace(comparison.runs[0], label_names=("$30K", "$$"))
+    drawn = figures.confusion(priced)
+    assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == [r"\$30K", r"\$\$"]
+    assert "$30K" in drawn.ftkit_alt
+
+
 def test_each_method_has_one_colour_in_all_figures(comparison: Comparison) -> None:
     curves = figures.learning_curves(first_seeds(comparison)).axes[1]
     by_label = {line.get_label(): (to_hex(line.get_color()).upper(), line.get_marker()) for line in curves.lines}

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ftkit.errors import FtkitError
 from ftkit.experiments.run import Run
+from ftkit.figures.run_labels import run_labels
 from ftkit.widgets.answers import MethodAnswer, answers_html, answers_table, ask, error_html
 
 
@@ -18,8 +21,16 @@ def test_every_run_answers_with_all_classes_ranked(runs: list[Run]) -> None:
         assert answer.ranking[0][1] >= answer.ranking[1][1]
 
 
-def test_runs_of_one_method_are_told_apart_by_their_seed(runs: list[Run]) -> None:
-    assert [answer.title for answer in ask([runs[0], runs[0]], "Fine.")] == ["Linear probe, seed 0"] * 2
+def test_runs_of_one_method_are_told_apart_by_what_differs(runs: list[Run]) -> None:
+    probe, prompt = runs
+    another_seed = replace(probe, spec=replace(probe.spec, seed=1))
+    longer = replace(prompt, spec=replace(prompt.spec, settings={**prompt.spec.settings, "length": 32}))
+    assert [answer.title for answer in ask([probe, another_seed], "Fine.")] == [
+        "Linear probe, seed 0",
+        "Linear probe, seed 1",
+    ]
+    first, second = run_labels([prompt, longer])
+    assert (first, second) == (f"Prompt tuning, length {prompt.spec.settings['length']}", "Prompt tuning, length 32")
 
 
 def test_nothing_typed_asks_for_a_sentence(runs: list[Run]) -> None:
