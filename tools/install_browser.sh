@@ -4,7 +4,8 @@
 set -eu
 
 for candidate in "${FTKIT_CHROMIUM:-}" chromium chromium-browser google-chrome; do
-    if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1; then
+    # Ubuntu has a command of the name that only asks to install a snap.
+    if [ -n "$candidate" ] && "$candidate" --version >/dev/null 2>&1; then
         echo "Browser tests use $candidate."
         exit 0
     fi
@@ -18,4 +19,7 @@ if command -v apt-get >/dev/null 2>&1; then
     fi
 fi
 
+if [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; then
+    exec "$1" -m playwright install --with-deps chromium
+fi
 exec "$1" -m playwright install chromium

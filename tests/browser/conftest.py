@@ -98,4 +98,10 @@ def page() -> Iterator[Page]:
 def chromium() -> str | None:
     """The system's Chromium, or None for the one that Playwright installed."""
     candidates = (os.environ.get("FTKIT_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    return next((path for name in candidates if name and (path := shutil.which(name))), None)
+    found = (path for name in candidates if name and (path := shutil.which(name)))
+    return next((path for path in found if _starts(path)), None)
+
+
+def _starts(browser: str) -> bool:
+    """Whether it is a browser, and not the command of Ubuntu that only asks to install one."""
+    return subprocess.run([browser, "--version"], capture_output=True, check=False).returncode == 0
