@@ -156,7 +156,7 @@ def load(task: str, limit: int | None = None, test_limit: int | None = None) -> 
 
 
 def some_of_each(split: Split, count: int) -> Split:
-    """Return the first items of every class."""
+    """Return the first items of every class: of few groups, since these come one after the other."""
     import numpy as np
 
     positions = [np.flatnonzero(split.labels == label)[:count] for label in np.unique(split.labels)]

@@ -119,8 +119,8 @@ NOTES = (
     "comparison.",
     "Both sides train at one learning rate, the one that trials of ftkit found best for its own model. The plain "
     "script has another head, so a better score of ours tells little, and a worse one much.",
-    "A smaller test holds the first items of every class, those of a few films and of one speaker: its scores tell whether "
-    "both sides learned alike, and not how good either is.",
+    "A smaller test holds the first items of every class, those of a few films and of one speaker: its scores tell "
+    "whether both sides learned alike, and not how good either is.",
     "fastai trains by fit_one_cycle with every layer unfrozen, for as many epochs as ours; its fine_tune, in a row of "
     "its own, puts an epoch with a frozen body before these.",
 )
