@@ -320,8 +320,8 @@ def train(
     from ftkit.experiments.fine_tuning import fine_tune
 
     chosen = _method(method, setting or [], rank)
-    _check_folder(save or runs_folder())
     loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
+    _check_folder(save or runs_folder())
     run = fine_tune(
         loaded,
         chosen,

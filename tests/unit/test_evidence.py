@@ -138,16 +138,17 @@ def test_the_page_gives_the_claims_with_effect_and_verdict(evidence: Path):
         if re.search(r"\| (holds|does not hold here|undecided|not measured) \|", line)
     ]
     assert len(rows) == len(load_claims())
-    assert any(re.fullmatch(r"[+-]\d+\.\d points \([+-].* to [+-].*\)", row[3]) for row in rows)
-    assert all(re.fullmatch(r"(above|below|within) .*(points|times)", row[4]) for row in rows)
-    assert all((row[5] == "not measured") == (row[3] == "") for row in rows)
+    assert any(re.fullmatch(r"[+-]\d+\.\d points \([+-].* to [+-].*\)", row[4]) for row in rows)
+    assert all(re.fullmatch(r"(above|below|within) .*(points|times)", row[5]) for row in rows)
+    assert all((row[6] == "not measured") == (row[4] == "") for row in rows)
 
 
 def test_the_verdicts_of_the_kit_are_those_that_its_records_give():
     page = (data_folder() / "evidence" / "README.md").read_text(encoding="utf-8")
     for judgement in judge_all(load_claims()):
         claim = judgement.claim
-        words = [claim.statement, claim.experiment, judgement.effect_in_words, claim.rule_in_words, judgement.verdict]
+        effect = [judgement.effect_in_words, claim.rule_in_words, judgement.verdict]
+        words = [claim.statement, claim.experiment, claim.compared, *effect]
         assert judgement.verdict != "not measured", claim.name
         assert f"| {' | '.join(words)} | {claim.source} |" in page, claim.name
 
@@ -353,7 +354,7 @@ def test_a_measure_may_vary_as_it_does_between_seeds(
     assert share_near(record, record.outcomes[0], {"kept": {}}) == 0
 
 
-def test_what_was_set_hides_no_wrong_number() -> None:
+def test_what_was_set_hides_no_wrong_number(tool: Callable[[str], ModuleType]):
     numbers = tool("evidence_check").numbers
     measured = {"corruption": {"severities": [1, 2], "strengths": [0.1, 0.2], "scores": [0.8, 0.7]}}
     assert [name for name, _ in numbers(measured)] == [".corruption.scores.0", ".corruption.scores.1"]

@@ -233,10 +233,13 @@ def test_costs_of_several_machines_make_no_front(comparison: Comparison) -> None
 
 
 def test_dollars_in_the_names_of_classes_are_drawn_as_they_are(comparison: Comparison) -> None:
-    priced = replace(comparison.runs[0], label_names=("$30K", "$$"))
+    run = comparison.runs[0]
+    priced = replace(run, label_names=tuple(f"$$_{name}^" for name in run.label_names))
     drawn = figures.confusion(priced)
-    assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == [r"\$30K", r"\$\$"]
-    assert "$30K" in drawn.ftkit_alt
+    assert [label.get_text() for label in drawn.axes[0].get_xticklabels()] == [
+        rf"\$\$_{name}^" for name in run.label_names
+    ]
+    assert priced.label_names[0] in drawn.ftkit_alt
 
 
 def test_each_method_has_one_colour_in_all_figures(comparison: Comparison) -> None:
