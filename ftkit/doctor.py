@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ftkit.errors import FtkitError
+from ftkit.memory import memory_limit
 from ftkit.paths import cache_folder
 
 if TYPE_CHECKING:
@@ -184,24 +185,15 @@ def _memory() -> Check:
     import psutil
 
     memory = psutil.virtual_memory()
-    limit = _container_limit()
-    total = min(memory.total, limit or memory.total)
-    available = min(memory.available, total)
+    limit = memory_limit()
+    total, available = memory.total, memory.available
+    if limit is not None:
+        total, available = min(total, limit.granted), min(available, limit.left)
     found = f"{total / 1e9:.1f} GB, of which {available / 1e9:.1f} GB available"
     if available < LEAST_MEMORY:
         remedy = "Less than 2 GB: close other programs and notebooks, and use `--limit`."
         return Check("memory", "Memory", "warning", found, remedy)
     return Check("memory", "Memory", "ok", found)
-
-
-def _container_limit() -> int | None:
-    """Return the memory that a container (Binder, a hub) grants, where there is such a limit."""
-    for path in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
-        try:
-            return int(path.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            continue
-    return None
 
 
 def _threads() -> Check:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+
+from ftkit.control_groups import CONTROL_GROUPS, OWN_GROUPS, first_text, own_groups
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +51,39 @@ def _from_usage() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in units of 1024 bytes, macOS in bytes.
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """What a container or a batch system grants in memory, and what is left of it, in bytes."""
+
+    granted: int
+    left: int
+
+
+def memory_limit(root: Path = CONTROL_GROUPS, own: Path = OWN_GROUPS) -> MemoryLimit | None:
+    """Return the limit, of the process's control groups, of which the least is left; None where there is none.
+
+    Parameters
+    ----------
+    root
+        Where the control groups are mounted; version 2 and version 1 are read.
+    own
+        Names the groups of this process.
+    """
+    found = [limit for group in own_groups(own) if (limit := _limit_of(root, group)) is not None]
+    return min(found, key=lambda limit: limit.left, default=None)
+
+
+def _limit_of(root: Path, group: PurePosixPath) -> MemoryLimit | None:
+    newer, older = root / group, root / "memory" / group
+    granted = first_text(newer / "memory.max", older / "memory.limit_in_bytes")
+    used = first_text(newer / "memory.current", older / "memory.usage_in_bytes")
+    if not (granted.isdigit() and used.isdigit()):
+        return None  # "max": no limit
+    counts = dict(line.split() for line in first_text(newer / "memory.stat", older / "memory.stat").splitlines())
+    files = int(counts.get("total_inactive_file", counts.get("inactive_file", 0)))  # given back when needed
+    return MemoryLimit(int(granted), max(0, int(granted) - max(0, int(used) - files)))
 
 
 def release_memory() -> None:

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-_CONTROL_GROUPS = Path("/sys/fs/cgroup")
-_OWN_GROUPS = Path("/proc/self/cgroup")
+from ftkit.control_groups import CONTROL_GROUPS, OWN_GROUPS, first_text, own_groups
 
 
 def usable_cores() -> int:
@@ -26,7 +25,7 @@ def usable_cores() -> int:
     return allowed if limit is None else max(1, min(allowed, math.floor(limit)))
 
 
-def container_limit(root: Path = _CONTROL_GROUPS, own: Path = _OWN_GROUPS) -> float | None:
+def container_limit(root: Path = CONTROL_GROUPS, own: Path = OWN_GROUPS) -> float | None:
     """CPUs that the control groups of a container or a batch system allow, or None where none sets a limit.
 
     Parameters
@@ -36,30 +35,14 @@ def container_limit(root: Path = _CONTROL_GROUPS, own: Path = _OWN_GROUPS) -> fl
     own
         Names the groups of this process; those above them, up to the root, limit it too.
     """
-    limits = [limit for group in _groups(own) if (limit := _limit(root, group)) is not None]
+    limits = [limit for group in own_groups(own) if (limit := _limit(root, group)) is not None]
     return min(limits, default=None)
 
 
-def _groups(own: Path) -> set[PurePosixPath]:
-    """The process's control groups and all above them, below where they are mounted."""
-    try:
-        lines = own.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = {PurePosixPath(line.split(":", 2)[2].strip("/")) for line in lines if line.count(":") >= 2}
-    return {PurePosixPath(), *named, *(above for group in named for above in group.parents)}
-
-
 def _limit(root: Path, group: PurePosixPath) -> float | None:
-    try:
-        quota, period = (root / group / "cpu.max").read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        folder = root / "cpu" / group
-        try:
-            quota = (folder / "cpu.cfs_quota_us").read_text(encoding="utf-8").strip()
-            period = (folder / "cpu.cfs_period_us").read_text(encoding="utf-8").strip()
-        except OSError:
-            return None
+    older = root / "cpu" / group
+    parts = (first_text(older / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    quota, _, period = (first_text(root / group / "cpu.max") or " ".join(parts)).partition(" ")
     if not (quota.isdigit() and period.isdigit() and int(period)):
         return None  # "max", or -1: no limit
     return int(quota) / int(period)

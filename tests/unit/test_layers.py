@@ -14,7 +14,7 @@ import ftkit
 
 PACKAGE = Path(ftkit.__file__).parent
 LAYERS = (
-    ("child_process", "errors", "memory", "paths", "processor", "randomness"),
+    ("child_process", "control_groups", "errors", "memory", "paths", "processor", "randomness"),
     ("catalog",),
     ("fetch",),
     ("evaluation",),

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from ftkit.memory import memory_limit
 
 PROGRAM = """
 import psutil, torch
@@ -52,3 +55,29 @@ release_memory()
 assert gone() is None
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({"memory.max": "4000", "memory.current": "3700", "memory.stat": "anon 1\ninactive_file 200"}, (4000, 500)),
+        ({"memory.max": "max", "memory.current": "3700"}, None),
+        ({"memory/memory.limit_in_bytes": "4000", "memory/memory.usage_in_bytes": "4100"}, (4000, 0)),
+        (
+            {
+                **{"memory.max": "9000", "memory.current": "1000"},
+                **{"jobs/memory.max": "max", "jobs/one/memory.max": "5000", "jobs/one/memory.current": "2000"},
+            },
+            (5000, 3000),
+        ),
+        ({}, None),
+    ],
+)
+def test_of_several_limits_the_one_with_the_least_left_counts(
+    files: dict[str, str], limit: tuple[int, int] | None, tmp_path: Path
+):
+    for name, text in {**files, "own": "0::/jobs/one\n"}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    found = memory_limit(tmp_path, own=tmp_path / "own")
+    assert (found and (found.granted, found.left)) == limit
