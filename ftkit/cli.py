@@ -346,6 +346,7 @@ def train(
         TaskFacts.of(loaded).save(runs_folder())
     _show_run(run, loaded)
     typer.echo(f'\nSaved in {place}\nOpen it with: ftkit.load_run("{place.as_posix()}")')
+    typer.echo(f"Answer new data with: ftkit predict {shlex.quote(str(place))} DATA")
     if run.history.interrupted:
         typer.echo("Stopped. The best epoch so far is kept there; run the same command to train to the end.", err=True)
         raise typer.Exit(130)
