@@ -114,7 +114,7 @@ class Claim:
         'lora − full'
         >>> claims["a-quarter-of-the-data"].compared
         'full, 512 examples − scratch, 2048 examples'
-        >>> claims["partial-is-faster"].compared
+        >>> claims["partial-takes-less-time"].compared
         'partial ÷ full'
         """
         sign = "÷" if self.quantity in COSTS else "−"
