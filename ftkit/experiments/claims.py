@@ -342,11 +342,11 @@ def claim_table(judgements: Iterable[Judgement]) -> pandas.DataFrame:
     """
     import pandas
 
-    rows = [
-        (claim.group, claim.statement, each.verdict, claim.compared, each.effect_in_words, claim.rule_in_words)
-        for each in judgements
-        for claim in [each.claim]
-    ]
+    rows = []
+    for each in judgements:
+        claim = each.claim
+        effect = (claim.compared, each.effect_in_words, claim.rule_in_words)
+        rows.append((claim.group, claim.statement, each.verdict, *effect))
     columns = ["group", "claim", "verdict", "compared", "effect (95 % interval)", "holds if all of it lies"]
     return pandas.DataFrame(rows, columns=columns)
 
