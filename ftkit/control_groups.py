@@ -19,6 +19,11 @@ def own_groups(own: Path = OWN_GROUPS) -> set[PurePosixPath]:
     ----------
     own
         The file that names them.
+
+    Examples
+    --------
+    >>> own_groups(Path("nowhere"))
+    {PurePosixPath('.')}
     """
     try:
         lines = own.read_text(encoding="utf-8").splitlines()
@@ -29,7 +34,13 @@ def own_groups(own: Path = OWN_GROUPS) -> set[PurePosixPath]:
 
 
 def first_text(*paths: Path) -> str:
-    """Return what the first of some files holds that can be read; nothing where none can."""
+    """Return what the first of some files holds that can be read; nothing where none can.
+
+    Examples
+    --------
+    >>> first_text(Path("nowhere"))
+    ''
+    """
     for path in paths:
         try:
             return path.read_text(encoding="utf-8").strip()

@@ -70,6 +70,11 @@ def memory_limit(root: Path = CONTROL_GROUPS, own: Path = OWN_GROUPS) -> MemoryL
         Where the control groups are mounted; version 2 and version 1 are read.
     own
         Names the groups of this process.
+
+    Examples
+    --------
+    >>> memory_limit(root=Path("nowhere")) is None
+    True
     """
     found = [limit for group in own_groups(own) if (limit := _limit_of(root, group)) is not None]
     return min(found, key=lambda limit: limit.left, default=None)

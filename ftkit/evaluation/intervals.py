@@ -159,7 +159,8 @@ def score(
     """Return a metric with the interval that suits it.
 
     Wilson's interval for accuracy of independent items, else the bootstrap, over whole groups when given; with fewer
-    than twenty groups Student's, from the score without each of them. With a single group none can be left out or drawn
+    than twenty groups Student's, from the score without each of them, or where these agree by chance that of
+    independent items. With a single group none can be left out or drawn
     again: the interval is then the one of independent items, and its `method` says so.
 
     Parameters

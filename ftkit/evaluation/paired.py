@@ -170,7 +170,8 @@ def paired_runs(
     draw of the training data and one order of it. Where both methods have the same seeds, they are drawn together: what
     an easy draw gave to both is no difference. Else they are drawn for each method by itself. What seeds add is widened
     as in `mean_score`. With fewer than twenty groups it is Student's test: the variance of the difference over groups,
-    from what it would be without each of them, and that over seeds are added.
+    from what it would be without each of them, and that over seeds are added; where all groups agree by chance, the
+    items are drawn.
 
     Parameters
     ----------

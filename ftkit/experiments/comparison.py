@@ -428,7 +428,20 @@ def _baselines_path(folder: Path, task_name: str, fingerprint: str) -> Path:
 
 
 def saved_baselines(folder: Path, task_name: str, fingerprint: str) -> list[Baseline]:
-    """Baselines that `compare` kept in a folder for some data; none where there are none."""
+    """Baselines that `compare` kept in a folder for some data; none where there are none.
+
+    Parameters
+    ----------
+    folder
+        As given to `compare`.
+    task_name, fingerprint
+        Name and fingerprint of the task.
+
+    Examples
+    --------
+    >>> saved_baselines(Path("nowhere"), "movie-reviews", "0" * 64)
+    []
+    """
     path = _baselines_path(folder, task_name, fingerprint)
     if not path.is_file():
         return []
@@ -440,9 +453,9 @@ def saved_baselines(folder: Path, task_name: str, fingerprint: str) -> list[Base
 
 def _baselines(task: Task, folder: Path) -> list[Baseline]:
     """Read the task's baselines, fitting them the first time."""
-    path = _baselines_path(folder, task.name, task.fingerprint)
-    if path.is_file():
-        return saved_baselines(folder, task.name, task.fingerprint)
+    saved = saved_baselines(folder, task.name, task.fingerprint)
+    if saved:
+        return saved
     from ftkit.tasks.baselines import fit_baselines
 
     lines = [
@@ -458,7 +471,7 @@ def _baselines(task: Task, folder: Path) -> list[Baseline]:
         )
         for result in fit_baselines(task)
     ]
-    write_text(path, json.dumps([asdict(line) for line in lines]))
+    write_text(_baselines_path(folder, task.name, task.fingerprint), json.dumps([asdict(line) for line in lines]))
     return lines
 
 

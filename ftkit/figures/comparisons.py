@@ -117,8 +117,7 @@ def trade_off(
         for each in comparison.baselines
     ]
     machines = {(run.machine.processor, run.machine.threads) for run in comparison.runs}
-    comparable = not price.axis.of_the_machine or len(machines) == 1
-    front = pareto_front(points) if comparable else []
+    front = pareto_front(points, price.axis, len(machines))
     return draw_trade_off(points, price.axis, measure, comparison.title, front, without)
 
 

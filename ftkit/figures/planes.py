@@ -120,13 +120,17 @@ def pareto(record: Record, cost: str = "trainable", task: str | None = None) -> 
     ]
     measure = find_metric(record.tests[task].metric)
     price = COST_AXES[cost]
-    comparable = not price.of_the_machine or len({outcome.machine for outcome in outcomes}) == 1
-    front = pareto_front(points) if comparable else []
+    front = pareto_front(points, price, machines=len({outcome.machine for outcome in outcomes}))
     return draw_trade_off(points, price, measure, task_title(task), front, levels(record, task))
 
 
-def pareto_front(points: Sequence[Priced]) -> list[int]:
-    """Positions of the methods that no other one beats in both cost and score, from the cheapest to the best."""
+def pareto_front(points: Sequence[Priced], price: CostAxis, machines: int) -> list[int]:
+    """Positions of the methods that no other one beats in both cost and score, from the cheapest to the best.
+
+    There is none where the machine decides the cost and several were used.
+    """
+    if price.of_the_machine and machines > 1:
+        return []
     return front_of([point.spent for point in points], [point.score.value for point in points])
 
 

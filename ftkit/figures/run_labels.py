@@ -24,6 +24,15 @@ def run_labels(runs: Sequence[Run]) -> list[str]:
     ----------
     runs
         In the order in which they are shown.
+
+    Returns
+    -------
+    list of str
+        One label a run; runs that differ in nothing have the same.
+
+    Examples
+    --------
+    Two LoRA runs with seeds 0 and 1 are "LoRA, seed 0" and "LoRA, seed 1".
     """
     labels = []
     for run in runs:

@@ -48,7 +48,7 @@ ALL = """
 """
 """What a results page is made of, line by line; sizes at which the peers end too.
 
-The plain script takes a second for a clip of speech, forth and back: small batches let few clips teach it something.
+The plain script takes long for a clip of speech, which it pads: small batches let few clips teach it something.
 """
 STEP_EXAMPLES = 480
 """Training examples over which a step is timed: fifteen batches."""
