@@ -136,6 +136,8 @@ class Backbone(nn.Module, ABC):
         The modules in the order in which data meets them.
     targets
         Where parameter-efficient methods attach.
+    bucket
+        Batches of a training that are sorted by length together, default 32; see `LengthBatches`.
     preparation_is_slow
         Whether `prepare` takes long enough for its result to be worth keeping.
     checkpointed_blocks
@@ -145,6 +147,7 @@ class Backbone(nn.Module, ABC):
 
     attention_heads: int = 0
     checkpointed_blocks: int = 0
+    bucket: ClassVar[int] = 32
     preparation_is_slow: ClassVar[bool] = False
     modality: ClassVar[str]
     targets: ClassVar[Targets]

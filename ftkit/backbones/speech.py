@@ -1,4 +1,4 @@
-"""Whisper tiny.en: the encoder of a speech recogniser, cut to short windows."""
+"""Whisper tiny.en: the encoder of a speech recogniser, over windows as long as the clips."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from ftkit.backbones import LONGEST_SECONDS, SAMPLE_RATE
 from ftkit.backbones.attention import ATTENTION
-from ftkit.backbones.base import Backbone, Embedded, Targets
+from ftkit.backbones.base import Backbone, Embedded, Targets, padded_length
 
 SAMPLES_PER_POSITION = 320  # a mel frame every 160 samples, and the second convolution halves the frames
+SILENCE = 10
+"""Positions of silence after every clip, 0.2 s: the recogniser has heard each of its clips end in silence."""
 CLIPS_AT_ONCE = 32
 """Clips whose spectrograms are computed together: more need far more memory, and no less time."""
 
@@ -30,9 +32,9 @@ class SpeechInput:
     Attributes
     ----------
     mel
-        Float32 array (80, frames): log-mel spectrogram of the whole window.
+        Float32 array (80, frames): log-mel spectrogram of the clip and the silence after it, two frames a position.
     positions
-        How many of the encoder's positions (20 ms each) hold the clip; the rest is padding.
+        How many of the encoder's positions (20 ms each) hold the clip; the rest is silence.
     """
 
     mel: np.ndarray
@@ -43,13 +45,14 @@ class SpeechInput:
         """Size of the spectrogram in bytes."""
         return self.mel.nbytes
 
-
-PASS_POSITIONS = 16 * 75
-"""Positions of all clips together that go through the model at once: 16 windows of 1.5 s."""
+    @property
+    def window(self) -> int:
+        """Positions of the clip and the silence."""
+        return self.mel.shape[1] // 2
 
 
 class FrameEmbedding(nn.Module):
-    """Log-mel frames to hidden states: two convolutions and the position embeddings of the window."""
+    """Log-mel frames to hidden states: two convolutions and the position embeddings."""
 
     position_embeddings: Tensor
 
@@ -61,13 +64,11 @@ class FrameEmbedding(nn.Module):
         self.register_buffer("position_embeddings", encoder.embed_positions.weight[:positions].detach().clone())
 
     def forward(self, batch: dict[str, Tensor]) -> Embedded:
-        """Embed ``mel`` (batch, 80, frames); only frames that hold the clip pool.
-
-        Padding stays visible to attention, as it was when Whisper was trained.
-        """
+        """Embed ``mel`` (batch, 80, frames); attention sees clip and silence, and only what holds the clip pools."""
         hidden = nn.functional.gelu(self.convolution_1(batch["mel"]))
         hidden = nn.functional.gelu(self.convolution_2(hidden)).transpose(1, 2)
-        return Embedded(hidden + self.position_embeddings, pools=batch["mask"])
+        positions = self.position_embeddings[: hidden.shape[1]]
+        return Embedded(hidden + positions, attends=batch["attends"], pools=batch["pools"])
 
 
 @lru_cache(maxsize=1)
@@ -76,10 +77,11 @@ def _feature_extractor() -> WhisperFeatureExtractor:
 
 
 class WhisperBackbone(Backbone):
-    """Whisper's encoder over a window as long as the task needs, with mean pooling over the clip.
+    """Whisper's encoder over windows as long as the clips, with mean pooling over the clip.
 
-    The recogniser reads 30 s at a time; its sinusoidal positions can be sliced, so a word of a second
-    needs no 30 s of padding.
+    The recogniser reads 30 s at a time; its sinusoidal positions can be sliced, so a word of half a second needs no
+    30 s of padding. Every clip ends in a little silence, as it did when Whisper was trained; what fills it up to the
+    longest of its batch is invisible, as it is with texts, so that a clip's features are its own.
 
     Parameters
     ----------
@@ -88,9 +90,10 @@ class WhisperBackbone(Backbone):
     encoder
         The transformers encoder with all its 1,500 positions.
     seconds
-        Window length; longer clips are cut, shorter ones padded with silence.
+        Longest clip that is heard; longer ones are cut.
     """
 
+    bucket: ClassVar[int] = 1  # a word's length tells much of which word it is: batches of a length would hold few
     preparation_is_slow: ClassVar[bool] = True
     modality: ClassVar[str] = "audio"
     targets: ClassVar[Targets] = Targets(
@@ -111,20 +114,26 @@ class WhisperBackbone(Backbone):
         self.width = encoder.config.d_model
         self.attention_heads = encoder.config.num_attention_heads
         self.seconds = seconds
-        self.positions = math.ceil(seconds * SAMPLE_RATE / SAMPLES_PER_POSITION)
+        self.longest_clip = math.ceil(seconds * SAMPLE_RATE / SAMPLES_PER_POSITION)
+        self.positions = min(self.longest_clip + SILENCE, encoder.config.max_source_positions)
         self.embed = FrameEmbedding(encoder, self.positions)
         self.blocks = nn.ModuleList(encoder.layers)
         self.norm = encoder.layer_norm
 
     @classmethod
     def load(cls, name: str, encoder: WhisperEncoder, *, seconds: float = 1.5) -> WhisperBackbone:
-        """Cut a loaded encoder to a window of ``seconds``."""
+        """Cut a loaded encoder to clips of ``seconds`` at most."""
         return cls(name, encoder, min(seconds, LONGEST_SECONDS))
 
     @property
     def pass_length(self) -> int:
-        """Clips that go through the model at once: fewer where the window is long."""
-        return max(1, PASS_POSITIONS // self.positions)
+        """Positions of all clips together that go through the model at once: 16 clips of 1.5 s."""
+        return 16 * 75
+
+    @property
+    def evaluation_size(self) -> int:
+        """Clips that go through the model at once where no gradient is kept: fewer where they may be long."""
+        return max(1, min(32, 4 * self.pass_length // self.positions))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -138,32 +147,52 @@ class WhisperBackbone(Backbone):
 
     def prepare(self, items: Sequence[np.ndarray]) -> list[SpeechInput]:
         """Compute the log-mel spectrogram of waveforms (float32, mono, 16 kHz)."""
-        samples = self.positions * SAMPLES_PER_POSITION
-        extract = _feature_extractor()
+        longest = self.longest_clip * SAMPLES_PER_POSITION
         prepared: list[SpeechInput] = []
         for start in range(0, len(items), CLIPS_AT_ONCE):
-            clips = [np.asarray(clip[:samples], dtype=np.float32) for clip in items[start : start + CLIPS_AT_ONCE]]
-            with torch.autocast("cpu", enabled=False):  # spectrograms are float32, whatever a training computes in
-                mel = extract(
-                    clips, sampling_rate=SAMPLE_RATE, padding="max_length", max_length=samples, return_tensors="np"
-                )["input_features"]
-            prepared += [
-                SpeechInput(frames, max(1, math.ceil(len(clip) / SAMPLES_PER_POSITION)))
-                for frames, clip in zip(mel, clips, strict=True)
-            ]
+            prepared += self._spectrograms(
+                [np.asarray(clip[:longest], dtype=np.float32) for clip in items[start : start + CLIPS_AT_ONCE]]
+            )
         return prepared
 
+    def _spectrograms(self, clips: Sequence[np.ndarray]) -> list[SpeechInput]:
+        filled = [max(1, math.ceil(len(clip) / SAMPLES_PER_POSITION)) for clip in clips]
+        windows = [min(positions + SILENCE, self.positions) for positions in filled]
+        with torch.autocast("cpu", enabled=False):  # spectrograms are float32, whatever a training computes in
+            mel = _feature_extractor()(
+                clips,
+                sampling_rate=SAMPLE_RATE,
+                padding="max_length",
+                max_length=max(windows) * SAMPLES_PER_POSITION,
+                return_tensors="np",
+            )["input_features"]
+        return [
+            # a copy: a view would keep the spectrograms of all
+            SpeechInput(frames[:, : 2 * window].copy(), positions)
+            for frames, window, positions in zip(mel, windows, filled, strict=True)
+        ]
+
+    def length(self, prepared: SpeechInput) -> int:
+        """Count the positions of one clip and the silence after it."""
+        return prepared.window
+
     def collate(self, inputs: Sequence[SpeechInput]) -> dict[str, Tensor]:
-        """Stack windows and mark the positions that hold the clips."""
-        filled = torch.tensor([clip.positions for clip in inputs])
+        """Fill clips up to the longest of the batch, and on to a multiple of eight positions."""
+        longest = padded_length(max(clip.window for clip in inputs))
+        mel = np.zeros((len(inputs), len(inputs[0].mel), 2 * longest), dtype=np.float32)
+        for row, clip in enumerate(inputs):
+            mel[row, :, : clip.mel.shape[1]] = clip.mel
+        position = torch.arange(longest)
         return {
-            "mel": torch.from_numpy(np.stack([clip.mel for clip in inputs])),
-            "mask": torch.arange(self.positions) < filled[:, None],
+            "mel": torch.from_numpy(mel),
+            "attends": position < torch.tensor([[clip.window] for clip in inputs]),
+            "pools": position < torch.tensor([[clip.positions] for clip in inputs]),
         }
 
     def run_block(self, block: nn.Module, hidden: Tensor, attends: Tensor | None) -> Tensor:
-        """Apply one transformer layer; every position attends to every other."""
-        return block(hidden, attention_mask=None)
+        """Apply one transformer layer; what fills a clip up is invisible to attention."""
+        mask = None if attends is None else attends[:, None, None, :]
+        return block(hidden, attention_mask=mask)
 
     def reset_parameters(self) -> None:
         """Replace every weight by Whisper's own random initialisation; the sinusoidal positions are no weights."""

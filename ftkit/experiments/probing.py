@@ -89,6 +89,7 @@ def _features(prepared: Prepared, task: Task, split: str) -> Inputs:
 
 
 def _trained(task: Task, prepared: Prepared, settings: Sequence[TrainingSettings], train: Inputs) -> list[TrainedHead]:
-    width = prepared.trainable.classifier.backbone.width
-    heads = [new_head(width, len(task.label_names), each.seed) for each in settings]
-    return train_heads(heads, train, _features(prepared, task, "validation"), settings, task.metric)
+    backbone = prepared.trainable.classifier.backbone
+    heads = [new_head(backbone.width, len(task.label_names), each.seed) for each in settings]
+    validation = _features(prepared, task, "validation")
+    return train_heads(heads, train, validation, settings, task.metric, backbone.bucket)

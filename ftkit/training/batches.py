@@ -13,8 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 Collate = Callable[[Sequence[Any]], Any]
-BUCKET = 32
-"""How many batches are sorted by length together: enough to save padding, few enough to keep batches random."""
 
 
 class Examples(Dataset):
@@ -35,8 +33,8 @@ class Examples(Dataset):
 class LengthBatches(Sampler[list[int]]):
     """Random batches whose examples have similar lengths.
 
-    The examples are shuffled, cut into buckets, sorted by length inside each bucket and cut into batches, which are
-    shuffled in turn.
+    The examples are shuffled, cut into buckets of several batches, sorted by length inside each bucket and cut into
+    batches, which are shuffled in turn.
 
     Parameters
     ----------
@@ -46,6 +44,9 @@ class LengthBatches(Sampler[list[int]]):
         Examples a batch.
     seed
         Decides the order; every pass draws a new one.
+    bucket
+        Batches that are sorted together, default 32: enough to save padding, few enough to keep batches random. With 1
+        they are as random as without regard to length.
 
     Examples
     --------
@@ -53,9 +54,10 @@ class LengthBatches(Sampler[list[int]]):
     [0, 1, 2]
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, bucket: int = 32) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
+        self.bucket = bucket
         self.generator = np.random.default_rng(seed)
 
     def __len__(self) -> int:
@@ -63,7 +65,7 @@ class LengthBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self.generator.permutation(len(self.lengths))
-        size = self.batch_size * BUCKET
+        size = self.batch_size * self.bucket
         buckets = [order[start : start + size] for start in range(0, len(order), size)]
         ordered = [bucket[np.argsort(self.lengths[bucket], kind="stable")] for bucket in buckets]
         batches = [
@@ -112,6 +114,7 @@ def training_loader(
     *,
     batch_size: int,
     seed: int,
+    bucket: int,
     pass_length: int | None = None,
 ) -> DataLoader:
     """Loader of batches in a new random order every epoch, each a list of parts.
@@ -122,7 +125,7 @@ def training_loader(
         Examples, their labels (examples,), and their lengths.
     collate
         Stacks inputs.
-    batch_size, seed
+    batch_size, seed, bucket
         See `LengthBatches`.
     pass_length
         Longest part: examples times the longest of them; None, the default, makes one part of each batch.
@@ -135,7 +138,7 @@ def training_loader(
             for part in parts
         ]
 
-    batches = LengthBatches(lengths, batch_size, seed)
+    batches = LengthBatches(lengths, batch_size, seed, bucket)
     return DataLoader(
         Examples(inputs, labels, lengths),
         batch_sampler=batches,

@@ -58,6 +58,7 @@ def train_heads(
     validation: Inputs,
     settings: Sequence[TrainingSettings],
     metric: str,
+    bucket: int,
 ) -> list[TrainedHead]:
     """Train several heads at once on pooled features.
 
@@ -71,6 +72,8 @@ def train_heads(
         One a head; they may differ in learning rate and seed, in nothing else.
     metric
         Name of the metric that validation reports.
+    bucket
+        The backbone's; see `LengthBatches`.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def train_heads(
     check_split("training", train)
     check_split("validation", validation)
     _check_alike(settings)
-    return _Heads(heads, train, validation, settings, metric).run()
+    return _Heads(heads, train, validation, settings, metric, bucket).run()
 
 
 def _check_alike(settings: Sequence[TrainingSettings]) -> None:
@@ -112,6 +115,7 @@ class _Heads:
         validation: Inputs,
         settings: Sequence[TrainingSettings],
         metric: str,
+        bucket: int,
     ) -> None:
         self.settings = settings
         self.common = settings[0]
@@ -123,7 +127,7 @@ class _Heads:
         self.moments = [(torch.zeros_like(each), torch.zeros_like(each)) for each in (self.weight, self.bias)]
         lengths = [each.length for each in train.inputs]
         # one order a head, though heads of one seed draw the same
-        self.orders = [LengthBatches(lengths, each.batch_size, each.seed) for each in settings]
+        self.orders = [LengthBatches(lengths, each.batch_size, each.seed, bucket) for each in settings]
         self.rates = torch.tensor([each.learning_rate for each in settings], dtype=torch.float64)
         weights = class_weights(train.labels, heads[0].out_features) if self.common.class_weights else None
         self.class_weights = torch.ones(heads[0].out_features) if weights is None else weights

@@ -241,6 +241,7 @@ class Training:
             self._collate(reader),
             batch_size=settings.batch_size,
             seed=settings.seed,
+            bucket=self.backbone.bucket,
             pass_length=self._pass_length(accelerator.device),
         )
         self.model, self.optimizer, self.loader = accelerator.prepare(self.trainable.model, optimizer, loader)

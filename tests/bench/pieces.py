@@ -12,6 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ftkit.backbones.speech import SpeechInput
     from ftkit.experiments.run import Run
     from ftkit.tasks import Task
     from ftkit.training.loop import Training, TrainingSettings
@@ -37,8 +38,8 @@ def random_batches() -> Off:
     from ftkit.training import batches
 
     class RandomBatches(batches.LengthBatches):
-        def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-            super().__init__(np.zeros(len(lengths), dtype=np.int64), batch_size, seed)
+        def __init__(self, lengths: Sequence[int], *how: int) -> None:
+            super().__init__(np.zeros(len(lengths), dtype=np.int64), *how)
 
     return replaced((batches, "LengthBatches", RandomBatches))
 
@@ -174,15 +175,26 @@ def updates_beside_the_weights() -> Off:
 
 def long_windows() -> Off:
     """Pad speech to the thirty seconds that Whisper was trained on."""
+    from torch.nn import functional
+
     from ftkit import classifier
+    from ftkit.backbones.speech import WhisperBackbone
     from ftkit.experiments import fine_tuning
 
-    settings = classifier.backbone_settings
+    settings, to_the_longest = classifier.backbone_settings, WhisperBackbone.collate
+
+    def collate(self: WhisperBackbone, inputs: Sequence[SpeechInput]) -> dict[str, Tensor]:
+        batch = to_the_longest(self, inputs)
+        missing = self.positions - batch["pools"].shape[1]
+        wanted = {"mel": 2 * missing, "attends": missing, "pools": missing}  # two frames a position
+        return {name: functional.pad(values, (0, wanted[name])) for name, values in batch.items()}
+
     return replaced(
+        (WhisperBackbone, "collate", collate),
         *(
             (each, "backbone_settings", lambda task: {**settings(task), "seconds": 30.0})
             for each in (classifier, fine_tuning)
-        )
+        ),
     )
 
 
@@ -231,7 +243,7 @@ PIECES_OF_PROBES = ("many heads at once",)
 """Those of training several linear probes, which have nothing to do with a single training."""
 PIECES_OF_MODALITIES = {
     "padding to the longest of a batch only": ("text",),
-    "batches by length": ("text",),  # pictures and windows of speech are all of one length
+    "batches by length": ("text",),  # pictures are all of one size, and recordings come in random batches
     "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
     "words by row": ("text",),
     "feature maps computed again": ("image",),

@@ -68,9 +68,8 @@ def test_evaluation_goes_from_short_to_long(lengths: list[int]):
 def test_labels_stay_with_their_texts(small_task: Callable[[str], Task]):
     backbone, split = load_backbone("minilm"), small_task("text").train
     inputs = backbone.prepare(split.items)
-    loader = training_loader(
-        inputs, split.labels, [len(item) for item in inputs], backbone.collate, batch_size=5, seed=0
-    )
+    lengths = [len(item) for item in inputs]
+    loader = training_loader(inputs, split.labels, lengths, backbone.collate, batch_size=5, seed=0, bucket=32)
     label_of = {tuple(item.tolist()): label for item, label in zip(inputs, split.labels.tolist(), strict=True)}
     seen = 0
     for (part,) in loader:

@@ -96,7 +96,9 @@ def test_answers_that_are_no_numbers_name_the_rate(tiny_task: Callable[[str], Ta
 def test_features_that_are_not_pooled_are_refused(new_training: Callable[..., Any]):
     training = new_training()
     with pytest.raises(TrainingError, match="pooled"):
-        train_heads([training.trainable.head], training.train, training.validation, [training.settings], "accuracy")
+        train_heads(
+            [training.trainable.head], training.train, training.validation, [training.settings], "accuracy", bucket=32
+        )
 
 
 def test_dropout_is_refused_since_heads_that_train_together_have_none(tiny_task: Callable[[str], Task], tmp_path: Path):
