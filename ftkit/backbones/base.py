@@ -138,6 +138,9 @@ class Backbone(nn.Module, ABC):
         Where parameter-efficient methods attach.
     bucket
         Batches of a training that are sorted by length together, default 32; see `LengthBatches`.
+    pass_length
+        Most that goes through the model at once in a training, in units of `length`. Larger batches go in parts, with
+        the same gradient and less memory.
     preparation_is_slow
         Whether `prepare` takes long enough for its result to be worth keeping.
     checkpointed_blocks
@@ -148,6 +151,7 @@ class Backbone(nn.Module, ABC):
     attention_heads: int = 0
     checkpointed_blocks: int = 0
     bucket: ClassVar[int] = 32
+    pass_length: ClassVar[int]
     preparation_is_slow: ClassVar[bool] = False
     modality: ClassVar[str]
     targets: ClassVar[Targets]
@@ -188,17 +192,9 @@ class Backbone(nn.Module, ABC):
         return prepared.nbytes
 
     @property
-    @abstractmethod
-    def pass_length(self) -> int:
-        """Most that goes through the model at once, in units of `length`.
-
-        Larger batches go in parts, with the same gradient and less memory.
-        """
-
-    @property
-    def evaluation_size(self) -> int:
-        """Inputs that go through the model at once where no gradient is kept."""
-        return min(32, 4 * self.pass_length)
+    def evaluation_length(self) -> int:
+        """Most that goes through the model at once where no gradient is kept, in units of `length`."""
+        return 4 * self.pass_length
 
     def length(self, prepared: Any) -> int:
         """Cost of one prepared input in positions; inputs of similar length share a batch."""

@@ -94,6 +94,7 @@ class WhisperBackbone(Backbone):
     """
 
     bucket: ClassVar[int] = 1  # a word's length tells much of which word it is: batches of a length would hold few
+    pass_length: ClassVar[int] = 16 * 75  # 16 clips of a second and a half
     preparation_is_slow: ClassVar[bool] = True
     modality: ClassVar[str] = "audio"
     targets: ClassVar[Targets] = Targets(
@@ -124,16 +125,6 @@ class WhisperBackbone(Backbone):
     def load(cls, name: str, encoder: WhisperEncoder, *, seconds: float = 1.5) -> WhisperBackbone:
         """Cut a loaded encoder to clips of ``seconds`` at most."""
         return cls(name, encoder, min(seconds, LONGEST_SECONDS))
-
-    @property
-    def pass_length(self) -> int:
-        """Positions of all clips together that go through the model at once: 16 clips of 1.5 s."""
-        return 16 * 75
-
-    @property
-    def evaluation_size(self) -> int:
-        """Clips that go through the model at once where no gradient is kept: fewer where they may be long."""
-        return max(1, min(32, 4 * self.pass_length // self.positions))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -177,8 +168,8 @@ class WhisperBackbone(Backbone):
         return prepared.window
 
     def collate(self, inputs: Sequence[SpeechInput]) -> dict[str, Tensor]:
-        """Fill clips up to the longest of the batch, and on to a multiple of eight positions."""
-        longest = padded_length(max(clip.window for clip in inputs))
+        """Fill clips up to the longest of the batch, and on to a multiple of eight positions within the window."""
+        longest = min(padded_length(max(clip.window for clip in inputs)), self.positions)
         mel = np.zeros((len(inputs), len(inputs[0].mel), 2 * longest), dtype=np.float32)
         for row, clip in enumerate(inputs):
             mel[row, :, : clip.mel.shape[1]] = clip.mel

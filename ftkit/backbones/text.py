@@ -47,7 +47,7 @@ class BertBackbone(Backbone):
     """
 
     modality: ClassVar[str] = "text"
-    pass_length = 1024
+    pass_length: ClassVar[int] = 1024
     targets: ClassVar[Targets] = Targets(
         linear_maps=r".*blocks\.\d+\.attention\.self\.(query|value)",
         sublayer_outputs=r".*blocks\.\d+\.(attention\.)?output\.dense",

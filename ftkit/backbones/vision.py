@@ -86,7 +86,7 @@ class EfficientNetBackbone(Backbone):
     """
 
     modality: ClassVar[str] = "image"
-    pass_length = 16
+    pass_length: ClassVar[int] = 16
     targets: ClassVar[Targets] = Targets(
         linear_maps=r".*blocks\.\d+\.(\d+\.conv_pwl?|convolution)",
         sublayer_outputs=r".*blocks\.(0\.\d+\.bn2|[1-6]\.\d+\.bn3)",

@@ -41,7 +41,7 @@ def stage_features(backbone: Backbone, items: Sequence[Any]) -> list[np.ndarray]
     backbone.eval()
     inputs = backbone.prepare(items)
     device = next(backbone.parameters()).device
-    order = evaluation_order([backbone.length(each) for each in inputs], backbone.evaluation_size)
+    order = evaluation_order([backbone.length(each) for each in inputs], backbone.evaluation_length)
     stages: list[list[np.ndarray]] = [[] for _ in range(len(backbone.blocks) + 1)]
     for indices in order:
         embedded = backbone.embed(send_to_device(backbone.collate([inputs[index] for index in indices]), device))

@@ -447,7 +447,7 @@ def answers(split: Split, prepared: Prepared, inputs: Inputs) -> Predictions:
         trainable.model,
         inputs.reader or backbone,
         inputs.inputs,
-        batch_size=backbone.evaluation_size,
+        most=backbone.evaluation_length,
         accelerator=new_accelerator(prepared.precision),
     )
     return as_predictions(split, probabilities)

@@ -331,7 +331,7 @@ class Run:
         prepared = backbone.prepare(read_items(self.spec.modality, items, size, seconds))
         accelerator = new_accelerator(answering_precision(self.spec.precision))
         probabilities = predict(
-            model.model, backbone, prepared, batch_size=backbone.evaluation_size, accelerator=accelerator
+            model.model, backbone, prepared, most=backbone.evaluation_length, accelerator=accelerator
         )
         labels = [self.label_names[index] for index in probabilities.argmax(axis=1)]
         return Answers(labels, probabilities, self.label_names)

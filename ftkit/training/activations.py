@@ -184,7 +184,7 @@ def compute_activations(
     dtype = AUTOCAST_TYPES.get(accelerator.mixed_precision)
     filled: _Rows | None = None
     with frozen_weights_cast(classifier, [], dtype), torch.no_grad(), accelerator.autocast():
-        for indices in evaluation_order(lengths.tolist(), backbone.evaluation_size):
+        for indices in evaluation_order(lengths.tolist(), backbone.evaluation_length):
             batch = {name: value.to(device) for name, value in backbone.collate([inputs[i] for i in indices]).items()}
             embedded = Embedded(classifier.pooled(batch)) if is_pooled else backbone.advance(batch, depth)
             if filled is None:

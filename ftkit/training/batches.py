@@ -167,7 +167,30 @@ def split_by_length(lengths: Sequence[int], pass_length: int | None) -> list[lis
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def evaluation_order(lengths: Sequence[int], batch_size: int) -> list[np.ndarray]:
-    """Index arrays of batches in order of length, so that little padding is computed."""
-    order = np.argsort(np.asarray(lengths), kind="stable")
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+def evaluation_order(lengths: Sequence[int], most: int | None = None, size: int = 32) -> list[np.ndarray]:
+    """Index arrays of batches in order of length, so that little padding is computed.
+
+    Parameters
+    ----------
+    lengths
+        Length of every example.
+    most
+        Longest batch: examples times the longest of them, though one example is a batch however long it is; None, the
+        default, sets no limit.
+    size
+        Most examples of a batch, default 32.
+
+    Examples
+    --------
+    >>> [batch.tolist() for batch in evaluation_order([10, 30, 20, 30], most=60)]
+    [[0, 2], [1, 3]]
+    """
+    batches: list[list[int]] = []
+    for index in np.argsort(np.asarray(lengths), kind="stable").tolist():
+        last = batches[-1] if batches else []
+        fits = most is None or (len(last) + 1) * lengths[index] <= most
+        if last and len(last) < size and fits:
+            last.append(index)
+        else:
+            batches.append([index])
+    return [np.array(batch) for batch in batches]

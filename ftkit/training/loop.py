@@ -299,7 +299,7 @@ class Training:
             seconds = time.perf_counter() - started
             reader, inputs = self._reader(self.validation), self.validation.inputs
             probabilities = predict(
-                self.model, reader, inputs, batch_size=self.backbone.evaluation_size, accelerator=self.accelerator
+                self.model, reader, inputs, most=self.backbone.evaluation_length, accelerator=self.accelerator
             )
             if not np.isfinite(probabilities).all():  # after the last step no loss would show it
                 raise self._diverged(f"The answers on validation became nan after epoch {number}")
@@ -442,7 +442,7 @@ def predict(
     reader: Reader,
     inputs: Sequence[Any],
     *,
-    batch_size: int = 32,
+    most: int | None = None,
     accelerator: Accelerator | None = None,
 ) -> np.ndarray:
     """Class probabilities of prepared inputs.
@@ -455,8 +455,8 @@ def predict(
         Collates the inputs: the model's backbone, or their `Activations`.
     inputs
         Prepared inputs, or `Activations`.
-    batch_size
-        Inputs a batch, default 32.
+    most
+        Longest batch, see `evaluation_order`: the backbone's ``evaluation_length``. None, the default, sets no limit.
     accelerator
         Decides device and precision; by default the model's own device in float32.
 
@@ -471,7 +471,7 @@ def predict(
     device = next(model.parameters()).device
     autocast = contextlib.nullcontext if accelerator is None else accelerator.autocast
     dtype = None if accelerator is None else AUTOCAST_TYPES.get(accelerator.mixed_precision)
-    batches = evaluation_order([reader.length(item) for item in inputs], batch_size)
+    batches = evaluation_order([reader.length(item) for item in inputs], most)
     rows: dict[int, np.ndarray] = {}
     # not around the move above: weights that are moved in inference mode could never train again
     with frozen_weights_cast(model, [], dtype), torch.inference_mode():

@@ -59,10 +59,15 @@ def test_short_batches_do_not_come_first(lengths: list[int]):
 
 
 def test_evaluation_goes_from_short_to_long(lengths: list[int]):
-    order = evaluation_order(lengths, 8)
+    order = evaluation_order(lengths, 160, size=8)
     assert sorted(np.concatenate(order).tolist()) == list(range(len(lengths)))
     in_order = [lengths[i] for batch in order for i in batch]
     assert in_order == sorted(in_order)
+    sizes = [len(batch) for batch in order]
+    assert all(
+        size == 1 or size * max(lengths[i] for i in batch) <= 160 for size, batch in zip(sizes, order, strict=True)
+    )
+    assert max(sizes) == 8
 
 
 def test_labels_stay_with_their_texts(small_task: Callable[[str], Task]):

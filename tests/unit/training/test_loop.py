@@ -307,7 +307,7 @@ def test_a_model_that_has_answered_can_still_train(new_training: New):
 def test_predictions_come_in_the_order_of_the_items(new_training: New):
     training = new_training("linear-probe", "text")
     inputs = training.train.inputs
-    together = predict(training.trainable.model, training.backbone, inputs, batch_size=3)
+    together = predict(training.trainable.model, training.backbone, inputs, most=100)
     alone = np.concatenate([predict(training.trainable.model, training.backbone, [item]) for item in inputs])
     np.testing.assert_allclose(together, alone, atol=1e-6)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-6)
