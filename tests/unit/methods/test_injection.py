@@ -44,12 +44,12 @@ def test_virtual_positions_are_attended_to_and_not_pooled(
     backbone = applied(Prompt(length=5), modality).classifier.backbone
     batch = backbone.collate(backbone.prepare(tiny_task(modality).test.items[:3]))
     embedded = backbone.embed(batch)
-    assert embedded.hidden.shape[1] == batch["mask"].shape[1] + 5
+    attends, pools = (batch.get(name, batch.get("mask")) for name in ("attends", "pools"))
+    assert embedded.hidden.shape[1] == pools.shape[1] + 5
     assert not embedded.pools[:, :5].any()
-    assert torch.equal(embedded.pools[:, 5:], batch["mask"])
-    if modality == "text":
-        assert embedded.attends[:, :5].all()
-        assert torch.equal(embedded.attends[:, 5:], batch["mask"])
+    assert torch.equal(embedded.pools[:, 5:], pools)
+    assert embedded.attends[:, :5].all()
+    assert torch.equal(embedded.attends[:, 5:], attends)
 
 
 @pytest.mark.parametrize("modality", ["text", "audio"])
