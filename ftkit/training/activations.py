@@ -129,9 +129,7 @@ class Activations(Sequence[Activation]):
             return torch.stack(hidden)
         if self.has_single_rows:
             return Embedded(torch.stack(hidden).contiguous(memory_format=torch.channels_last), depth=self.depth)
-        longest = max(len(each) for each in hidden)
-        if self.attends is not None:  # as texts are padded; clips all fill the same window
-            longest = padded_length(longest)
+        longest = padded_length(max(len(each) for each in hidden))
         return Embedded(
             _padded(hidden, longest),
             attends=None if self.attends is None else _padded([each.attends for each in inputs], longest),
@@ -202,13 +200,8 @@ class _Rows:
     """Rows of all examples, filled batch by batch in any order."""
 
     def __init__(self, first: Embedded, lengths: np.ndarray, allocate: Allocate, *, one_row: bool) -> None:
-        # where padding is invisible (text), only real positions are kept; a speech window is kept whole
-        if one_row:
-            self.counts = np.ones(len(lengths), dtype=np.int64)
-        elif first.attends is not None:
-            self.counts = lengths
-        else:
-            self.counts = np.full(len(lengths), first.hidden.shape[1], dtype=np.int64)
+        # of a sequence only the positions that attention sees are kept, for padding is invisible
+        self.counts = np.ones(len(lengths), dtype=np.int64) if one_row else lengths
         self.one_row = one_row
         self.starts = np.concatenate([[0], np.cumsum(self.counts)])
         shape = first.hidden.shape[1:] if one_row else first.hidden.shape[2:]
