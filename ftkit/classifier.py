@@ -118,7 +118,7 @@ def new_head(width: int, classes: int, seed: int) -> nn.Linear:
 
 
 def backbone_settings(task: Task) -> dict[str, object]:
-    """Choose the backbone's settings from the data: the pictures' size, a window that holds the longest clip."""
+    """Choose the backbone's settings from the data: the pictures' size, the longest clip that is heard."""
     if task.modality == "text":
         return {}
     if task.modality == "image":

@@ -137,7 +137,8 @@ class Backbone(nn.Module, ABC):
     targets
         Where parameter-efficient methods attach.
     bucket
-        Batches of a training that are sorted by length together, default 32; see `LengthBatches`.
+        Batches of a training that are sorted by length together, default 32: enough to save padding, few enough to keep
+        batches random.
     pass_length
         Most that goes through the model at once in a training, in units of `length`. Larger batches go in parts, with
         the same gradient and less memory.
@@ -197,7 +198,7 @@ class Backbone(nn.Module, ABC):
         return 4 * self.pass_length
 
     def length(self, prepared: Any) -> int:
-        """Cost of one prepared input in positions; inputs of similar length share a batch."""
+        """Cost of one prepared input in positions."""
         return 1
 
     def forward(self, batch: dict[str, Tensor] | Embedded) -> Features:

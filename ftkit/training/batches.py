@@ -45,16 +45,15 @@ class LengthBatches(Sampler[list[int]]):
     seed
         Decides the order; every pass draws a new one.
     bucket
-        Batches that are sorted together, default 32: enough to save padding, few enough to keep batches random. With 1
-        they are as random as without regard to length.
+        Batches that are sorted together: the backbone's. With 1 they are as random as if lengths did not count.
 
     Examples
     --------
-    >>> sorted(sum(LengthBatches([3, 1, 2], batch_size=2, seed=0), []))
+    >>> sorted(sum(LengthBatches([3, 1, 2], batch_size=2, seed=0, bucket=32), []))
     [0, 1, 2]
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, bucket: int = 32) -> None:
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, bucket: int) -> None:
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
         self.bucket = bucket

@@ -28,7 +28,7 @@ def padding(batches: list[list[int]], lengths: list[int]) -> int:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 200])
 def test_every_example_comes_once_an_epoch(lengths: list[int], batch_size: int):
-    batches = LengthBatches(lengths, batch_size, seed=0)
+    batches = LengthBatches(lengths, batch_size, seed=0, bucket=32)
     drawn = list(batches)
     assert sorted(index for batch in drawn for index in batch) == list(range(len(lengths)))
     assert len(drawn) == len(batches) == -(-len(lengths) // batch_size)
@@ -38,23 +38,23 @@ def test_every_example_comes_once_an_epoch(lengths: list[int], batch_size: int):
 def test_batches_of_similar_length_need_little_padding(lengths: list[int]):
     order = np.random.default_rng(0).permutation(len(lengths)).tolist()
     at_random = [order[start : start + 8] for start in range(0, len(order), 8)]
-    assert padding(list(LengthBatches(lengths, 8, seed=0)), lengths) < padding(at_random, lengths) / 3
+    assert padding(list(LengthBatches(lengths, 8, seed=0, bucket=32)), lengths) < padding(at_random, lengths) / 3
 
 
 def test_every_epoch_has_another_order(lengths: list[int]):
-    batches = LengthBatches(lengths, 8, seed=0)
+    batches = LengthBatches(lengths, 8, seed=0, bucket=32)
     assert list(batches) != list(batches)
 
 
 def test_the_seed_decides_all_orders(lengths: list[int]):
-    first, again, other = (LengthBatches(lengths, 8, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (LengthBatches(lengths, 8, seed=seed, bucket=32) for seed in (0, 0, 1))
     epochs = [[list(batches) for _ in range(3)] for batches in (first, again, other)]
     assert epochs[0] == epochs[1]
     assert epochs[0] != epochs[2]
 
 
 def test_short_batches_do_not_come_first(lengths: list[int]):
-    longest = [max(lengths[i] for i in batch) for batch in LengthBatches(lengths, 8, seed=0)]
+    longest = [max(lengths[i] for i in batch) for batch in LengthBatches(lengths, 8, seed=0, bucket=32)]
     assert longest != sorted(longest)
 
 
@@ -85,7 +85,7 @@ def test_labels_stay_with_their_texts(small_task: Callable[[str], Task]):
 
 
 def test_a_batch_goes_in_parts_that_are_no_longer_than_asked(lengths: list[int]):
-    for batch in LengthBatches(lengths, 16, seed=0):
+    for batch in LengthBatches(lengths, 16, seed=0, bucket=32):
         mine = [lengths[i] for i in batch]
         parts = split_by_length(mine, pass_length=200)
         assert sorted(index for part in parts for index in part) == list(range(len(batch)))
