@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from ftkit.backbones import LONGEST_SECONDS, SAMPLE_RATE, load_backbone
@@ -77,7 +78,7 @@ def masked_mean(hidden: Tensor, pools: Tensor | None) -> Tensor:
     Returns
     -------
     Tensor
-        (batch, width).
+        Float32 (batch, width), or of the hidden states' type where that is finer.
 
     Examples
     --------
@@ -86,10 +87,11 @@ def masked_mean(hidden: Tensor, pools: Tensor | None) -> Tensor:
     >>> masked_mean(hidden, torch.tensor([[True, True, False]]))
     tensor([[2.]])
     """
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
     if pools is None:
-        return hidden.mean(dim=1)
-    weights = pools.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        return hidden.mean(dim=1, dtype=dtype)
+    weights = pools.unsqueeze(-1)
+    return (hidden * weights).sum(dim=1, dtype=dtype) / weights.sum(dim=1).clamp(min=1)
 
 
 def build_classifier(task: Task, *, seed: int = 0, dropout: float = 0.0) -> Classifier:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ftkit.backbones.checkpointing import checkpointed
+from ftkit.backbones.packing import Packing
 
 LENGTH_STEP = 8
 
@@ -181,8 +182,8 @@ class Backbone(nn.Module, ABC):
         """Stack prepared inputs into one batch."""
 
     @abstractmethod
-    def run_block(self, block: nn.Module, hidden: Tensor, attends: Tensor | None) -> Tensor:
-        """Apply one block to the hidden states."""
+    def run_block(self, block: nn.Module, hidden: Tensor, packing: Packing | None) -> Tensor:
+        """Apply one block to the hidden states, packed unless every position counts."""
 
     @abstractmethod
     def reset_parameters(self) -> None:
@@ -209,13 +210,18 @@ class Backbone(nn.Module, ABC):
     def advance(self, batch: dict[str, Tensor] | Embedded, depth: int) -> Embedded:
         """Take a batch through the first ``depth`` blocks, or through those of them that it has not passed."""
         embedded: Embedded = batch if isinstance(batch, Embedded) else self.embed(batch)
-        hidden = embedded.hidden
+        packing = None if embedded.attends is None else Packing.of(embedded.attends)
+        hidden = _in_autocast_type(embedded.hidden)
+        if packing is not None:
+            hidden = packing.pack(hidden)
         for index in range(embedded.depth, depth):
             block = self.blocks[index]
             if index < self.checkpointed_blocks and torch.is_grad_enabled():
-                hidden = checkpointed(self.run_block, block, hidden, embedded.attends)
+                hidden = checkpointed(self.run_block, block, hidden, packing)
             else:
-                hidden = self.run_block(block, hidden, embedded.attends)
+                hidden = self.run_block(block, hidden, packing)
+        if packing is not None:
+            hidden = packing.unpack(hidden)
         return replace(embedded, hidden=hidden, depth=depth)
 
     def sequence(self, hidden: Tensor) -> Tensor:
@@ -226,3 +232,15 @@ class Backbone(nn.Module, ABC):
         """Take over the weights and buffers of a backbone of the same architecture."""
         with torch.no_grad():
             self.load_state_dict(other.state_dict())
+
+
+def _in_autocast_type(hidden: Tensor) -> Tensor:
+    """Hold what enters the blocks in bf16 where they compute in it.
+
+    Residual connections would carry float32 through all blocks, and every linear map would cast it anew. The range of
+    fp16 is too small for that.
+    """
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16:
+        return hidden.to(torch.bfloat16)
+    return hidden

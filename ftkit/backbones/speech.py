@@ -17,6 +17,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from ftkit.backbones import LONGEST_SECONDS, SAMPLE_RATE
 from ftkit.backbones.attention import ATTENTION
 from ftkit.backbones.base import Backbone, Embedded, Targets, padded_length
+from ftkit.backbones.packing import Packing
 
 SAMPLES_PER_POSITION = 320  # a mel frame every 160 samples, and the second convolution halves the frames
 SILENCE = 10
@@ -180,10 +181,9 @@ class WhisperBackbone(Backbone):
             "pools": position < torch.tensor([[clip.positions] for clip in inputs]),
         }
 
-    def run_block(self, block: nn.Module, hidden: Tensor, attends: Tensor | None) -> Tensor:
-        """Apply one transformer layer; what fills a clip up is invisible to attention."""
-        mask = None if attends is None else attends[:, None, None, :]
-        return block(hidden, attention_mask=mask)
+    def run_block(self, block: nn.Module, hidden: Tensor, packing: Packing | None) -> Tensor:
+        """Apply one transformer layer to packed hidden states."""
+        return block(hidden, attention_mask=packing)
 
     def reset_parameters(self) -> None:
         """Replace every weight by Whisper's own random initialisation; the sinusoidal positions are no weights."""

@@ -17,6 +17,7 @@ from transformers.initialization import no_init_weights
 from ftkit.backbones.attention import ATTENTION
 from ftkit.backbones.base import Backbone, Embedded, Targets, padded_length
 from ftkit.backbones.dropout import with_fast_dropout
+from ftkit.backbones.packing import Packing
 
 
 class TokenEmbedding(nn.Module):
@@ -113,10 +114,9 @@ class BertBackbone(Backbone):
             mask[row, : len(ids)] = True
         return {"tokens": tokens, "mask": mask}
 
-    def run_block(self, block: nn.Module, hidden: Tensor, attends: Tensor | None) -> Tensor:
-        """Apply one transformer layer; padding is invisible to attention."""
-        mask = None if attends is None else attends[:, None, None, :]
-        return block(hidden, attention_mask=mask)
+    def run_block(self, block: nn.Module, hidden: Tensor, packing: Packing | None) -> Tensor:
+        """Apply one transformer layer to packed hidden states."""
+        return block(hidden, attention_mask=packing)
 
     def reset_parameters(self) -> None:
         """Replace every weight by BERT's own random initialisation."""

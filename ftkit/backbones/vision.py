@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ftkit.backbones.base import Backbone, Embedded, Targets
 from ftkit.backbones.depthwise import DepthwiseConvolution
 from ftkit.backbones.normalised import normalise_and_convolve
+from ftkit.backbones.packing import Packing
 from ftkit.errors import AssetError
 
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -134,7 +135,7 @@ class EfficientNetBackbone(Backbone):
         """Stack pictures of one size; pixels travel as uint8."""
         return {"pixels": torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)}
 
-    def run_block(self, block: nn.Module, hidden: Tensor, attends: Tensor | None) -> Tensor:
+    def run_block(self, block: nn.Module, hidden: Tensor, packing: Packing | None) -> Tensor:
         """Apply one stage."""
         return block(hidden)
 

@@ -320,9 +320,6 @@ class AttentionPrefixLayer(_WrappingLayer):
         for name in self._active():
             keys, values = self.attention_prefix_keys[name], self.attention_prefix_values[name]
             kwargs["past_key_values"] = _Before(keys, values)
-            mask = kwargs.get("attention_mask")
-            if mask is not None:
-                kwargs["attention_mask"] = nn.functional.pad(mask, (keys.shape[1], 0), value=True)
         return self.base_layer(*args, **kwargs)
 
 

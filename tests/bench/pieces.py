@@ -60,6 +60,15 @@ def padded_to_the_most() -> Off:
     return replaced((BertBackbone, "collate", collate))
 
 
+def padding_computed() -> Off:
+    """Take the padding of a batch through all layers, and not through attention alone."""
+    import torch
+
+    from ftkit.backbones.packing import Packing
+
+    return replaced((Packing, "of", lambda attends: Packing(attends, torch.arange(attends.numel()))))
+
+
 def prepared_at_every_reading() -> Off:
     """Tokenise texts, scale pictures and compute spectrograms whenever a batch is read."""
     from ftkit.experiments.fine_tuning import Prepared
@@ -121,11 +130,12 @@ def nothing_kept() -> Off:
 
 def default_kernels() -> Off:
     """Use torch's own attention, dropout and gradients of depthwise convolutions, and normalise whole batches."""
-    from ftkit.backbones import depthwise, normalised, speech, text
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    from ftkit.backbones import attention, depthwise, normalised, text
 
     return replaced(
-        (text, "ATTENTION", "sdpa"),
-        (speech, "ATTENTION", "sdpa"),
+        (attention, "attend_on_cpu", sdpa_attention_forward),
         (text, "with_fast_dropout", lambda model: model),
         (depthwise._Depthwise, "apply", depthwise.convolve),
         (normalised, "_is_known", lambda *_: False),
@@ -226,6 +236,7 @@ PIECES: dict[str, Callable[[], Off]] = {
     "bf16 where it is faster": float32_only,
     "batches by length": random_batches,
     "padding to the longest of a batch only": padded_to_the_most,
+    "padding in attention alone": padding_computed,
     "data prepared once": prepared_at_every_reading,
     "frozen weights cast once": weights_cast_at_every_use,
     "gradients only of what trains": gradients_of_all_weights,
@@ -244,6 +255,7 @@ PIECES_OF_PROBES = ("many heads at once",)
 """Those of training several linear probes, which have nothing to do with a single training."""
 PIECES_OF_MODALITIES = {
     "padding to the longest of a batch only": ("text",),
+    "padding in attention alone": ("text", "audio"),
     "batches by length": ("text",),  # pictures are all of one size, and recordings come in random batches
     "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
     "words by row": ("text",),

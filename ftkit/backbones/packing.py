@@ -1,0 +1,102 @@
+"""Padding left out: the positions of a batch that hold data, one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PACKED_STEP = 32
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the data of a padded batch lie, and how they follow each other when they are packed.
+
+    All of a transformer but its attention works position by position, so that a batch can go through it as one
+    sequence without the padding; attention pads its queries, keys and values again (`ftkit.backbones.attention`). The
+    results are the same.
+
+    Attributes
+    ----------
+    attends
+        Bool tensor (batch, positions): positions that hold data.
+    places
+        Int64 tensor (data,): where these lie in the batch, were its rows one after the other.
+
+    Examples
+    --------
+    >>> packing = Packing.of(torch.tensor([[True, False], [True, True]]))
+    >>> packing.places.tolist()
+    [0, 2, 3]
+    >>> packing.pack(torch.ones(2, 2, 5)).shape
+    torch.Size([1, 32, 5])
+    """
+
+    attends: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, attends: Tensor) -> Packing:
+        """Pack what attention may look at."""
+        return cls(attends, attends.flatten().nonzero().squeeze(1))
+
+    @property
+    def length(self) -> int:
+        """Positions of the packed sequence: those that hold data, and a few of zeros up to a multiple of 32.
+
+        A CPU prepares its kernels for every shape that it meets, and keeps them.
+        """
+        return -(-len(self.places) // PACKED_STEP) * PACKED_STEP
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """Lay the data of a batch, (batch, positions, ...), one after the other: (1, length, ...)."""
+        return _Gathered.apply(padded.flatten(0, 1), self.places, self.length)[None]
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """Put packed data, (1, length, ...), back to their places in a batch, (batch, positions, ...), among zeros."""
+        spread = _Spread.apply(packed[0], self.places, self.attends.numel())
+        return spread.unflatten(0, tuple(self.attends.shape))
+
+
+def _gather(rows: Tensor, places: Tensor, length: int) -> Tensor:
+    gathered = rows.new_zeros(length, *rows.shape[1:])
+    torch.index_select(rows, 0, places, out=gathered[: len(places)])
+    return gathered
+
+
+def _spread(rows: Tensor, places: Tensor, count: int) -> Tensor:
+    return rows.new_zeros(count, *rows.shape[1:]).index_copy_(0, places, rows[: len(places)])
+
+
+# Each is the other's gradient; torch's own gradient of an index adds up rows, though none is wanted twice.
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows at the given places, then zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, length: int) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.count = len(rows)
+        return _gather(rows, places, length)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _spread(gradient, ctx.saved_tensors[0], ctx.count), None, None
+
+
+class _Spread(torch.autograd.Function):
+    """The first rows at the given places, zeros elsewhere."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, places: Tensor, count: int) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.length = len(rows)
+        return _spread(rows, places, count)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return _gather(gradient, ctx.saved_tensors[0], ctx.length), None, None
