@@ -127,7 +127,7 @@ def training_loader(
     batch_size, seed, bucket
         See `LengthBatches`.
     pass_length
-        Longest part: examples times the longest of them; None, the default, makes one part of each batch.
+        Longest part in positions, see `split_by_length`; None, the default, makes one part of each batch.
     """
 
     def collate_parts(examples: Sequence[tuple[Any, int, int]]) -> list[Part]:
@@ -149,8 +149,8 @@ def training_loader(
 def split_by_length(lengths: Sequence[int], pass_length: int | None) -> list[list[int]]:
     """Cut a batch into equal parts, each of at most ``pass_length`` positions, and of one example at least.
 
-    A batch is halved until its parts fit: few different shapes come of that, and a CPU prepares and keeps its kernels
-    for every shape that it meets.
+    Padding counts half, since attention alone computes it (`ftkit.backbones.packing`). A batch is halved until its
+    parts fit: few different shapes come of that, and a CPU prepares and keeps its kernels for every shape that it meets.
 
     Examples
     --------
@@ -160,10 +160,18 @@ def split_by_length(lengths: Sequence[int], pass_length: int | None) -> list[lis
     order = sorted(range(len(lengths)), key=lambda index: lengths[index])
     if pass_length is None:
         return [order]
-    size, longest = len(order), max(lengths)
-    while size > 1 and size * longest > pass_length:
+
+    def parts(size: int) -> list[list[int]]:
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def positions(part: list[int]) -> float:
+        real = [lengths[index] for index in part]
+        return (sum(real) + len(real) * max(real)) / 2
+
+    size = len(order)
+    while size > 1 and max(map(positions, parts(size))) > pass_length:
         size = -(-size // 2)
-    return [order[start : start + size] for start in range(0, len(order), size)]
+    return parts(size)
 
 
 def evaluation_order(lengths: Sequence[int], most: int | None = None, size: int = 32) -> list[np.ndarray]:

@@ -90,7 +90,13 @@ def test_a_batch_goes_in_parts_that_are_no_longer_than_asked(lengths: list[int])
         parts = split_by_length(mine, pass_length=200)
         assert sorted(index for part in parts for index in part) == list(range(len(batch)))
         for part in parts:
-            assert len(part) * max(mine[i] for i in part) <= 200 or len(part) == 1
+            real, padded = sum(mine[i] for i in part), len(part) * max(mine[i] for i in part)
+            assert (real + padded) / 2 <= 200 or len(part) == 1
+
+
+def test_padding_counts_half_when_a_batch_is_cut():
+    assert split_by_length([30, 10, 30, 10], pass_length=100) == [[1, 3, 0, 2]]
+    assert split_by_length([50, 10, 10, 10], pass_length=100) == [[1, 2], [3, 0]]
 
 
 @pytest.mark.parametrize(
