@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PACKED_STEP = 32
+LONG = 1024
+"""Positions from which on a sequence is long: the parts of a batch that trains are hardly ever."""
+STEP, LONG_STEP = 64, 256
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Packing:
     >>> packing.places.tolist()
     [0, 2, 3]
     >>> packing.pack(torch.ones(2, 2, 5)).shape
-    torch.Size([1, 32, 5])
+    torch.Size([1, 64, 5])
     """
 
     attends: Tensor
@@ -45,11 +47,13 @@ class Packing:
 
     @property
     def length(self) -> int:
-        """Positions of the packed sequence: those that hold data, and a few of zeros up to a multiple of 32.
+        """Positions of the packed sequence: those that hold data, and zeros up to a multiple of 64, of 256 in long ones.
 
-        A CPU prepares its kernels for every shape that it meets, and keeps them.
+        A CPU prepares its kernels for every shape that it meets, and keeps them: multiples of 32 would save a little
+        more time, and take far more memory.
         """
-        return -(-len(self.places) // PACKED_STEP) * PACKED_STEP
+        step = STEP if len(self.places) <= LONG else LONG_STEP
+        return -(-len(self.places) // step) * step
 
     def pack(self, padded: Tensor) -> Tensor:
         """Lay the data of a batch, (batch, positions, ...), one after the other: (1, length, ...)."""

@@ -17,7 +17,7 @@ def test_data_lie_one_after_the_other_and_zeros_after_them():
     hidden = torch.arange(12.0).view(3, 4, 1) + 1
     packed = Packing.of(ATTENDS).pack(hidden)
     assert packed.flatten()[:7].tolist() == [1, 2, 5, 6, 7, 8, 10]
-    assert packed.shape == (1, 32, 1)
+    assert packed.shape == (1, 64, 1)
     assert not packed[:, 7:].any()
 
 
@@ -38,8 +38,13 @@ def test_gradients_are_those_of_moving_rows(way: str):
 def test_a_batch_of_no_padding_is_packed_too():
     packing = Packing.of(torch.ones(4, 16, dtype=torch.bool))
     hidden = torch.randn(4, 16, 3)
-    assert packing.length == 64
+    assert packing.length == len(packing.places)
     assert torch.equal(packing.unpack(packing.pack(hidden)), hidden)
+
+
+@pytest.mark.parametrize(("data", "length"), [(1, 64), (65, 128), (1024, 1024), (1025, 1280)])
+def test_few_lengths_occur(data: int, length: int):
+    assert Packing.of(torch.arange(2000)[None] < data).length == length
 
 
 @pytest.mark.parametrize("before", [0, 3])
