@@ -184,7 +184,8 @@ def updates_beside_the_weights() -> Off:
 
 
 def long_windows() -> Off:
-    """Pad speech to the thirty seconds that Whisper was trained on."""
+    """Pad speech to the thirty seconds that Whisper was trained on, and hear them all, as it does."""
+    import torch
     from torch.nn import functional
 
     from ftkit import classifier
@@ -196,8 +197,11 @@ def long_windows() -> Off:
     def collate(self: WhisperBackbone, inputs: Sequence[SpeechInput]) -> dict[str, Tensor]:
         batch = to_the_longest(self, inputs)
         missing = self.positions - batch["pools"].shape[1]
-        wanted = {"mel": 2 * missing, "attends": missing, "pools": missing}  # two frames a position
-        return {name: functional.pad(values, (0, wanted[name])) for name, values in batch.items()}
+        return {
+            "mel": functional.pad(batch["mel"], (0, 2 * missing)),  # two frames a position
+            "attends": torch.ones(len(inputs), self.positions, dtype=torch.bool),
+            "pools": functional.pad(batch["pools"], (0, missing)),
+        }
 
     return replaced(
         (WhisperBackbone, "collate", collate),
