@@ -47,7 +47,7 @@ class Packing:
 
     @property
     def length(self) -> int:
-        """Positions of the packed sequence: those that hold data, and zeros up to a multiple of 64, of 256 in long ones.
+        """Positions of the packed sequence: those that hold data, and zeros up to a multiple of 64 (long ones: of 256).
 
         A CPU prepares its kernels for every shape that it meets, and keeps them: multiples of 32 would save a little
         more time, and take far more memory.

@@ -150,7 +150,7 @@ def split_by_length(lengths: Sequence[int], pass_length: int | None) -> list[lis
     """Cut a batch into equal parts, each of at most ``pass_length`` positions, and of one example at least.
 
     Padding counts half, since attention alone computes it (`ftkit.backbones.packing`). A batch is halved until its
-    parts fit: few different shapes come of that, and a CPU prepares and keeps its kernels for every shape that it meets.
+    parts fit: few different shapes come of that, and a CPU prepares its kernels for every shape, and keeps them.
 
     Examples
     --------
