@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,11 @@ import torch
 from torch import Tensor
 
 LONG = 1024
-"""Positions from which on a sequence is long: the parts of a batch that trains are hardly ever."""
+"""Positions above which a packed sequence is long, as few are in training."""
 STEP, LONG_STEP = 64, 256
+"""Of what the length of a packed sequence, and of a long one, is a multiple."""
+Move = Callable[[Tensor, Tensor, int], Tensor]
+"""Takes rows, places and how many rows come of them."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Packing:
         Bool tensor (batch, positions): positions that hold data.
     places
         Int64 tensor (data,): where these lie in the batch, were its rows one after the other.
+
+    References
+    ----------
+    Krell et al. 2021, arXiv:2107.02027: sequences packed so that none attends to another.
 
     Examples
     --------
@@ -57,50 +65,35 @@ class Packing:
 
     def pack(self, padded: Tensor) -> Tensor:
         """Lay the data of a batch, (batch, positions, ...), one after the other: (1, length, ...)."""
-        return _Gathered.apply(padded.flatten(0, 1), self.places, self.length)[None]
+        return _Moved.apply(padded.flatten(0, 1), self.places, self.length, _gather, _spread)[None]
 
     def unpack(self, packed: Tensor) -> Tensor:
         """Put packed data, (1, length, ...), back to their places in a batch, (batch, positions, ...), among zeros."""
-        spread = _Spread.apply(packed[0], self.places, self.attends.numel())
+        spread = _Moved.apply(packed[0], self.places, self.attends.numel(), _spread, _gather)
         return spread.unflatten(0, tuple(self.attends.shape))
 
 
-def _gather(rows: Tensor, places: Tensor, length: int) -> Tensor:
-    gathered = rows.new_zeros(length, *rows.shape[1:])
+def _gather(rows: Tensor, places: Tensor, count: int) -> Tensor:
+    """Rows at the given places, then zeros."""
+    gathered = rows.new_zeros(count, *rows.shape[1:])
     torch.index_select(rows, 0, places, out=gathered[: len(places)])
     return gathered
 
 
 def _spread(rows: Tensor, places: Tensor, count: int) -> Tensor:
+    """The first rows at the given places, zeros elsewhere."""
     return rows.new_zeros(count, *rows.shape[1:]).index_copy_(0, places, rows[: len(places)])
 
 
-# Each is the other's gradient; torch's own gradient of an index adds up rows, though none is wanted twice.
-
-
-class _Gathered(torch.autograd.Function):
-    """Rows at the given places, then zeros."""
+class _Moved(torch.autograd.Function):
+    """Rows moved; the gradient is moved back. torch's own, of an index, adds up rows, though none is wanted twice."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, length: int) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, places: Tensor, count: int, move: Move, back: Move) -> Tensor:
         ctx.save_for_backward(places)
-        ctx.count = len(rows)
-        return _gather(rows, places, length)
+        ctx.count, ctx.back = len(rows), back
+        return move(rows, places, count)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _spread(gradient, ctx.saved_tensors[0], ctx.count), None, None
-
-
-class _Spread(torch.autograd.Function):
-    """The first rows at the given places, zeros elsewhere."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, places: Tensor, count: int) -> Tensor:
-        ctx.save_for_backward(places)
-        ctx.length = len(rows)
-        return _spread(rows, places, count)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _gather(gradient, ctx.saved_tensors[0], ctx.length), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return ctx.back(gradient, ctx.saved_tensors[0], ctx.count), None, None, None, None

@@ -49,7 +49,7 @@ def stage_features(backbone: Backbone, items: Sequence[Any]) -> list[np.ndarray]
             embedded = backbone.advance(embedded, depth)
             last = depth == len(backbone.blocks)
             hidden = backbone.sequence(backbone.norm(embedded.hidden) if last else embedded.hidden)
-            rows.append(masked_mean(hidden, embedded.pools).float().cpu().numpy())
+            rows.append(masked_mean(hidden, embedded.pools).cpu().numpy())
     places = np.argsort(np.concatenate(order))
     return [np.concatenate(rows)[places] for rows in stages]
 

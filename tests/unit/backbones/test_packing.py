@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ftkit.backbones import load_backbone
+from ftkit.backbones import attention, load_backbone
 from ftkit.backbones.attention import attend
 from ftkit.backbones.base import Backbone
 from ftkit.backbones.packing import Packing
@@ -48,14 +51,17 @@ def test_few_lengths_occur(data: int, length: int):
 
 
 @pytest.mark.parametrize("before", [0, 3])
-def test_packed_attention_is_that_of_every_item_alone(before: int):
+@pytest.mark.parametrize("kernel", [attention.attend_on_cpu, sdpa_attention_forward])
+def test_packed_attention_is_that_of_every_item_alone(monkeypatch: pytest.MonkeyPatch, before: int, kernel: Any):
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(3, 4, 2, 8, generator=generator) for _ in range(3))
     first = [torch.randn(1, 2, before, 8, generator=generator) for _ in range(2)]
     packing = Packing.of(ATTENDS)
     packed = [packing.pack(states).transpose(1, 2) for states in (query, key, value)]
     keys, values = (torch.cat([shared, own], dim=2) for shared, own in zip(first, packed[1:], strict=True))
-    result = packing.unpack(attend(nn.Identity(), packed[0], keys, values, packing)[0])
+    with monkeypatch.context() as patched:
+        patched.setattr(attention, "attend_on_cpu", kernel)  # torch's is what other devices have
+        result = packing.unpack(attend(nn.Identity(), packed[0], keys, values, packing)[0])
     for item, seen in enumerate(ATTENDS):
         own = [states[item : item + 1, seen].transpose(1, 2) for states in (query, key, value)]
         keys, values = (torch.cat([shared, each], dim=2) for shared, each in zip(first, own[1:], strict=True))
