@@ -106,8 +106,6 @@ class Targets:
         Linear maps whose output IA3 scales: keys and values; empty where there is no attention.
     attention
         Self-attention modules, which a prefix goes into; empty where there are none.
-    left_out
-        One sentence on what LoRA does not reach and why, or an empty string.
     """
 
     linear_maps: str
@@ -117,7 +115,6 @@ class Targets:
     scaled_inputs: str
     scaled_outputs: str = ""
     attention: str = ""
-    left_out: str = ""
 
 
 class Backbone(nn.Module, ABC):

@@ -89,12 +89,12 @@ class EfficientNetBackbone(Backbone):
     modality: ClassVar[str] = "image"
     pass_length: ClassVar[int] = 16
     targets: ClassVar[Targets] = Targets(
+        # depthwise convolutions stay as they are: their groups leave no low-rank matrix to learn
         linear_maps=r".*blocks\.\d+\.(\d+\.conv_pwl?|convolution)",
         sublayer_outputs=r".*blocks\.(0\.\d+\.bn2|[1-6]\.\d+\.bn3)",
         feed_forward_outputs=r".*blocks\.(0\.\d+\.bn2|[1-6]\.\d+\.bn3)",
         prompt=r"(.*\.)?embed\.normalise",
         scaled_inputs=r".*blocks\.(0\.\d+\.conv_pw|[1-6]\.\d+\.conv_pwl)",
-        left_out="The depthwise convolutions stay as they are: their groups leave no low-rank matrix to learn.",
     )
 
     def __init__(self, name: str, model: EfficientNet, image_size: int = 160) -> None:

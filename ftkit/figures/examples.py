@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
 import textwrap
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -19,6 +17,7 @@ from ftkit.backbones import SAMPLE_RATE
 from ftkit.errors import DataError
 from ftkit.figures.display import DescribedFigure, Html, new_figure
 from ftkit.figures.style import GREY, RIGHT, WRONG, plain, style
+from ftkit.tasks.sound import as_wave
 
 if TYPE_CHECKING:
     from ftkit.experiments.run import Predictions
@@ -297,7 +296,7 @@ def audio_players(
     """
     players = []
     for example in chosen_examples(split, predictions, label_names, number):
-        sound = base64.b64encode(_wave_file(np.asarray(split.items[example.position]))).decode("ascii")
+        sound = base64.b64encode(as_wave(np.asarray(split.items[example.position]))).decode("ascii")
         name = escape(f"{example.identifier}: {example}")
         source = f"data:audio/wav;base64,{sound}"
         players.append(f'<p>{name}<br><audio controls preload="none" aria-label="{name}" src="{source}"></audio></p>')
@@ -323,16 +322,6 @@ def spectrogram(recording: NDArray[np.float64]) -> NDArray[np.float64]:
     power = np.abs(np.fft.rfft(windows, axis=1)) ** 2
     decibels = 10 * np.log10(np.maximum(power, 1e-12) / max(float(power.max()), 1e-12))
     return np.maximum(decibels, -80).T
-
-
-def _wave_file(recording: NDArray[np.floating]) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes((np.clip(recording, -1, 1) * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()
 
 
 def _caption(axes: Axes, example: Example, width: int) -> None:

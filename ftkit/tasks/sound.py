@@ -1,7 +1,9 @@
-"""Recordings as arrays: reading, resampling, trimming."""
+"""Recordings as arrays: reading, writing, resampling, trimming."""
 
 from __future__ import annotations
 
+import io
+import wave
 from math import gcd
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 from ftkit.errors import DataError
 from ftkit.tasks.base import SAMPLE_RATE
 
-__all__ = ["cut_to", "read_sound", "resample", "trim_silence"]
+__all__ = ["as_wave", "cut_to", "read_sound", "resample", "trim_silence"]
 
 _FRAME_SECONDS = 0.01
 _MARGIN_SECONDS = 0.03
@@ -52,6 +54,23 @@ def read_sound(path: Path, rate: int = SAMPLE_RATE, longest: float | None = None
     if not np.isfinite(samples).all():
         raise DataError(f"The recording {path} has samples that are not numbers. Take it out or export it again.")
     return resample(samples.mean(axis=1), file_rate, rate)
+
+
+def as_wave(samples: np.ndarray) -> bytes:
+    """Return mono sound at 16 kHz in -1..1 as a WAV file of 16 bits.
+
+    Examples
+    --------
+    >>> as_wave(np.zeros(16))[:4]
+    b'RIFF'
+    """
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+    return buffer.getvalue()
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:

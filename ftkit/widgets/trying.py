@@ -11,9 +11,10 @@ import numpy as np
 
 from ftkit.catalog import asset
 from ftkit.errors import FtkitError
+from ftkit.tasks.sound import as_wave
 from ftkit.widgets.answers import answers_html, ask, error_html
 from ftkit.widgets.panel import Panel, import_ipywidgets
-from ftkit.widgets.uploads import as_png, as_wave, read_upload
+from ftkit.widgets.uploads import as_png, read_upload
 
 if TYPE_CHECKING:
     from ftkit.experiments.run import Run

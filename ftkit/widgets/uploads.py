@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import io
 import tempfile
-import wave
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ftkit.backbones import SAMPLE_RATE
 from ftkit.errors import DataError
 from ftkit.tasks.reading import IMAGE_SIZE
 
-__all__ = ["LARGEST_UPLOAD", "as_png", "as_wave", "read_upload"]
+__all__ = ["LARGEST_UPLOAD", "as_png", "read_upload"]
 
 LARGEST_UPLOAD = 20_000_000
 """Bytes of the largest file that is read: a photograph or a minute of sound, no film."""
@@ -67,21 +64,4 @@ def as_png(picture: np.ndarray) -> bytes:
 
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def as_wave(recording: Any) -> bytes:
-    """Return mono sound at 16 kHz in -1..1 as a WAV file of 16 bits.
-
-    Examples
-    --------
-    >>> as_wave(np.zeros(16))[:4]
-    b'RIFF'
-    """
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes((np.clip(np.asarray(recording), -1, 1) * 32767).astype("<i2").tobytes())
     return buffer.getvalue()

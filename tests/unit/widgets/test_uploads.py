@@ -5,8 +5,9 @@ import pytest
 
 from ftkit.errors import DataError
 from ftkit.tasks.base import Task
+from ftkit.tasks.sound import as_wave
 from ftkit.widgets import uploads
-from ftkit.widgets.uploads import as_png, as_wave, read_upload
+from ftkit.widgets.uploads import as_png, read_upload
 
 
 def test_uploaded_picture_is_read_as_a_task_holds_it(cells: Task) -> None:
