@@ -222,26 +222,38 @@ def trained_again(found: Sequence[Checked], recorded: dict[str, float]) -> str:
         f"- {each.created}, commit {each.commit or 'not kept'}: {each.in_words}. {described(each.machine)}"
         for each in found
     ]
+    processors = dict.fromkeys(each.machine.processor for each in found)
+    paces = [
+        pace_of(processor, [each for each in found if each.machine.processor == processor], recorded)
+        for processor in processors
+    ]
+    head = (
+        "## Trained again\n\nSome of the recorded trainings were made anew, drawn at random from the cheapest quarter "
+        "of every experiment. *As another seed*: the repeat gave other answers, since rounding decides an unstable "
+        "training, but its score is one that other seeds have."
+    )
+    return "\n\n".join(filter(None, [head, "\n".join(lines), *paces]))
+
+
+def pace_of(processor: str, found: Sequence[Checked], recorded: dict[str, float]) -> str:
+    """How much of the recorded time a processor took, and what all would take it, where every task was repeated."""
     paces = {
         task: sum(each.seconds.get(task, 0.0) for each in found)
         / sum(each.recorded_seconds.get(task, 0.0) for each in found)
         for task in recorded
         if any(each.recorded_seconds.get(task) for each in found)
     }
-    told = ""
-    if paces.keys() == recorded.keys():
-        hours = sum(seconds * paces[task] for task, seconds in recorded.items()) / 7200
-        shares = ", ".join(f"{pace:.2f} on {TASKS[task].title.lower()}" for task, pace in paces.items())
-        told = (
-            f"Beside what was recorded, on other days and partly by an older kit, the repeats took these shares of the "
-            f"time: {shares}. At that pace all of the evidence takes {hours:.1f} hours, two at a time."
-        )
-    head = (
-        "## Trained again\n\nSome of the recorded trainings were made anew, drawn at random from the cheapest quarter "
-        "of every experiment. *As another seed*: the repeat gave other answers, since rounding decides an unstable "
-        "training, but its score is one that other seeds have."
+    if not paces:
+        return ""  # nothing but trainings on other data than the record's
+    shares = ", ".join(f"{pace:.2f} on {TASKS[task].title.lower()}" for task, pace in paces.items())
+    told = (
+        "Beside what was recorded, on other days, partly by an older kit and another processor, the repeats on the "
+        f"{processor} took these shares of the time: {shares}."
     )
-    return "\n\n".join(filter(None, [head, "\n".join(lines), told]))
+    if paces.keys() != recorded.keys():
+        return told
+    hours = sum(seconds * paces[task] for task, seconds in recorded.items()) / 7200
+    return f"{told} At that pace all of the evidence takes {hours:.1f} hours, two at a time."
 
 
 def section(experiment: Experiment, drawn: dict[str, DescribedFigure], rates: str) -> str:

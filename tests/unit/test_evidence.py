@@ -280,7 +280,12 @@ def test_what_a_check_found_is_kept_and_told_on_the_page(made: Path, tool: Calla
     assert "these shares of the time: 0.50 on spoken digits. At that pace all" in told
     assert "of the evidence takes 1.0 hours, two at a time." in told
     unknown = page.trained_again([halved], {"spoken-digits": 14400.0, "movie-reviews": 1.0})
+    assert "0.50 on spoken digits." in unknown
     assert "At that pace" not in unknown  # nothing is known of one of the tasks
+    slow = replace(halved, machine=replace(halved.machine, processor="Slow"), recorded_seconds=halved.seconds)
+    both = page.trained_again([halved, slow], {"spoken-digits": 14400.0})
+    assert "takes 1.0 hours" in both
+    assert "the Slow took these shares of the time: 1.00 on spoken digits. At that pace all" in both
     assert page.trained_again([], {"spoken-digits": 14400.0}) == ""
 
 
