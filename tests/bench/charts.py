@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from growth import AXES, slope
-from harness import Result, Spread
+from harness import CHECKPOINTED, EVERYTHING_OFF, Result, Spread
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -18,6 +18,8 @@ from ftkit.figures.style import GREY, INK, METHOD_STYLES, method_style, style
 
 ROW = 0.3
 """Height of one row of a chart, in inches."""
+TALL_ROW = 0.36
+"""Height of a row that holds a point for each of several methods."""
 PEER_MARKERS = {"trainer": "o", "fastai": "D", "fastai-fine-tune": "s"}
 TASK_COLOURS = {
     "movie-reviews": METHOD_STYLES["lora"].colour,
@@ -81,23 +83,65 @@ def limits(results: Sequence[Result]) -> DescribedFigure:
 
 
 def ablations(results: Sequence[Result]) -> DescribedFigure:
-    """Draw how long our own loop takes with its pieces turned off, relative to all of them on."""
-    rows = [(result, case) for result in results for case in result.samples]
-    names = [f"{_title(result)}: {case}" for result, case in rows]
+    """Draw how long our own loop takes with its pieces turned off, relative to all of them on; one panel a task."""
+    by_task: dict[str, list[Result]] = {}
+    for result in results:
+        by_task.setdefault(result.settings["task"], []).append(result)
+    cases = {task: _cases(found) for task, found in by_task.items()}
     with style():
-        figure = new_figure(height=1.6 + ROW * len(rows))
-        axes = figure.subplots()
-        for row, (result, case) in enumerate(rows):
-            _point(axes, row, slowdown(result, case), result)
-        axes.axvline(1, color=GREY, linewidth=1, linestyle="--")
-        axes.set(title="Our own loop, pieces turned off", xlabel="Time / time with everything on, ratio (logarithmic)")
-        _logarithmic(axes)
-        axes.grid(axis="x")
-        _rows(axes, names)
-        _task_legend(figure, results)
-        sentences = [f"{name}: {slowdown(*row).median:.2f} times." for name, row in zip(names, rows, strict=True)]
+        counts = [len(each) for each in cases.values()]
+        figure = new_figure(height=1.4 + 0.6 * len(counts) + TALL_ROW * sum(counts))
+        panels = figure.subplots(len(counts), 1, sharex=True, squeeze=False, height_ratios=counts)[:, 0]
+        for axes, (task, found) in zip(panels, by_task.items(), strict=True):
+            for place, result in enumerate(found):
+                aside = TALL_ROW * ((place + 0.5) / len(found) - 0.5) * 2
+                _slowdowns(axes, result, [row + aside for row in range(len(cases[task]))], cases[task])
+            axes.axvline(1, color=GREY, linewidth=1, linestyle="--")
+            axes.set_title(f"Our own loop, pieces turned off: {task}")
+            _logarithmic(axes)
+            axes.grid(axis="x")
+            _rows(axes, cases[task])
+        panels[-1].set_xlabel("Time / time with everything on, ratio (logarithmic)")
+        _method_legend(figure, results)
+        sentences = [
+            f"{_title(result)}, {case}: {slowdown(result, case).median:.2f} times."
+            for result in results
+            for case in _cases([result])
+        ]
         figure.describe("Time with pieces turned off over time with everything on", *sentences)
     return figure
+
+
+def _cases(results: Sequence[Result]) -> list[str]:
+    """What was turned off in any of some ablations, in their order; everything on, the first case, is not among it."""
+    found = dict.fromkeys(case for result in results for case in list(result.samples)[1:])
+    return sorted(found, key=(EVERYTHING_OFF, CHECKPOINTED).count)  # these below the single pieces
+
+
+def _slowdowns(axes: Axes, result: Result, heights: Sequence[float], cases: Sequence[str]) -> None:
+    """Draw the cases that one ablation has."""
+    for height, case in zip(heights, cases, strict=True):
+        if case in result.samples:
+            spread = slowdown(result, case)
+            errors = [[spread.median - spread.low], [spread.high - spread.median]]
+            axes.errorbar(spread.median, height, xerr=errors, capsize=2, **_marker(result))
+
+
+def _marker(result: Result) -> dict[str, Any]:
+    """Colour and marker of what an ablation trains: its method's, hollow for many heads at once."""
+    found = method_style(result.settings["method"])
+    face = "white" if "rates" in result.settings else found.colour
+    return {"fmt": found.marker, "color": found.colour, "markerfacecolor": face, "markersize": 5}
+
+
+def _method_legend(figure: DescribedFigure, results: Sequence[Result]) -> None:
+    markers = {trained(result): _marker(result) for result in results}
+    handles = [
+        Line2D([], [], linestyle="", label=title, marker=marker.pop("fmt"), **marker)
+        for title, marker in markers.items()
+    ]
+    title = "Point: median; line: lowest to highest"
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), title=title)
 
 
 def growths(results: Sequence[Result]) -> DescribedFigure:

@@ -24,10 +24,10 @@ OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "true",
 }
-
-
 NOT_KEPT = "not kept"
 """Stands for a commit that was not written down."""
+EVERYTHING_OFF, CHECKPOINTED = "everything off", "with activation checkpointing"
+"""Cases of an ablation in which more, or something else, is changed than one piece."""
 
 
 class BenchError(RuntimeError):

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import Bench, BenchError, Call, alternate, results_folder
+from harness import CHECKPOINTED, EVERYTHING_OFF, Bench, BenchError, Call, alternate, results_folder
 from measuring import BATCH
 from targets import PROBE_EPOCHS
 
@@ -129,7 +129,7 @@ def ablation(options: argparse.Namespace) -> Iterator[Bench]:
         pieces = pieces_of(method, TASKS[task].modality)
         cases = {case: Call("ours:train", {**arguments, "without": off}) for case, off in _off(pieces)}
         if method != "linear-probe":  # it has no backward pass through blocks
-            cases["with activation checkpointing"] = Call("ours:train", {**arguments, "checkpointing": True})
+            cases[CHECKPOINTED] = Call("ours:train", {**arguments, "checkpointing": True})
         yield Bench("ablation", f"{task}-{method}", arguments, cases, seeded=True)
 
 
@@ -190,7 +190,7 @@ def _off(pieces: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     for piece in pieces:
         yield f"without {piece}", [piece]
     if len(pieces) > 1:
-        yield "everything off", list(pieces)
+        yield EVERYTHING_OFF, list(pieces)
 
 
 def _cells(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
