@@ -253,7 +253,10 @@ def pace_of(processor: str, found: Sequence[Checked], recorded: dict[str, float]
     if paces.keys() != recorded.keys():
         return told
     hours = sum(seconds * paces[task] for task, seconds in recorded.items()) / 7200
-    return f"{told} At that pace all of the evidence takes {hours:.1f} hours, two at a time."
+    return (
+        f"{told} At that pace all of the evidence takes {hours:.1f} hours, two at a time. The whole would take less than "
+        "that: a repeat computes anew what trainings on the same data share, which weighs most in cheap ones."
+    )
 
 
 def section(experiment: Experiment, drawn: dict[str, DescribedFigure], rates: str) -> str:
