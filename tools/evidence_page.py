@@ -254,8 +254,8 @@ def pace_of(processor: str, found: Sequence[Checked], recorded: dict[str, float]
         return told
     hours = sum(seconds * paces[task] for task, seconds in recorded.items()) / 7200
     return (
-        f"{told} At that pace all of the evidence takes {hours:.1f} hours, two at a time. The whole would take less than "
-        "that: a repeat computes anew what trainings on the same data share, which weighs most in cheap ones."
+        f"{told} At that pace all of the evidence takes {hours:.1f} hours, two at a time. The whole would take less "
+        "than that: a repeat computes anew what trainings on the same data share, which weighs most in cheap ones."
     )
 
 
