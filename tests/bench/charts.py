@@ -20,6 +20,8 @@ ROW = 0.3
 """Height of one row of a chart, in inches."""
 TALL_ROW = 0.36
 """Height of a row that holds a point for each of several methods."""
+SHARED = 0.72
+"""Part of such a row over which its points are spread, one below the other."""
 PEER_MARKERS = {"trainer": "o", "fastai": "D", "fastai-fine-tune": "s"}
 TASK_COLOURS = {
     "movie-reviews": METHOD_STYLES["lora"].colour,
@@ -94,7 +96,7 @@ def ablations(results: Sequence[Result]) -> DescribedFigure:
         panels = figure.subplots(len(counts), 1, sharex=True, squeeze=False, height_ratios=counts)[:, 0]
         for axes, (task, found) in zip(panels, by_task.items(), strict=True):
             for place, result in enumerate(found):
-                aside = TALL_ROW * ((place + 0.5) / len(found) - 0.5) * 2
+                aside = SHARED * ((place + 0.5) / len(found) - 0.5)
                 _slowdowns(axes, result, [row + aside for row in range(len(cases[task]))], cases[task])
             axes.axvline(1, color=GREY, linewidth=1, linestyle="--")
             axes.set_title(f"Our own loop, pieces turned off: {task}")
@@ -123,8 +125,7 @@ def _slowdowns(axes: Axes, result: Result, heights: Sequence[float], cases: Sequ
     for height, case in zip(heights, cases, strict=True):
         if case in result.samples:
             spread = slowdown(result, case)
-            errors = [[spread.median - spread.low], [spread.high - spread.median]]
-            axes.errorbar(spread.median, height, xerr=errors, capsize=2, **_marker(result))
+            axes.errorbar(spread.median, height, xerr=_errors([spread]), capsize=2, **_marker(result))
 
 
 def _marker(result: Result) -> dict[str, Any]:
@@ -156,9 +157,14 @@ def growths(results: Sequence[Result]) -> DescribedFigure:
                 spreads = growth_values(result, key)
                 medians = [spread.median for spread in spreads]
                 exponent = slope(sizes, medians)
-                errors = [[s.median - s.low for s in spreads], [s.high - s.median for s in spreads]]
                 axes.errorbar(
-                    sizes, medians, errors, fmt=marker, color=colour, capsize=3, label="median, lowest to highest"
+                    sizes,
+                    medians,
+                    _errors(spreads),
+                    fmt=marker,
+                    color=colour,
+                    capsize=3,
+                    label="median, lowest to highest",
                 )
                 axes.plot(sizes, _line(sizes, medians), color=INK, linewidth=1, label=f"fit, slope {exponent:.2f}")
                 axes.set(xscale="log", yscale="log", ylabel=label)
@@ -227,11 +233,16 @@ def _point(axes: Any, row: int, spread: Spread, result: Result) -> None:
     axes.errorbar(
         spread.median,
         row,
-        xerr=[[spread.median - spread.low], [spread.high - spread.median]],
+        xerr=_errors([spread]),
         fmt=PEER_MARKERS.get(result.settings.get("peer", "trainer"), "o"),
         color=TASK_COLOURS.get(result.settings["task"], GREY),
         capsize=3,
     )
+
+
+def _errors(spreads: Sequence[Spread]) -> list[list[float]]:
+    """How far the lowest and the highest lie from the median."""
+    return [[each.median - each.low for each in spreads], [each.high - each.median for each in spreads]]
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
