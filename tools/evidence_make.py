@@ -43,7 +43,7 @@ SEARCHES = (
     Search("solar-cells", 400, 5),
     # without "scratch": in three epochs of 400 clips it learns next to nothing at any rate, so chance would choose
     Search("spoken-digits", 400, 5, ",".join(name for name in METHODS if name != "scratch")),
-    Search("spoken-digits", 800, 4, ",".join(USUAL_METHODS)),
+    Search("spoken-digits", 800, 5, ",".join(USUAL_METHODS)),
 )
 """A training takes its learning rate from the trials on the size nearest to its own."""
 

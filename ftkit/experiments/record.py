@@ -136,6 +136,11 @@ class Outcome:
         """What decided the training, see `Condition.training`: outcomes of two experiments may be of one training."""
         return self.condition.training(self.learning_rate, self.epochs)
 
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether it was trained at the learning rate that its condition asks for, or that the kit's trials give now."""
+        return self.learning_rate == learning_rate_of(self.condition)
+
     def predicted(self) -> np.ndarray:
         """Predicted class of every test item, int array (n,)."""
         return from_digits(self.answers)
@@ -222,13 +227,12 @@ class Record:
     baselines: tuple[BaselineOutcome, ...] = ()
 
     def done(self, condition: Condition) -> bool:
-        """Whether a condition has its outcome."""
-        return any(outcome.condition == condition for outcome in self.outcomes)
+        """Whether a condition has its outcome, which no change of the kit's trials has overtaken."""
+        return any(each.is_up_to_date for each in self.outcomes if each.condition == condition)
 
     def up_to_date(self) -> Record:
-        """Return the record without outcomes at a method's usual learning rate of before the kit's trials changed."""
-        kept = tuple(each for each in self.outcomes if each.learning_rate == learning_rate_of(each.condition))
-        return replace(self, outcomes=kept)
+        """Return the record without outcomes that a change of the kit's trials has overtaken."""
+        return replace(self, outcomes=tuple(each for each in self.outcomes if each.is_up_to_date))
 
     def without(self, condition: Condition) -> Record:
         """Return the record without the outcome of a condition."""

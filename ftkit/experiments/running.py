@@ -45,7 +45,7 @@ class _Wish:
 
     def is_done(self) -> bool:
         """Whether the record has it by now, of another process."""
-        return _read(self.experiment, self.folder).done(self.condition)
+        return self.path.is_file() and Record.load(self.path).done(self.condition)
 
     def keep(self, outcome: Outcome, task: Task, machine: Machine) -> None:
         """Add what came out to the record, in the place of what it held at another learning rate."""
@@ -53,7 +53,7 @@ class _Wish:
         own = replace(outcome, condition=self.condition, measures=measures)
         with locked(self.path):
             record = Record.load(self.path) if self.path.is_file() else Record(self.experiment.name)
-            if not record.up_to_date().done(self.condition):
+            if not record.done(self.condition):
                 _asked(record, self.experiment).without(self.condition).adding(own, task, machine).save(self.path)
 
 

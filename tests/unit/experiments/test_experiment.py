@@ -241,6 +241,7 @@ def test_a_training_at_a_usual_rate_of_before_is_made_again(small: Experiment, t
     assert now.up_to_date() == now
     before = replace(made, outcomes=(replace(made.outcomes[0], learning_rate=rate / 3),))
     assert before.up_to_date().outcomes == ()
+    assert [record.done(usual[0]) for record in (now, before)] == [True, False]
     before.save(path)
     (again,) = run_experiment(replace(small, conditions=usual), tmp_path).outcomes
     assert again.learning_rate == rate
