@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -75,6 +76,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     if "--debug" in arguments:
         arguments = ["--debug", *(each for each in arguments if each != "--debug")]
+    if not sys.stdout.isatty() and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="")  # a file of Windows: neither its code page nor CR CR LF
     if not sys.stderr.isatty():
         # Bars fill a log with lines that were meant to be overwritten; tqdm reads this when it is imported.
         os.environ.setdefault("TQDM_DISABLE", "1")
@@ -211,16 +214,22 @@ class _Demo:
 def _wanted(tasks: str | None, methods: str | None, seeds: int, folder: Path, options: dict[str, Any]) -> _Demo:
     """Check what a demo was asked for, say what it will do, and fetch and prepare what it needs."""
     from ftkit.experiments.demo import check_names
-    from ftkit.methods import USUAL_METHODS
+    from ftkit.methods import USUAL_METHODS, as_method
     from ftkit.tasks import TASKS, load_task
+    from ftkit.training.precision import choose_precision
 
     task_names, method_names = _names(tasks, TASKS), _names(methods, USUAL_METHODS)
     check_names(task_names, method_names)
-    _fetch_for(task_names, task_names if "replay" in method_names else ())
+    for modality in {TASKS[name].modality: None for name in task_names}:
+        choose_precision(options["precision"], modality)
+        for method in method_names:
+            as_method(method).check_applies(modality)
+    _fetch_for(task_names, task_names if _rehearse(method_names) else ())
     demo = _Demo(tuple(task_names), tuple(method_names), seeds, folder, options)
     typer.echo(f"{_many(demo.runs, 'run')}: {_many(len(method_names), 'method')} on {_many(len(task_names), 'task')}.")
     for name in task_names:
-        load_task(name)  # prepared for the process that trains on it, and what that leaves behind goes with this one
+        # prepared for the process that trains on it; what that leaves behind goes with this one
+        load_task(name, limit=options["limit"])
     return demo
 
 
@@ -254,11 +263,16 @@ def compare(
     where = folder or runs_folder()
     if report is not None:
         _check_output(report, "report.html")
-    loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
+    loaded = _load(task, limit, method_names, text=text, image=image, audio=audio, label=label, group=group)
     TaskFacts.of(loaded).save(where)
     recorded = recorded_trials(loaded)
     if recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
-        typer.echo(f"First {_many(trials + choices, 'trial')} a method on validation, where not made before.")
+        typer.echo(
+            f"First {_many(trials + choices, 'trial')} a method on validation, where not made before: {trials} of "
+            f"learning rates, {choices} of other settings or of rates in between."
+        )
+    else:
+        typer.echo("Learning rates and settings come from the trials that are recorded with the kit.")
     with _RunCounter(len(method_names) * seeds, 0, started) as counter:
         comparison = compare_methods(
             loaded,
@@ -270,9 +284,11 @@ def compare(
             precision=precision,
             folder=where,
             progress=sys.stderr.isatty(),
+            on_trial=counter.tell_trial,
             on_run=counter.count,
         )
     _show_comparison(comparison, where)
+    _show_best(comparison)
     if report is not None:
         _write_report(report, [comparison], where, started)
 
@@ -320,7 +336,7 @@ def train(
     from ftkit.experiments.fine_tuning import fine_tune
 
     chosen = _method(method, setting or [], rank)
-    loaded = _load(task, limit, text=text, image=image, audio=audio, label=label, group=group)
+    loaded = _load(task, limit, [method], text=text, image=image, audio=audio, label=label, group=group)
     _check_folder(save or runs_folder())
     run = fine_tune(
         loaded,
@@ -345,8 +361,8 @@ def train(
     if save is None:
         TaskFacts.of(loaded).save(runs_folder())
     _show_run(run, loaded)
-    typer.echo(f'\nSaved in {place}\nOpen it with: ftkit.load_run("{place.as_posix()}")')
-    typer.echo(f"Answer new data with: ftkit predict {shlex.quote(str(place))} DATA")
+    typer.echo(f"\nSaved in {place}")
+    _show_use(place)
     if run.history.interrupted:
         typer.echo("Stopped. The best epoch so far is kept there; run the same command to train to the end.", err=True)
         raise typer.Exit(130)
@@ -375,7 +391,7 @@ def predict(
         if output.exists() and data.exists() and output.samefile(data):
             raise FtkitError(f"{output} holds what is to be classified, and would be lost. Name another file.")
     answers = predict_file(load_run(run), data, column, progress=sys.stderr.isatty())
-    lines = answers.to_csv(index=False, float_format="%.4f")
+    lines = answers.to_csv(index=False, float_format="%.4f", lineterminator="\n")
     if output is None:
         typer.echo(lines, nl=False)
         return
@@ -553,7 +569,10 @@ def tune(
     applying = [name for name, method in METHODS.items() if TASKS[task].modality in method.modalities]
     names = applying if methods == "all" else _names(methods, USUAL_METHODS)
     check_names((), names)
-    loaded = _load(task, limit)
+    if output is not None:
+        _check_folder(output.absolute().parent)
+        _check_output(output, "trials.json")
+    loaded = _load(task, limit, names)
     path = output or own_path(runs_folder(), task, loaded.fingerprint)
     found = try_rates(
         loaded,
@@ -604,6 +623,7 @@ def experiment(
     remembering = [each.task for one in chosen if one.needs_source_data for each in one.conditions]
     _fetch_for([condition.task for each in chosen for condition in each.conditions], remembering)
     where = folder or runs_folder() / "experiments"
+    _check_folder(where)
     for each in chosen:
         typer.echo(each.question)
 
@@ -711,7 +731,8 @@ def _names(given: str | None, known: Any) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _load(task: str, limit: int | None, **columns: str | None) -> Task:
+def _load(task: str, limit: int | None, methods: Sequence[str], **columns: str | None) -> Task:
+    """Load a ready-made task or one's own data, and fetch what training on it with some methods needs."""
     from ftkit.tasks import TASKS, load_task, own_task
     from ftkit.tasks.splitting import draw_training
 
@@ -719,7 +740,7 @@ def _load(task: str, limit: int | None, **columns: str | None) -> Task:
     if task in TASKS:
         if given:
             raise DataError(f"{given[0]} is for data of your own; {task} is a ready-made task. Leave it out.")
-        _fetch_for([task])
+        _fetch_for([task], [task] if _rehearse(methods) else ())
         return load_task(task, limit=limit)
     path = Path(task)
     if not path.exists():
@@ -734,7 +755,7 @@ def _load(task: str, limit: int | None, **columns: str | None) -> Task:
         label=columns.get("label"),
         group=columns.get("group"),
     )
-    _fetch_model(own)
+    _fetch_for_own(own, methods)
     if limit is None:
         return own
     sizes = (len(own.train), len(own.validation))
@@ -742,13 +763,22 @@ def _load(task: str, limit: int | None, **columns: str | None) -> Task:
     return replace(own, train=train, validation=validation)
 
 
-def _fetch_model(task: Task) -> None:
+def _rehearse(methods: Sequence[str]) -> bool:
+    """Whether one of some methods rehearses source data, which must be fetched for it."""
+    from ftkit.methods import Replay
+
+    return Replay.name in methods
+
+
+def _fetch_for_own(task: Task, methods: Sequence[str]) -> None:
     from ftkit.catalog import asset
     from ftkit.fetch import is_cached
+    from ftkit.tasks.source_data import SOURCE_ASSETS
 
-    model = asset(task.backbone)
-    if not is_cached(model):
-        _fetch([model])
+    needed = [task.backbone, *(SOURCE_ASSETS[task.modality] if _rehearse(methods) else ())]
+    missing = [each for each in map(asset, needed) if not is_cached(each)]
+    if missing:
+        _fetch(missing)
 
 
 def _fetch_for(tasks: Sequence[str], remembering: Sequence[str] = ()) -> None:
@@ -851,6 +881,7 @@ def _check_output(path: Path, example: str) -> None:
     parent = path.absolute().parent
     if not parent.is_dir():
         raise FtkitError(f"There is no folder {parent} for {path.name}. Make it, or name another file.")
+    _check_folder(parent)
 
 
 def _check_folder(path: Path) -> None:
@@ -916,6 +947,11 @@ class _RunCounter:
     def __exit__(self, *_: object) -> None:
         self.bar.close()
 
+    def tell_trial(self, trial: Trial) -> None:
+        """Tell of a trial that came before the runs."""
+        self.bar.write(f"{_trial_line(trial)}; {_clock(time.perf_counter() - self.started)} elapsed")
+        sys.stdout.flush()
+
     def count(self, run: Run) -> None:
         """Tell of a run that is done or was found."""
         from ftkit.methods import METHODS
@@ -959,6 +995,23 @@ def _show_comparison(comparison: Comparison, folder: Path) -> None:
         )
 
 
+def _show_best(comparison: Comparison) -> None:
+    """Say where the run lies that validation found best, and how to use it."""
+    from ftkit.methods import METHODS
+
+    name = comparison.best_method()
+    best = max(comparison.by_method()[name], key=lambda run: run.history.best.validation_score)
+    if best.folder is not None:
+        typer.echo(f"\n{METHODS[name].title}, the best on validation, is saved in {best.folder}")
+        _show_use(best.folder)
+
+
+def _show_use(folder: Path) -> None:
+    """Say how a saved run is opened, and how it answers new data."""
+    typer.echo(f'Open it with: ftkit.load_run("{folder.as_posix()}")')
+    typer.echo(f"Answer new data with: ftkit predict {shlex.quote(str(folder))} DATA")
+
+
 def _show_differences(comparison: Comparison) -> None:
     """Say which methods differ from the one that validation found best by more than chance explains."""
     from ftkit.methods import METHODS
@@ -966,8 +1019,10 @@ def _show_differences(comparison: Comparison) -> None:
     if len(comparison.by_method()) < 2:
         return
     best = comparison.best_method()
+    alone = any(len(runs) == 1 for runs in comparison.by_method().values())
     typer.echo(
-        f"\nDifferences from {METHODS[best].title}, the best on validation (95 % intervals, p corrected after Holm):"
+        f"\nDifferences from {METHODS[best].title}, the best on validation (95 % intervals, p corrected after Holm"
+        f"{'; over test items only: one seed tells nothing of others' if alone else ''}):"
     )
     for name, test in comparison.differences(best).items():
         typer.echo(f"  {METHODS[name].title}: {test}")

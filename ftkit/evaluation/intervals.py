@@ -106,7 +106,8 @@ def bootstrap(
     central part of those values. Where all are right, or all wrong, no resample differs, and Wilson's interval of as
     many draws is taken. With `groups`, whole groups (films, speakers) are drawn instead: items of one group
     resemble each other, so that many items of few groups say less than they seem to. The cluster interval can be
-    trusted from about twenty groups on; with fewer it is too narrow.
+    trusted from about twenty groups on; with fewer it is too narrow. Groups that score all the same, by chance, would
+    seem to leave no doubt: the items are drawn then.
 
     Parameters
     ----------
@@ -150,6 +151,8 @@ def bootstrap(
     low, high = percentile_interval(values, confidence)
     if low == high and value in (0.0, 1.0):
         return _all_alike(value, whole.size, groups, confidence)
+    if low == high and groups is not None and _answers_differ([table]):
+        return bootstrap(metric, whole, table, None, resamples, seed, confidence)
     return Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
 
 
@@ -193,7 +196,7 @@ def score(
     groups = drawable_groups(groups, whole.size)
     if metric_name == "accuracy" and groups is None:
         return wilson(int((table.argmax(axis=1) == whole).sum()), whole.size)
-    by_groups = _student_score(metric, whole, [table], groups) if few(groups) else None
+    by_groups = _student_score(metric, whole, [table], groups, seed) if few(groups) else None
     if by_groups is not None:
         return by_groups
     return bootstrap(metric, whole, table, groups, seed=seed)
@@ -210,7 +213,8 @@ def mean_score(
     """Return the mean score of several runs (seeds) on the same items, with its hierarchical bootstrap interval.
 
     Each resample draws runs again, and items (or groups), which serve all runs. The interval tells how the mean would
-    move with other seeds and with other test items. Drawing few runs again shows too little of the spread between
+    move with other seeds and with other test items. What each run answers by itself moves it with both, and is
+    counted once. Drawing few runs again shows too little of the spread between
     seeds: what they add is widened, by as much as Student's interval of so many values is wider than theirs. With fewer
     than twenty groups the whole interval is Student's, the variances of runs and of groups added.
 
@@ -236,9 +240,10 @@ def mean_score(
 
     References
     ----------
-    A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application (1997), section 3.8. The widening is that
-    of the expanded percentile interval: T. C. Hesterberg, What Teachers Should Know About the Bootstrap, The American
-    Statistician 69 (2015).
+    A. C. Davison and D. V. Hinkley, Bootstrap Methods and their Application (1997), section 3.8. That drawing both
+    counts the rest three times: A. B. Owen, The pigeonhole bootstrap, The Annals of Applied Statistics 1 (2007). The
+    widening is that of the expanded percentile interval: T. C. Hesterberg, What Teachers Should Know About the
+    Bootstrap, The American Statistician 69 (2015).
 
     Examples
     --------
@@ -255,21 +260,25 @@ def mean_score(
     whole, tables = pairs[0][0], [table for _, table in pairs]
     value = float(np.mean([metric.function(whole, table) for table in tables]))
     groups = drawable_groups(groups, whole.size)
-    by_groups = _student_score(metric, whole, tables, groups) if few(groups) else None
+    by_groups = _student_score(metric, whole, tables, groups, seed) if few(groups) else None
     if by_groups is not None:
         return by_groups
-    means = resampled_means(metric, whole, tables, groups, seed=seed)
+    means = resampled_means([RunScores.of(metric, whole, tables, groups, seed=seed)], seed)
     low, high = np.clip(percentile_interval(means, 0.95), 0, 1)
     if low == high and value in (0.0, 1.0):
         return _all_alike(value, whole.size, groups, 0.95)
+    if low == high and groups is not None and _answers_differ(tables):
+        return mean_score(metric_name, labels, tables, seed=seed)
     return Score(value, float(low), float(high), whole.size, "hierarchical bootstrap")
 
 
-def _student_score(metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray) -> Score | None:
+def _student_score(
+    metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray, seed: int
+) -> Score | None:
     """Mean score of runs with the interval of few groups; None where the metric is undefined without one of these.
 
     Few groups may all score the same by chance, and would then seem to leave no doubt: the interval is that of
-    independent items. Only who gives one answer to everything scores the same in equally mixed groups by design.
+    independent items.
     """
     without = means_without_groups(metric, labels, tables, groups)
     if np.isnan(without).any():
@@ -280,9 +289,14 @@ def _student_score(metric: Metric, labels: NDArray, tables: Sequence[NDArray], g
     low, high = np.clip(student_interval(value, variations), 0, 1)
     if low == high and value in (0.0, 1.0):
         return _all_alike(value, labels.size, groups, 0.95)
-    if low == high and any(np.unique(table.argmax(axis=1)).size > 1 for table in tables):
-        return mean_score(metric.name, labels, tables)
+    if low == high and _answers_differ(tables):
+        return mean_score(metric.name, labels, tables, seed=seed)
     return Score(value, float(low), float(high), labels.size, "student")
+
+
+def _answers_differ(tables: Sequence[NDArray]) -> bool:
+    """Whether a run answers more than one class: who gives one answer to everything scores alike by design."""
+    return any(np.unique(table.argmax(axis=1)).size > 1 for table in tables)
 
 
 def _all_alike(value: float, n: int, groups: ArrayLike | None, confidence: float) -> Score:
@@ -308,45 +322,82 @@ def few(groups: NDArray | None) -> TypeGuard[NDArray]:
     return groups is not None and np.unique(groups).size < FEW_GROUPS
 
 
-def resampled_means(
-    metric: Metric,
-    labels: NDArray,
-    tables: Sequence[NDArray],
-    groups: ArrayLike | None,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    draw: int = 0,
-) -> Values:
-    """Return the mean score of several runs on each resample of runs and items, array (resamples,).
+@dataclass(frozen=True)
+class RunScores:
+    """Scores of several runs, or their differences, on all items and on resamples of them.
+
+    Attributes
+    ----------
+    whole : array of float, shape (runs,)
+        On all items.
+    resampled : array of float, shape (runs, resamples)
+        On each resample of the items, the same for all runs.
+    """
+
+    whole: Values
+    resampled: Values
+
+    @classmethod
+    def of(
+        cls,
+        metric: Metric,
+        labels: NDArray,
+        tables: Sequence[NDArray],
+        groups: ArrayLike | None,
+        *,
+        resamples: int = 1000,
+        seed: int = 0,
+    ) -> RunScores:
+        """Score the predicted probabilities (n, classes) of each run; see `resampled_counts` for the rest."""
+        resampled = [
+            np.stack([metric.counted(labels, table, counts) for table in tables])
+            for counts in resampled_counts(labels.size, groups, resamples, seed)
+        ]
+        return cls(np.array([metric.function(labels, table) for table in tables]), np.concatenate(resampled, axis=1))
+
+    def __sub__(self, other: RunScores) -> RunScores:
+        return RunScores(self.whole - other.whole, self.resampled - other.resampled)
+
+    def __neg__(self) -> RunScores:
+        return RunScores(-self.whole, -self.resampled)
+
+    @property
+    def own_variance(self) -> float:
+        """What the variance of the mean over items owes to answers that each run gives by itself.
+
+        It is part of how runs differ, too; 0 for a single run, in which it can't be told from the rest.
+        """
+        runs = len(self.whole)
+        if runs < 2:
+            return 0.0
+        return float(np.nanvar(self.resampled - self.resampled.mean(axis=0), axis=1).mean()) / (runs - 1)
+
+
+def resampled_means(parts: Sequence[RunScores], seed: int = 0) -> Values:
+    """Return the sum of the parts' mean scores on each resample of items and runs, array (resamples,).
+
+    Runs that answer items by themselves move the mean both with other items and with other runs. So that this counts
+    once, the spread over items is without it. Drawing few runs again shows too little of their spread, which is
+    therefore widened.
 
     Parameters
     ----------
-    metric : Metric
-        The metric.
-    labels : array of int, shape (n,)
-        The true class of each item, checked.
-    tables : sequence of arrays of float, each of shape (n, classes)
-        The predicted probabilities of each run, checked.
-    groups : array_like, shape (n,), or None
-        The group of each item, two at least.
-    resamples : int, default 1000
-        Number of resamples.
+    parts : sequence of RunScores
+        On the same resamples of the items. The runs of each part are drawn by themselves.
     seed : int, default 0
-        Seed of the draws of items: the same for all that is compared.
-    draw : int, default 0
-        Which draw of runs: two sets of runs are drawn together by the same one, independently by two.
+        Seed of the draws of runs.
     """
-    scores = np.concatenate(
-        [
-            np.stack([metric.counted(labels, table, counts) for table in tables])
-            for counts in resampled_counts(labels.size, groups, resamples, seed)
-        ],
-        axis=1,
-    )
-    runs = np.random.default_rng([seed, draw]).integers(len(tables), size=(len(tables), resamples))
-    of_all = scores.mean(axis=0)
-    return of_all + widening(len(tables)) * (scores[runs, np.arange(resamples)].mean(axis=0) - of_all)
+    on_items: Values = np.sum([part.resampled.mean(axis=0) for part in parts], axis=0)
+    if np.isnan(on_items).all():
+        return on_items
+    centre, spread = np.nanmean(on_items), np.nanvar(on_items)
+    common = 1 - sum(part.own_variance for part in parts) / spread if spread else 1.0
+    means: Values = centre + np.sqrt(max(0.0, common)) * (on_items - centre)
+    for number, part in enumerate(parts):
+        runs = len(part.whole)
+        drawn = np.random.default_rng([seed, number, 1]).integers(runs, size=(runs, on_items.size))
+        means += widening(runs) * (part.whole[drawn].mean(axis=0) - part.whole.mean())
+    return means
 
 
 def widening(n: int) -> float:

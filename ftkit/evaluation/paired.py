@@ -11,7 +11,14 @@ from scipy.special import bdtr, ndtri
 
 from ftkit.errors import DataError
 from ftkit.evaluation.checks import checked_labels, checked_predictions
-from ftkit.evaluation.intervals import drawable_groups, few, independent_draws, percentile_interval, resampled_means
+from ftkit.evaluation.intervals import (
+    RunScores,
+    drawable_groups,
+    few,
+    independent_draws,
+    percentile_interval,
+    resampled_means,
+)
 from ftkit.evaluation.metrics import Metric, Values, find_metric
 from ftkit.evaluation.student import (
     jackknife,
@@ -207,9 +214,10 @@ def paired_runs(
     if not (runs_a and runs_b):
         raise DataError("a paired test of methods needs at least one run of each")
     groups = drawable_groups(groups, np.size(labels))
-    by_groups = _paired_by_few_groups(metric_name, labels, runs_a, runs_b, groups) if few(groups) else None
-    if by_groups is not None:
-        return by_groups
+    if few(groups):
+        by_groups = _paired_by_few_groups(metric_name, labels, runs_a, runs_b, groups, resamples, seed)
+        if by_groups is not None:
+            return by_groups
     return _paired(metric_name, labels, runs_a, runs_b, groups, resamples, seed)
 
 
@@ -248,11 +256,9 @@ def paired_against(
     >>> tests["b"].difference
     -0.5
     """
-    tests = {
-        name: paired_runs(metric_name, labels, of_method, runs[reference], groups)
-        for name, of_method in runs.items()
-        if name != reference
-    }
+    others = [name for name in runs if name != reference]
+    resamples = 1000 * max(1, len(others))  # the least p-value, times the number of tests, stays as small
+    tests = {name: paired_runs(metric_name, labels, runs[name], runs[reference], groups, resamples) for name in others}
     corrected = holm([test.p_value for test in tests.values()])
     return {name: replace(test, p_value=value) for (name, test), value in zip(tests.items(), corrected, strict=True)}
 
@@ -267,17 +273,15 @@ def _paired(
     seed: int,
 ) -> PairedTest:
     metric, truth, sides = _checked_sides(metric_name, labels, runs_a, runs_b)
-    means = [float(np.mean([metric.function(truth, table) for table in tables])) for tables in sides]
-    draws = (0, 0) if runs_a.keys() == runs_b.keys() else (0, 1)
-    one, other = (
-        resampled_means(metric, truth, tables, groups, resamples=resamples, seed=seed, draw=draw)
-        for draw, tables in zip(draws, sides, strict=True)
-    )
-    low, high = np.clip(percentile_interval(one - other, 0.95), -1, 1)
+    one, other = (RunScores.of(metric, truth, tables, groups, resamples=resamples, seed=seed) for tables in sides)
+    differences = resampled_means([one - other] if runs_a.keys() == runs_b.keys() else [one, -other], seed)
+    low, high = np.clip(percentile_interval(differences, 0.95), -1, 1)
+    difference, p_value = float(one.whole.mean() - other.whole.mean()), _p_value(differences)
     discordant = _discordant(truth, sides)
-    if low == high and not discordant:  # two sides that no item told apart may differ on other items
+    if low == high and not (difference or discordant):  # two that no item told apart may differ on other items
         low, high = _difference_interval(0, 0, independent_draws(truth.size, groups))
-    difference, p_value = means[0] - means[1], _p_value(one - other)
+    if low == high and discordant and groups is not None:  # groups that agree by chance would seem to leave no doubt
+        return _paired(metric_name, labels, runs_a, runs_b, None, resamples, seed)
     return PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
 
 
@@ -287,6 +291,8 @@ def _paired_by_few_groups(
     runs_a: Mapping[int, ArrayLike],
     runs_b: Mapping[int, ArrayLike],
     groups: NDArray,
+    resamples: int,
+    seed: int,
 ) -> PairedTest | None:
     """Student's test; None where the metric is undefined without one of the groups.
 
@@ -303,8 +309,8 @@ def _paired_by_few_groups(
     low, high = np.clip(student_interval(difference, variations), -1, 1)
     discordant = _discordant(truth, sides)
     if low == high and discordant:
-        return _paired(metric_name, labels, runs_a, runs_b, None, 1000, 0)
-    if low == high:
+        return _paired(metric_name, labels, runs_a, runs_b, None, resamples, seed)
+    if low == high and not difference:
         low, high = _difference_interval(0, 0, independent_draws(truth.size, groups))
     p_value = student_p_value(difference, variations)
     return PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))

@@ -19,7 +19,7 @@ from ftkit.experiments.fairness import Fairness, method_facts
 from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
 from ftkit.experiments.probing import probe_runs
 from ftkit.experiments.run import RUN_FILE, Predictions, Run, file_size, load_run, percent
-from ftkit.experiments.trials import Trials, joined, own_path, read_trials, recorded_trials
+from ftkit.experiments.trials import Trial, Trials, joined, own_path, read_trials, recorded_trials
 from ftkit.experiments.tuning import tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
 from ftkit.paths import claimed, runs_folder, write_text
@@ -212,6 +212,7 @@ def compare(
     precision: str = "auto",
     folder: str | Path | None = None,
     progress: bool = True,
+    on_trial: Callable[[Trial], None] | None = None,
     on_run: Callable[[Run], None] | None = None,
 ) -> Comparison:
     """Fine-tune with several methods and put the results side by side.
@@ -245,6 +246,8 @@ def compare(
         Where runs are kept, default ``runs`` in the working folder (or ``FTKIT_RUNS``).
     progress
         Show progress bars, default True.
+    on_trial
+        Called after every trial that is made now.
     on_run
         Called with every run, trained or found.
 
@@ -270,7 +273,7 @@ def compare(
     folder = runs_folder() if folder is None else Path(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
     budget = _Budget(trials, choices, epochs, choose_precision(precision, task.modality))
-    recorded = _trials_for(task, chosen, named, folder, budget, progress)
+    recorded = _trials_for(task, chosen, named, folder, budget, progress, on_trial)
     chosen = [recorded.best_settings(method) if method.name in named else method for method in chosen]
     runs: list[Run] = []
     diverged: list[DivergedError] = []
@@ -332,7 +335,13 @@ class _Budget:
 
 
 def _trials_for(
-    task: Task, methods: list[Method], named: list[str], folder: Path, budget: _Budget, progress: bool
+    task: Task,
+    methods: list[Method],
+    named: list[str],
+    folder: Path,
+    budget: _Budget,
+    progress: bool,
+    on_trial: Callable[[Trial], None] | None,
 ) -> Trials:
     """Trials recorded with the kit for the methods that have some, and trials made for this task for the others.
 
@@ -343,7 +352,9 @@ def _trials_for(
     own = own_path(folder, task.name, task.fingerprint)
     open_to_choice = [method for method in others if method.name in named]
     as_given = [method for method in others if method.name not in named]
-    trying = partial(tune, task, path=own, epochs=budget.epochs, precision=budget.precision, progress=progress)
+    trying = partial(
+        tune, task, path=own, epochs=budget.epochs, precision=budget.precision, on_trial=on_trial, progress=progress
+    )
     for of_these, rates, choices in (
         (open_to_choice, budget.trials, budget.choices),
         (as_given, budget.trials + budget.choices, 0),

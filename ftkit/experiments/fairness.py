@@ -118,10 +118,15 @@ class Fairness:
                 f"Best learning rate at the edge of the range tried, a better one may lie beyond: {', '.join(edges)}."
             )
         settings = [
-            f"{fact.method} ({', '.join(fact.settings_at_edge)})" for fact in self.facts if fact.settings_at_edge
+            f"{fact.method} ({', '.join(fact.settings_at_edge)})"
+            for fact in self.facts
+            if fact.settings_at_edge and fact.best_settings
         ]
         if settings:
-            found.append(f"Best setting the least or the most of those tried, as above: {', '.join(settings)}.")
+            found.append(
+                "Best setting the least or the most of those tried, a better one may lie beyond: "
+                f"{', '.join(settings)}."
+            )
         given = [fact.method for fact in self.facts if not fact.best_settings]
         if given:
             found.append(f"Other settings scored better on validation than those used: {', '.join(given)}.")
@@ -133,7 +138,7 @@ class Fairness:
         """Say where the test split may have chosen: it was read more often than once, or validation chose otherwise."""
         often = [f"{fact.method} {fact.test_readings} times" for fact in self.facts if fact.test_readings > 1]
         tried = [fact for fact in self.facts if fact.learning_rate in fact.rates]
-        unchosen = [fact.method for fact in tried if not fact.best_on_validation]
+        unchosen = [fact.method for fact in tried if fact.best_on_validation is False]
         found = []
         if often:
             found.append(

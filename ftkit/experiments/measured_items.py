@@ -72,22 +72,22 @@ def _parts(record: Record, quantity: str, outcome: Outcome) -> Parts | None:
     if name == "forgetting" and "by_item" in measure:
         return Parts(measure["ability"], np.array(measure["by_item"][path[0]]), np.array(measure["sizes"]))
     if name == "corruption" and "answers" in measure:
-        return _right_answers(test, measure["answers"][int(path[-1])])
+        return _right_answers(outcome.condition.task, test, measure["answers"][int(path[-1])])
     if name == "kinds" and test.kinds is not None:
-        return _right_answers(test, outcome.answers, kind=path[0])
+        return _right_answers(outcome.condition.task, test, outcome.answers, kind=path[0])
     if quantity == "groups.unseen":
-        return _right_answers(test, outcome.answers)
+        return _right_answers(outcome.condition.task, test, outcome.answers)
     return None
 
 
-def _right_answers(test: AnsweredItems, answers: str, kind: str | None = None) -> Parts | None:
-    """Right answers to the test split or to its items of one kind, where the metric is made of them."""
+def _right_answers(task: str, test: AnsweredItems, answers: str, kind: str | None = None) -> Parts | None:
+    """Right answers to a task's test split or to its items of one kind, where the metric is made of them."""
     if test.metric not in ("accuracy", "balanced_accuracy"):
         return None
     labels = from_digits(test.labels)
     chosen: Any = slice(None) if kind is None else np.array(test.kinds) == kind
     return Parts(
-        asked=f"test {kind or ''}",
+        asked=f"test of {task} {kind or ''}",
         parts=(from_digits(answers) == labels)[chosen].astype(float),
         sizes=np.ones(labels.size)[chosen],
         strata=labels[chosen] if test.metric == "balanced_accuracy" else None,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ftkit.errors import DataError
 from ftkit.experiments.run import Run
 from ftkit.tasks.reading import list_items
 
@@ -17,6 +20,10 @@ __all__ = ["predict_file"]
 
 PART = 256
 """Items that are read at once: a folder may hold more pictures than memory does."""
+NAMED = 5
+"""Of the items that can't be read, how many are named."""
+
+logger = logging.getLogger(__name__)
 
 
 def predict_file(run: Run, source: str | Path, column: str | None = None, *, progress: bool = True) -> pandas.DataFrame:
@@ -38,12 +45,12 @@ def predict_file(run: Run, source: str | Path, column: str | None = None, *, pro
     -------
     pandas.DataFrame
         One row an item, in order: ``item`` (the text or the path), ``answer`` (the name of the most probable class),
-        and ``probability of`` each class, 0 to 1.
+        and ``probability of`` each class, 0 to 1. What can't be read has none of these, and a warning names it.
 
     Raises
     ------
     DataError
-        If there is nothing to classify, or an item is missing or can't be read.
+        If there is nothing to classify, or nothing can be read.
 
     Examples
     --------
@@ -61,18 +68,41 @@ def predict_file(run: Run, source: str | Path, column: str | None = None, *, pro
     from tqdm.auto import tqdm
 
     items = list_items(source, run.spec.modality, column)
-    answered = []
+    answered, unreadable = [], dict[str, DataError]()
     with tqdm(total=len(items), desc="Answers", unit="item", leave=False, disable=not progress) as bar:
         for start in range(0, len(items), PART):
             part = items[start : start + PART]
-            answered.append(run.predict(part).probabilities)
+            answered.append(_probabilities(run, part, unreadable))
             bar.update(len(part))
     probabilities = np.concatenate(answered)
+    without = np.isnan(probabilities).any(axis=1)
+    if without.all():
+        raise next(iter(unreadable.values()))
+    if unreadable:
+        reasons = "; ".join(map(str, list(unreadable.values())[:NAMED]))
+        more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+        logger.warning("%s of %s can't be read and have no answer: %s%s", without.sum(), len(items), reasons, more)
     names = run.label_names
+    best = np.nan_to_num(probabilities).argmax(axis=1)
     return pandas.DataFrame(
         {
             "item": items,
-            "answer": [names[index] for index in probabilities.argmax(axis=1)],
+            "answer": [None if missing else names[index] for index, missing in zip(best, without, strict=True)],
             **{f"probability of {name}": probabilities[:, index] for index, name in enumerate(names)},
         }
     )
+
+
+def _probabilities(run: Run, items: Sequence[str], unreadable: dict[str, DataError]) -> np.ndarray:
+    """Answer items, array (items, classes), without a number for those that can't be read; these are added.
+
+    Where some can't, halves are tried, and halves of these, until what is left can or is one item.
+    """
+    try:
+        return run.predict(items).probabilities
+    except DataError as error:
+        if len(items) == 1:
+            unreadable[items[0]] = error
+            return np.full((1, len(run.label_names)), np.nan)
+    middle = len(items) // 2
+    return np.concatenate([_probabilities(run, part, unreadable) for part in (items[:middle], items[middle:])])

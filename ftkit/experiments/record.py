@@ -138,7 +138,7 @@ class Outcome:
 
     @property
     def is_up_to_date(self) -> bool:
-        """Whether it was trained at the learning rate that its condition asks for, or that the kit's trials give now."""
+        """Whether it was trained at the rate that its condition asks for, or that the kit's trials give now."""
         return self.learning_rate == learning_rate_of(self.condition)
 
     def predicted(self) -> np.ndarray:

@@ -421,7 +421,9 @@ def load_run(folder: str | Path) -> Run:
     """
     path = Path(folder) / RUN_FILE
     if not path.is_file():
-        raise FtkitError(f"There is no run in {folder}: {RUN_FILE} is missing. Give the folder that `run.save` wrote.")
+        raise FtkitError(
+            f"There is no run in {folder}: {RUN_FILE} is missing. Give what `run.save` or `ftkit train` named."
+        )
     try:
         return Run.from_dict(json.loads(path.read_text(encoding="utf-8")), path.parent)
     except (ValueError, KeyError, TypeError) as error:

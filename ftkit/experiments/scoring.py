@@ -63,8 +63,16 @@ def tables_by_seed(record: Record, outcomes: Sequence[Answered]) -> dict[int, ND
 
 
 def best_on_validation(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
-    """The method with the highest mean score on validation; ``outcomes`` are by method, at least one of each."""
-    return max(outcomes, key=lambda method: np.mean([outcome.validation_score for outcome in outcomes[method]]))
+    """The method with the highest mean score on validation; ``outcomes`` are by method, at least one of each.
+
+    Of equal ones it is the one with the lower loss there, as in `Comparison.best_method`.
+    """
+
+    def rank(method: str) -> list[float]:
+        kept = [(each.validation_score, -each.validation_loss[each.best_epoch - 1]) for each in outcomes[method]]
+        return np.mean(kept, axis=0).tolist()
+
+    return max(outcomes, key=rank)
 
 
 def class_count(test: AnsweredItems) -> int:

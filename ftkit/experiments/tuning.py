@@ -115,16 +115,21 @@ def tune(
 
     Raises
     ------
+    FtkitError
+        If a method does not apply to the task's kind of data; before anything is trained.
     DataError
         If the file holds trials on other data.
     DivergedError
         If a method diverges at every learning rate; the others have been tried by then.
     """
+    tried = [as_method(name) for name in methods]
+    for method in tried:
+        method.check_applies(task.modality)
     epochs = task.epochs if epochs is None else epochs
     known = read_trials(path, task)
     settings = partial(_settings, task, epochs=epochs, seed=seed, precision=precision)
     hopeless: list[str] = []
-    for method in (as_method(name) for name in methods):
+    for method in tried:
         done = {trial.learning_rate for trial in known.over(epochs, seed).of(method)}
         grid = rate_grid(method, trials)
         rates = [rate for rate in grid if rate not in done]

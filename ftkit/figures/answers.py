@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ftkit.errors import DataError
-from ftkit.evaluation import Score, score_by_group, wilson
+from ftkit.evaluation import Score, score, score_by_group
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.style import GREY, INK, WIDTH, method_style, plain, style
 
@@ -95,12 +95,12 @@ def by_group(run: Run) -> DescribedFigure:
     ranked = sorted(found.items(), key=lambda item: (item[1].value, item[0]))
     left_out = len(ranked) - 2 * _GROUPS_AT_EACH_END if len(ranked) > _MOST_GROUPS else 0
     shown = ranked[:_GROUPS_AT_EACH_END] + ranked[-_GROUPS_AT_EACH_END:] if left_out else ranked
-    overall = wilson(int((probabilities.argmax(axis=1) == labels).sum()), labels.size)
+    overall = score("accuracy", labels, probabilities, predictions.groups)
     with style():
         figure = new_figure(height=1.7 + 0.27 * (len(shown) + bool(left_out)))
         axes = figure.subplots()
         rows = [index + (1 if left_out and index >= _GROUPS_AT_EACH_END else 0) for index in range(len(shown))]
-        _draw_groups(axes, rows, [score for _, score in shown], run)
+        _draw_groups(axes, rows, [each for _, each in shown], run)
         if left_out:
             axes.text(
                 0.01,
@@ -119,14 +119,14 @@ def by_group(run: Run) -> DescribedFigure:
             zorder=1,
             label=f"All {overall.n} test items: {100 * overall.value:.1f} %",
         )
-        axes.set_yticks(rows, [f"{plain(str(name))} (n = {score.n})" for name, score in shown])
+        axes.set_yticks(rows, [f"{plain(str(name))} (n = {each.n})" for name, each in shown])
         axes.set_ylim(rows[-1] + 0.7, -0.7)
         axes.tick_params(axis="y", length=0)
         axes.set_xlim(right=101)
         axes.set(xlabel="Accuracy, % (bar: 95 % Wilson interval)", title=plain(_title(run, "Accuracy by group")))
         axes.grid(axis="x")
         figure.legend(loc="outside lower center")
-        told = "; ".join(f"{name} {score}" for name, score in shown)
+        told = "; ".join(f"{name} {each}" for name, each in shown)
         note = f"Shown are the 10 worst and the 10 best of {len(ranked)} groups." if left_out else ""
         figure.describe(_title(run, "Accuracy by group"), f"All items {overall}.", note, f"By group: {told}.")
     return figure
@@ -162,9 +162,9 @@ def _told_rows(names: list[str], counts: NDArray[np.int_], shares: NDArray[np.fl
 
 def _draw_groups(axes: Axes, rows: list[int], scores: list[Score], run: Run) -> None:
     look = method_style(run.spec.method)
-    values = 100 * np.array([score.value for score in scores])
-    lows = 100 * np.array([score.low for score in scores])
-    highs = 100 * np.array([score.high for score in scores])
+    values = 100 * np.array([each.value for each in scores])
+    lows = 100 * np.array([each.low for each in scores])
+    highs = 100 * np.array([each.high for each in scores])
     axes.errorbar(
         values,
         rows,

@@ -111,7 +111,7 @@ def read_examples(source: Source, columns: Columns) -> Examples:
         if columns.label is not None or columns.group is not None or columns.text is not None:
             raise DataError(
                 f"{path} is a folder, which has no columns: its folders are the classes. "
-                "Leave text=, label= and group= out, or give a table of paths."
+                "Leave text, label and group out, or give a table of paths."
             )
         return _read_folder(path, columns)
     return _read_table(_load_table(path), columns, path.parent, str(path))
@@ -248,8 +248,8 @@ def _read_folder(folder: Path, columns: Columns) -> Examples:
         raise DataError(f"{folder} holds no folders. Put the files into one folder a class, named after the class.")
     if {path.name.lower() for path in classes} <= _SPLIT_NAMES:
         raise DataError(
-            f"The folders of {folder} are named after splits, not classes. Give each its own: "
-            f"own_task({str(folder / classes[0].name)!r}, test=...)."
+            f"The folders of {folder} are named after splits, not classes. In Python give each its own: "
+            f"own_task({str(folder / classes[0].name)!r}, test=...); on the command line give one folder, to be cut."
         )
     files = [path for path in sorted(folder.rglob("*")) if _is_visible_file(path, folder)]
     modality = _modality_of_files(files, columns, folder)
@@ -339,8 +339,8 @@ def _content_column(table: pandas.DataFrame, columns: Columns, where: str) -> tu
     guesses = [(modality, column) for modality in modalities for column in _usual_columns(table, modality)]
     if len(guesses) != 1:
         raise DataError(
-            f"Cannot tell which column of {where} holds the examples. Say so with text=, image= or audio=. "
-            f"{_listing(table)}"
+            f"Cannot tell which column of {where} holds the examples. Say so with text=, image= or audio= (on the "
+            f"command line --text, --image or --audio). {_listing(table)}"
         )
     return guesses[0]
 
@@ -354,7 +354,10 @@ def _label_column(table: pandas.DataFrame, columns: Columns, where: str, content
     if len(others) == 1:
         guesses = others
     if len(guesses) != 1:
-        raise DataError(f"Cannot tell which column of {where} holds the classes. Say so with label=. {_listing(table)}")
+        raise DataError(
+            f"Cannot tell which column of {where} holds the classes. Say so with label= (on the command line --label). "
+            f"{_listing(table)}"
+        )
     return guesses[0]
 
 

@@ -39,13 +39,17 @@ def choose_precision(precision: str, modality: str = "text") -> str:
     Raises
     ------
     TrainingError
-        If fp16 is asked for where there is no GPU: a processor would silently train in float32.
+        If there is no such precision, or fp16 is asked for where there is no GPU: a processor would silently train in
+        float32.
 
     Examples
     --------
     >>> choose_precision("float32")
     'float32'
     """
+    known = ("auto", "float32", *AUTOCAST_TYPES)
+    if precision not in known:
+        raise TrainingError(f"precision = {precision!r}: choose one of {', '.join(known)}.")
     if precision == "fp16" and not torch.accelerator.is_available():
         raise TrainingError(
             "precision = 'fp16' needs a GPU, and there is none here: choose 'bf16', 'float32' or 'auto'."

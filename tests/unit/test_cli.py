@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from typer.testing import CliRunner, Result
 import ftkit
 from ftkit import cli
 from ftkit.cli import app
+from ftkit.errors import DataError
 from ftkit.experiments.claims import judge_all, load_claims
 from ftkit.experiments.experiment import Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
@@ -27,7 +29,7 @@ from ftkit.experiments.run import RUN_FILE
 from ftkit.experiments.trials import Trials
 from ftkit.methods import METHODS
 from ftkit.paths import cache_folder
-from ftkit.tasks import load_task
+from ftkit.tasks import Task, load_task
 from ftkit.training.augmentation import AUGMENTATIONS, TokenDropout
 
 COMMANDS = (
@@ -153,6 +155,8 @@ def test_help_loads_no_heavy_library(tmp_path: Path) -> None:
         (("demo", "--tasks", "movie-revews"), "Did you mean 'movie-reviews'?"),
         (("demo", "--methods", "full,lorra"), "Did you mean 'lora'?"),
         (("demo", "--report", "no/such/folder.html"), "There is no folder"),
+        (("demo", "--methods", "lora,prefix"), "a convolutional network has no attention"),
+        (("demo", "--precision", "half"), "choose one of auto, float32, bf16, fp16"),
         (("train", "solar-cell"), "Did you mean 'solar-cells'?"),
         (("train", "nowhere.csv"), "There is no file or folder nowhere.csv"),
         (("train", "movie-reviews", "--setting", "ranks=3"), "It has: rank, alpha, dropout, blocks."),
@@ -162,6 +166,9 @@ def test_help_loads_no_heavy_library(tmp_path: Path) -> None:
         (("train", "movie-reviews", "--save", __file__), "Cannot write into"),
         (("report",), "There is no finished run"),
         (("tune", "movies"), "Unknown task 'movies'"),
+        (("tune", "solar-cells", "--methods", "lora,prefix"), "a convolutional network has no attention"),
+        (("tune", "solar-cells", "--output", "/"), "/ is a folder"),
+        (("experiment", "sizes", "--folder", __file__), "Cannot write into"),
         (("papers", "--method", "lorra"), "Did you mean 'lora'?"),
         (("papers", "--records", "nowhere"), "There is no folder nowhere of records"),
     ],
@@ -220,9 +227,28 @@ def test_the_process_that_trains_finds_its_data_prepared(tmp_path: Path, monkeyp
     fetched = cache_folder() / "assets"
     (tmp_path / "assets").symlink_to(fetched, target_is_directory=True)
     monkeypatch.setenv("FTKIT_CACHE", str(tmp_path))
-    wanted = cli._wanted("movie-reviews", "linear-probe", 1, tmp_path / "runs", {})
+    options = {"limit": None, "epochs": None, "precision": "auto"}
+    wanted = cli._wanted("movie-reviews", "linear-probe", 1, tmp_path / "runs", options)
     assert (wanted.tasks, wanted.runs) == (("movie-reviews",), 1)
     assert len(list((tmp_path / "prepared").glob("movie-reviews-*.npz"))) == 1
+
+
+def test_a_demo_of_more_examples_than_a_task_has_is_refused_before_any_training(tmp_path: Path):
+    options = {"limit": 2000, "epochs": None, "precision": "auto"}
+    with pytest.raises(DataError, match="solar-cells"):
+        cli._wanted("movie-reviews,solar-cells", "linear-probe", 1, tmp_path / "runs", options)
+
+
+def test_what_replay_rehearses_is_fetched_before_the_training(
+    tiny_task: Callable[[str], Task], empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FTKIT_CACHE", str(empty_folder / "cache"))
+    fetched: list[str] = []
+    monkeypatch.setattr(cli, "_fetch", lambda assets: fetched.extend(each.name for each in assets))
+    cli._fetch_for_own(tiny_task("text"), ["full"])
+    assert fetched == ["minilm"]
+    cli._fetch_for_own(tiny_task("text"), ["full", "replay"])
+    assert fetched[1:] == ["minilm", "reuters-r8"]
 
 
 def test_fetch_list_shows_size_licence_and_state(empty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,6 +436,10 @@ def test_compare_on_an_own_file_with_a_limit_writes_table_and_report(review_file
     assert "First 4 trials a method on validation" in result.stdout
     assert "What each method was given" in result.stdout
     assert "reviews: scores on the test split" in result.stdout
+    assert "linear-probe at 0.01: validation " in result.stdout
+    assert "over test items only" not in result.stdout  # nothing is compared
+    assert "Linear probe, the best on validation, is saved in runs/reviews/linear-probe-seed0-" in result.stdout
+    assert "ftkit predict runs/reviews/linear-probe-seed0-" in result.stdout
     assert "Accuracy on the validation split chose " in result.stdout
     source = (empty_folder / "own.html").read_text(encoding="utf-8")
     assert "The data are your own." in source

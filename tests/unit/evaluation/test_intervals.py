@@ -17,6 +17,10 @@ from ftkit.evaluation import (
 )
 
 
+def sure(labels: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.eye(2)[np.where(right, labels, 1 - labels)] * 0.8 + 0.1
+
+
 def answers(correct: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return labels of two classes and probabilities that are right exactly where `correct` is true."""
     labels = np.random.default_rng(seed).integers(2, size=correct.size)
@@ -176,7 +180,31 @@ def test_such_intervals_hold_the_true_mean_as_often_as_they_say() -> None:
         ]
         found = mean_score("accuracy", labels, runs)
         held.append(found.low <= TRUE_MEAN <= found.high)
-    assert 0.85 < np.mean(held) <= 1
+    assert 0.9 < np.mean(held) < 0.99
+
+
+def test_what_each_run_answers_by_itself_is_counted_once() -> None:
+    """Where runs differ by nothing else, their mean is known as well as so many more answers make it."""
+    generator = np.random.default_rng(2)
+    labels = np.arange(400) % 2
+    values, halves = [], []
+    for _ in range(100):
+        runs = [sure(labels, generator.random(400) < 0.75) for _ in range(5)]
+        found = mean_score("accuracy", labels, runs)
+        values.append(found.value)
+        halves.append((found.high - found.low) / 2)
+    needed = 1.96 * np.sqrt(0.75 * 0.25 / 2000)
+    assert 1.96 * np.std(values) == pytest.approx(needed, rel=0.2)
+    assert (
+        needed < np.mean(halves) < 1.6 * needed
+    )  # five runs tell little of their spread: Student's is 1.4 times normal
+
+
+def test_many_groups_that_score_alike_by_chance_leave_the_doubt_of_their_items() -> None:
+    labels, groups = [0, 1] * 100, np.repeat(np.arange(20), 10)
+    table = (SURE * 4 + [SURE[0], SURE[0]]) * 20  # one mistake in each group
+    for found in (score("accuracy", labels, table, groups), mean_score("accuracy", labels, [table] * 2, groups)):
+        assert (found.value, found.low) == (0.9, pytest.approx(wilson(180, 200).low, abs=0.01))
 
 
 def test_score_by_group_is_wilson_of_each_group() -> None:

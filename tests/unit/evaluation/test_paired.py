@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import ArrayLike
 
 from ftkit.errors import DataError
-from ftkit.evaluation import holm, mcnemar, paired_bootstrap, paired_runs
+from ftkit.evaluation import holm, mcnemar, paired_against, paired_bootstrap, paired_runs
 
 
 def predictions(right_a: np.ndarray, right_b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -170,6 +170,45 @@ def test_equally_good_methods_seldom_differ_over_five_seeds() -> None:
         )
         found.append(paired_runs("accuracy", labels, one, other, resamples=400).p_value < 0.05)
     assert np.mean(found) < 0.08
+
+
+def test_an_interval_is_no_wider_than_the_difference_varies() -> None:
+    """Methods whose seeds differ by their own answers alone."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    tests = []
+    for _ in range(100):
+        one, other = (by_seed(sure(labels, generator.random(400) < 0.75) for _ in range(5)) for _ in range(2))
+        tests.append(paired_runs("accuracy", labels, one, other, resamples=400))
+    needed = 1.96 * np.std([test.difference for test in tests])
+    assert 0.9 * needed < np.mean([test.high - test.low for test in tests]) / 2 < 1.6 * needed
+    assert 0.89 < np.mean([test.low <= 0 <= test.high for test in tests]) <= 1
+
+
+def test_the_correction_for_many_tests_is_not_stopped_by_the_number_of_resamples() -> None:
+    labels = np.arange(300) % 2
+    generator = np.random.default_rng(0)
+    runs = {
+        name: {0: sure(labels, generator.random(300) < share)}
+        for name, share in [("a", 0.95), *((f"b{index}", 0.6) for index in range(30))]
+    }
+    found = paired_against("a", "accuracy", labels, runs)
+    assert max(test.p_value for test in found.values()) < 0.01
+
+
+def test_many_groups_in_which_two_differ_alike_leave_the_doubt_of_their_items() -> None:
+    right, groups = [[0.9, 0.1], [0.1, 0.9]], np.repeat(np.arange(20), 10)
+    poorer = (right * 4 + [right[0], right[0]]) * 20
+    found = paired_runs("accuracy", [0, 1] * 100, {0: right * 100}, {0: poorer}, groups)
+    assert found.difference == pytest.approx(0.1)
+    assert found.low < 0.08 < 0.12 < found.high
+
+
+def test_scores_that_differ_where_all_answers_are_the_same_have_no_interval_around_zero() -> None:
+    labels, sorted_well, guesses = [0, 1] * 5, [[0.9, 0.1], [0.55, 0.45]] * 5, [[0.6, 0.4]] * 10
+    found = paired_bootstrap("roc_auc", labels, sorted_well, guesses)
+    assert found.n_discordant == 0
+    assert found.low <= found.difference == 0.5 <= found.high
 
 
 def test_a_method_without_runs_is_refused() -> None:

@@ -129,3 +129,30 @@ def test_a_file_that_cannot_be_read_is_named(cell: Callable[..., Any], tmp_path:
     path.write_text("no picture and no sound")
     with pytest.raises(DataError, match=name):
         load_run(cell("linear-probe", modality).folder).predict([path])
+
+
+def test_what_cannot_be_read_in_a_folder_costs_no_other_answer(
+    cell: Callable[..., Any],
+    tiny_task: Callable[[str], Task],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    run, test = load_run(cell("linear-probe", "image").folder), tiny_task("image").test
+    for name, item in zip("abcdef", test.items, strict=False):
+        Image.fromarray(item).save(tmp_path / f"{name}.png")
+    for name in ("b1", "e1"):
+        (tmp_path / f"{name}.png").write_text("no picture", encoding="utf-8")
+    monkeypatch.setattr(prediction, "PART", 5)
+    table = predict_file(run, tmp_path, progress=False)
+    assert [Path(item).stem for item in table["item"]] == ["a", "b", "b1", "c", "d", "e", "e1", "f"]
+    assert table.isna().any(axis=1).tolist() == [False, False, True, False, False, False, True, False]
+    readable = table.dropna()
+    assert readable["answer"].tolist() == [run.label_names[index] for index in run.predictions.predicted[:6]]
+    (said,) = caplog.messages
+    assert said.startswith("2 of 8 can't be read and have no answer: ")
+    assert all(name in said for name in ("b1.png", "e1.png"))
+    for name in "abcdef":
+        (tmp_path / f"{name}.png").unlink()
+    with pytest.raises(DataError, match=r"b1\.png"):
+        predict_file(run, tmp_path, progress=False)
