@@ -438,8 +438,9 @@ def test_compare_on_an_own_file_with_a_limit_writes_table_and_report(review_file
     assert "reviews: scores on the test split" in result.stdout
     assert "linear-probe at 0.01: validation " in result.stdout
     assert "over test items only" not in result.stdout  # nothing is compared
-    assert "Linear probe, the best on validation, is saved in runs/reviews/linear-probe-seed0-" in result.stdout
-    assert "ftkit predict runs/reviews/linear-probe-seed0-" in result.stdout
+    (run,) = (empty_folder / "runs" / "reviews").glob("linear-probe-seed0-*")
+    assert f"Linear probe, the best on validation, is saved in {run}\n" in result.stdout
+    assert f"ftkit predict {run} DATA" in result.stdout
     assert "Accuracy on the validation split chose " in result.stdout
     source = (empty_folder / "own.html").read_text(encoding="utf-8")
     assert "The data are your own." in source
