@@ -224,7 +224,7 @@ def _wanted(tasks: str | None, methods: str | None, seeds: int, folder: Path, op
         choose_precision(options["precision"], modality)
         for method in method_names:
             as_method(method).check_applies(modality)
-    _fetch_for(task_names, task_names if _rehearse(method_names) else ())
+    _fetch_for(task_names, task_names if _any_rehearses(method_names) else ())
     demo = _Demo(tuple(task_names), tuple(method_names), seeds, folder, options)
     typer.echo(f"{_many(demo.runs, 'run')}: {_many(len(method_names), 'method')} on {_many(len(task_names), 'task')}.")
     for name in task_names:
@@ -740,7 +740,7 @@ def _load(task: str, limit: int | None, methods: Sequence[str], **columns: str |
     if task in TASKS:
         if given:
             raise DataError(f"{given[0]} is for data of your own; {task} is a ready-made task. Leave it out.")
-        _fetch_for([task], [task] if _rehearse(methods) else ())
+        _fetch_for([task], [task] if _any_rehearses(methods) else ())
         return load_task(task, limit=limit)
     path = Path(task)
     if not path.exists():
@@ -763,7 +763,7 @@ def _load(task: str, limit: int | None, methods: Sequence[str], **columns: str |
     return replace(own, train=train, validation=validation)
 
 
-def _rehearse(methods: Sequence[str]) -> bool:
+def _any_rehearses(methods: Sequence[str]) -> bool:
     """Whether one of some methods rehearses source data, which must be fetched for it."""
     from ftkit.methods import Replay
 
@@ -775,7 +775,7 @@ def _fetch_for_own(task: Task, methods: Sequence[str]) -> None:
     from ftkit.fetch import is_cached
     from ftkit.tasks.source_data import SOURCE_ASSETS
 
-    needed = [task.backbone, *(SOURCE_ASSETS[task.modality] if _rehearse(methods) else ())]
+    needed = [task.backbone, *(SOURCE_ASSETS[task.modality] if _any_rehearses(methods) else ())]
     missing = [each for each in map(asset, needed) if not is_cached(each)]
     if missing:
         _fetch(missing)
@@ -998,9 +998,10 @@ def _show_comparison(comparison: Comparison, folder: Path) -> None:
 def _show_best(comparison: Comparison) -> None:
     """Say where the run lies that validation found best, and how to use it."""
     from ftkit.methods import METHODS
+    from ftkit.training.callbacks import rank
 
     name = comparison.best_method()
-    best = max(comparison.by_method()[name], key=lambda run: run.history.best.validation_score)
+    best = max(comparison.by_method()[name], key=lambda run: rank(run.history.best))
     if best.folder is not None:
         typer.echo(f"\n{METHODS[name].title}, the best on validation, is saved in {best.folder}")
         _show_use(best.folder)

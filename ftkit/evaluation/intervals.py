@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeGuard
 
 import numpy as np
@@ -149,11 +150,9 @@ def bootstrap(
         [metric.counted(whole, table, counts) for counts in resampled_counts(whole.size, groups, resamples, seed)]
     )
     low, high = percentile_interval(values, confidence)
-    if low == high and value in (0.0, 1.0):
-        return _all_alike(value, whole.size, groups, confidence)
-    if low == high and groups is not None and _answers_differ([table]):
-        return bootstrap(metric, whole, table, None, resamples, seed, confidence)
-    return Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
+    found = Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
+    over_items = partial(bootstrap, metric, whole, table, None, resamples, seed, confidence)
+    return _in_doubt(found, [table], groups, over_items, confidence)
 
 
 def score(
@@ -213,10 +212,10 @@ def mean_score(
     """Return the mean score of several runs (seeds) on the same items, with its hierarchical bootstrap interval.
 
     Each resample draws runs again, and items (or groups), which serve all runs. The interval tells how the mean would
-    move with other seeds and with other test items. What each run answers by itself moves it with both, and is
-    counted once. Drawing few runs again shows too little of the spread between
-    seeds: what they add is widened, by as much as Student's interval of so many values is wider than theirs. With fewer
-    than twenty groups the whole interval is Student's, the variances of runs and of groups added.
+    move with other seeds and with other test items. What each run answers by itself moves it with both, and is counted
+    once. Drawing few runs again shows too little of the spread between seeds: what they add is widened, by as much as
+    Student's interval of so many values is wider than theirs. With fewer than twenty groups the whole interval is
+    Student's, the variances of runs and of groups added.
 
     Parameters
     ----------
@@ -265,21 +264,14 @@ def mean_score(
         return by_groups
     means = resampled_means([RunScores.of(metric, whole, tables, groups, seed=seed)], seed)
     low, high = np.clip(percentile_interval(means, 0.95), 0, 1)
-    if low == high and value in (0.0, 1.0):
-        return _all_alike(value, whole.size, groups, 0.95)
-    if low == high and groups is not None and _answers_differ(tables):
-        return mean_score(metric_name, labels, tables, seed=seed)
-    return Score(value, float(low), float(high), whole.size, "hierarchical bootstrap")
+    found = Score(value, float(low), float(high), whole.size, "hierarchical bootstrap")
+    return _in_doubt(found, tables, groups, partial(mean_score, metric_name, whole, tables, seed=seed))
 
 
 def _student_score(
     metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray, seed: int
 ) -> Score | None:
-    """Mean score of runs with the interval of few groups; None where the metric is undefined without one of these.
-
-    Few groups may all score the same by chance, and would then seem to leave no doubt: the interval is that of
-    independent items.
-    """
+    """Mean score of runs with the interval of few groups; None where the metric is undefined without one of these."""
     without = means_without_groups(metric, labels, tables, groups)
     if np.isnan(without).any():
         return None
@@ -287,23 +279,30 @@ def _student_score(
     value = float(np.mean(scores))
     variations = [jackknife(without), *run_variation(scores)]
     low, high = np.clip(student_interval(value, variations), 0, 1)
-    if low == high and value in (0.0, 1.0):
-        return _all_alike(value, labels.size, groups, 0.95)
-    if low == high and _answers_differ(tables):
-        return mean_score(metric.name, labels, tables, seed=seed)
-    return Score(value, float(low), float(high), labels.size, "student")
+    found = Score(value, float(low), float(high), labels.size, "student")
+    return _in_doubt(found, tables, groups, partial(mean_score, metric.name, labels, tables, seed=seed))
 
 
-def _answers_differ(tables: Sequence[NDArray]) -> bool:
-    """Whether a run answers more than one class: who gives one answer to everything scores alike by design."""
-    return any(np.unique(table.argmax(axis=1)).size > 1 for table in tables)
+def _in_doubt(
+    found: Score,
+    tables: Sequence[NDArray],
+    groups: ArrayLike | None,
+    over_items: Callable[[], Score],
+    confidence: float = 0.95,
+) -> Score:
+    """Return a score with an interval where it was found without one, which would seem to leave no doubt.
 
-
-def _all_alike(value: float, n: int, groups: ArrayLike | None, confidence: float) -> Score:
-    """Interval where all are right, or all wrong: Wilson's of as many items, or groups, as a resample draws."""
-    drawn = independent_draws(n, groups)
-    bounds = wilson(round(value * drawn), drawn, confidence)
-    return Score(value, bounds.low, bounds.high, n, "wilson")
+    Where all are right, or all wrong, it is Wilson's of as many items, or groups, as a resample draws. Where groups
+    score alike by chance, it is that of independent items; who gives one answer to everything scores alike by design.
+    """
+    if found.low < found.high:
+        return found
+    if found.value in (0.0, 1.0):
+        drawn = independent_draws(found.n, groups)
+        bounds = wilson(round(found.value * drawn), drawn, confidence)
+        return Score(found.value, bounds.low, bounds.high, found.n, "wilson")
+    several_answers = any(np.unique(table.argmax(axis=1)).size > 1 for table in tables)
+    return over_items() if groups is not None and several_answers else found
 
 
 def independent_draws(n: int, groups: ArrayLike | None) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -278,11 +279,9 @@ def _paired(
     low, high = np.clip(percentile_interval(differences, 0.95), -1, 1)
     difference, p_value = float(one.whole.mean() - other.whole.mean()), _p_value(differences)
     discordant = _discordant(truth, sides)
-    if low == high and not (difference or discordant):  # two that no item told apart may differ on other items
-        low, high = _difference_interval(0, 0, independent_draws(truth.size, groups))
-    if low == high and discordant and groups is not None:  # groups that agree by chance would seem to leave no doubt
-        return _paired(metric_name, labels, runs_a, runs_b, None, resamples, seed)
-    return PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
+    found = PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
+    over_items = partial(_paired, metric_name, labels, runs_a, runs_b, None, resamples, seed)
+    return _in_doubt(found, discordant, groups, over_items)
 
 
 def _paired_by_few_groups(
@@ -294,10 +293,7 @@ def _paired_by_few_groups(
     resamples: int,
     seed: int,
 ) -> PairedTest | None:
-    """Student's test; None where the metric is undefined without one of the groups.
-
-    Where the difference is the same in all groups, by chance, they would seem to leave no doubt: the items tell more.
-    """
+    """Student's test; None where the metric is undefined without one of the groups."""
     metric, truth, sides = _checked_sides(metric_name, labels, runs_a, runs_b)
     without = [means_without_groups(metric, truth, tables, groups) for tables in sides]
     if np.isnan(without).any():
@@ -307,13 +303,26 @@ def _paired_by_few_groups(
     by_seed = [np.subtract(scores[0], scores[1])] if runs_a.keys() == runs_b.keys() else scores
     variations = [jackknife(without[0] - without[1]), *(each for values in by_seed for each in run_variation(values))]
     low, high = np.clip(student_interval(difference, variations), -1, 1)
-    discordant = _discordant(truth, sides)
-    if low == high and discordant:
-        return _paired(metric_name, labels, runs_a, runs_b, None, resamples, seed)
-    if low == high and not difference:
-        low, high = _difference_interval(0, 0, independent_draws(truth.size, groups))
-    p_value = student_p_value(difference, variations)
-    return PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
+    discordant, p_value = _discordant(truth, sides), student_p_value(difference, variations)
+    found = PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
+    over_items = partial(_paired, metric_name, labels, runs_a, runs_b, None, resamples, seed)
+    return _in_doubt(found, discordant, groups, over_items)
+
+
+def _in_doubt(
+    found: PairedTest, discordant: float, groups: ArrayLike | None, over_items: Callable[[], PairedTest]
+) -> PairedTest:
+    """Return a difference with an interval where it was found without one, which would seem to leave no doubt.
+
+    Two that no item told apart may differ on other items. Where the difference is the same in all groups, by chance,
+    the items tell more.
+    """
+    if found.low < found.high:
+        return found
+    if not (found.difference or discordant):
+        low, high = _difference_interval(0, 0, independent_draws(found.n, groups))
+        return replace(found, low=low, high=high)
+    return over_items() if discordant and groups is not None else found
 
 
 def _checked_sides(

@@ -17,10 +17,6 @@ from ftkit.evaluation import (
 )
 
 
-def sure(labels: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.eye(2)[np.where(right, labels, 1 - labels)] * 0.8 + 0.1
-
-
 def answers(correct: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return labels of two classes and probabilities that are right exactly where `correct` is true."""
     labels = np.random.default_rng(seed).integers(2, size=correct.size)
@@ -186,11 +182,10 @@ def test_such_intervals_hold_the_true_mean_as_often_as_they_say() -> None:
 def test_what_each_run_answers_by_itself_is_counted_once() -> None:
     """Where runs differ by nothing else, their mean is known as well as so many more answers make it."""
     generator = np.random.default_rng(2)
-    labels = np.arange(400) % 2
     values, halves = [], []
     for _ in range(100):
-        runs = [sure(labels, generator.random(400) < 0.75) for _ in range(5)]
-        found = mean_score("accuracy", labels, runs)
+        tables = [answers(generator.random(400) < 0.75) for _ in range(5)]
+        found = mean_score("accuracy", tables[0][0], [table for _, table in tables])
         values.append(found.value)
         halves.append((found.high - found.low) / 2)
     needed = 1.96 * np.sqrt(0.75 * 0.25 / 2000)
