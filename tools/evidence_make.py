@@ -37,7 +37,7 @@ class Search:
 
 
 SEARCHES = (
-    Search("movie-reviews", 600, 5),
+    Search("movie-reviews", 400, 5),
     Search("movie-reviews", 2000, 5, ",".join(USUAL_METHODS)),  # tasks are used whole too
     Search("movie-reviews", 5000, 5, "scratch,linear-probe,full,lora"),  # what is compared over sizes
     Search("solar-cells", 400, 5),

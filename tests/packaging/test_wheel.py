@@ -44,7 +44,7 @@ def test_the_wheel_carries_catalog_cards_evidence_and_template(wheel: Path) -> N
 
     assert "ftkit/data/catalog.toml" in names
     assert "ftkit/data/cards/fsdd.md" in names
-    assert "ftkit/data/evidence/tuning/movie-reviews-600.json" in names
+    assert "ftkit/data/evidence/tuning/movie-reviews-400.json" in names
     assert any(name.startswith("ftkit/report/") and name.endswith(".jinja") for name in names)
     assert any(name.endswith("licenses/NOTICE") for name in names)
 

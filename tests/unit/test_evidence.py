@@ -61,10 +61,10 @@ def evidence(
 def test_the_page_says_what_methods_were_given_or_where_rates_come_from(
     invented_record: Callable[..., Record], tool: Callable[[str], ModuleType], tmp_path: Path
 ):
-    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=600, epochs=3, seed=[0, 1])
-    kit = kit_trials("movie-reviews", 600)
+    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=400, epochs=3, seed=[0, 1])
+    kit = kit_trials("movie-reviews", 400)
     assert kit is not None
-    kit.save(tmp_path / "tuning" / "movie-reviews-600.json")
+    kit.save(tmp_path / "tuning" / "movie-reviews-400.json")
     path = tmp_path / "experiments" / "methods.json"
     invented_record("methods", conditions, lambda each: 0.7).save(path)
     text = tool("evidence_page").write_page(tmp_path).read_text(encoding="utf-8")
@@ -95,7 +95,7 @@ def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions
     count = len(EXPERIMENTS["learning-rates"].conditions)
     assert not all(outcome.total_seconds for outcome in made)
     everything = f"over {sum(outcome.total_seconds or outcome.seconds for outcome in made):,.0f}"
-    assert "Movie reviews: 600 training examples, 3 epochs, 5 seeds." in text
+    assert "Movie reviews: 400 training examples, 3 epochs, 5 seeds." in text
     assert (
         f"| {count} of {count} | {seconds:,.0f} | {everything} | {days[0]} to {days[-1]} | not kept, 83bc2a4d0f1e |"
         in text
@@ -297,7 +297,7 @@ def test_the_seconds_of_a_task_are_of_its_trainings_and_its_trials(
     timed = tuple(replace(outcome, seconds=10.0, total_seconds=30.0) for outcome in record.outcomes)
     alone = replace(timed[1], seconds=5.0, total_seconds=0.0)  # of which only the training was timed
     records = {"some": replace(record, outcomes=(timed[0], alone)), "same": replace(record, outcomes=timed[:1])}
-    some = kit_trials("movie-reviews", 600)
+    some = kit_trials("movie-reviews", 400)
     assert some is not None
     trials = replace(some, trials=(replace(some.trials[0], seconds=7.0),))
     assert tool("evidence_page").seconds_by_task(records, [trials]) == {"movie-reviews": 30.0 + (5.0 + 20.0) + 7.0}

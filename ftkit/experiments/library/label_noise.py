@@ -12,10 +12,10 @@ EXPERIMENT = Experiment(
     title="Wrong labels",
     question="What do wrong labels cost, can they be found, and what would other data or another method give?",
     conditions=(
-        *grid(examples=600, label_noise=[0.0, 0.1, 0.2, 0.4], **COMMON),
-        *grid(examples=600, label_noise=[0.2, 0.4], repaired=True, **COMMON),
-        *grid(examples=300, **COMMON),
-        *grid(examples=1200, label_noise=[0.2, 0.4], **COMMON),
+        *grid(examples=400, label_noise=[0.0, 0.1, 0.2, 0.4], **COMMON),
+        *grid(examples=400, label_noise=[0.2, 0.4], repaired=True, **COMMON),
+        *grid(examples=200, **COMMON),
+        *grid(examples=800, label_noise=[0.2, 0.4], **COMMON),
     ),
     measures=("label errors",),
 )

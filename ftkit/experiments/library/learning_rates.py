@@ -20,7 +20,7 @@ EXPERIMENT = Experiment(
         condition
         for method, rates in RATES.items()
         for condition in grid(
-            task="movie-reviews", method=method, examples=600, learning_rate=rates, epochs=3, seed=[0, 1, 2, 3, 4]
+            task="movie-reviews", method=method, examples=400, learning_rate=rates, epochs=3, seed=[0, 1, 2, 3, 4]
         )
     ),
 )

@@ -406,13 +406,13 @@ def test_several_trainings_of_a_seed_are_flagged_as_a_choice_on_the_test(first_c
 
 
 def test_a_best_setting_at_an_end_of_those_tried_is_flagged():
-    kit = kit_trials("movie-reviews", 600)
+    kit = kit_trials("movie-reviews", 400)
     assert kit is not None
     trial = kit.named("lora")[0]
 
     def facts(used: int, *ranks: int) -> MethodFacts:
         tried = tuple(replace(trial, settings=LoRA(rank=rank).settings) for rank in ranks)
-        given = {"learning_rate": trial.learning_rate, "seeds": 1, "epochs": 3, "train_examples": 600}
+        given = {"learning_rate": trial.learning_rate, "seeds": 1, "epochs": 3, "train_examples": 400}
         sizes = {"test_readings": 1, "trainable": 10, "head": 1, "processors": ("one",)}
         return with_trials(LoRA(rank=used), replace(kit, trials=tried), **given, **sizes)
 
@@ -449,12 +449,12 @@ def test_an_experiment_says_where_its_rates_come_from():
 
 
 def test_the_ledger_of_a_record_takes_the_head_from_the_linear_probe(invented_record: Callable[..., Record]):
-    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=600, epochs=3, seed=[0, 1, 2])
+    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=400, epochs=3, seed=[0, 1, 2])
     made = invented_record("methods", conditions, lambda condition: 0.7)
     record = replace(made, outcomes=tuple(replace(outcome, learning_rate=7e-4) for outcome in made.outcomes))
-    fairness = record_fairness(record, "movie-reviews", kit_trials("movie-reviews", 600))
+    fairness = record_fairness(record, "movie-reviews", kit_trials("movie-reviews", 400))
     probe, full = fairness.facts
-    assert (probe.method, probe.seeds, probe.epochs, probe.train_examples) == ("linear-probe", 3, 3, 600)
+    assert (probe.method, probe.seeds, probe.epochs, probe.train_examples) == ("linear-probe", 3, 3, 400)
     assert probe.trainable == probe.head == full.head
     assert full.trainable != full.head
     assert len(full.rates) >= 3
@@ -466,7 +466,7 @@ def test_the_ledger_of_a_record_takes_the_head_from_the_linear_probe(invented_re
 
 def test_a_setting_that_older_trials_leave_out_is_the_usual_one(invented_record: Callable[..., Record]):
     record = invented_record("methods", grid(task="movie-reviews", method=["linear-probe", "lora"]), lambda each: 0.7)
-    kit = kit_trials("movie-reviews", 600)
+    kit = kit_trials("movie-reviews", 400)
     assert kit is not None
     first, *others = (trial for trial in kit.named("lora") if trial.settings == as_method("lora").settings)
     assert others
@@ -475,7 +475,7 @@ def test_a_setting_that_older_trials_leave_out_is_the_usual_one(invented_record:
 
 
 def test_the_ledger_warns_of_times_on_different_processors(invented_record: Callable[..., Record]):
-    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=600, epochs=3, seed=[0, 1])
+    conditions = grid(task="movie-reviews", method=["linear-probe", "full"], examples=400, epochs=3, seed=[0, 1])
     record = invented_record("methods", conditions, lambda condition: 0.7)
     assert not any("processors" in line for line in record_fairness(record, "movie-reviews", None).warnings())
     faster = replace(record.machines[0], processor="faster one")

@@ -225,7 +225,7 @@ def test_the_trials_on_the_nearest_size_are_taken_method_by_method():
     found = kit_trials("movie-reviews", 5000)
     assert {each.train_examples for each in found.named("full")} == {5000}
     assert {each.train_examples for each in found.named("partial")} == {2000}
-    assert {each.train_examples for each in found.named("bitfit")} == {600}
+    assert {each.train_examples for each in found.named("bitfit")} == {400}
     assert usual_rate("movie-reviews", LoRA(), 5000) == found.best(LoRA()).learning_rate
 
 
