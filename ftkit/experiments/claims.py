@@ -115,7 +115,7 @@ class Claim:
         >>> claims["a-quarter-of-the-data"].compared
         'full, 512 examples − scratch, 2048 examples'
         >>> claims["partial-takes-less-time"].compared
-        'partial ÷ full'
+        'partial, blocks 2 ÷ partial, blocks 6'
         """
         sign = "÷" if self.quantity in COSTS else "−"
         if self.second_quantity:
