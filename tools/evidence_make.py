@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from ftkit.experiments.experiment import EXAMPLES
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import training_of
 from ftkit.methods import METHODS, USUAL_METHODS
@@ -37,12 +38,12 @@ class Search:
 
 
 SEARCHES = (
-    Search("movie-reviews", 400, 5),
+    Search("movie-reviews", EXAMPLES, 5),
     Search("movie-reviews", 2000, 5, ",".join(USUAL_METHODS)),  # tasks are used whole too
     Search("movie-reviews", 5000, 5, "scratch,linear-probe,full,lora"),  # what is compared over sizes
-    Search("solar-cells", 400, 5),
+    Search("solar-cells", EXAMPLES, 5),
     # without "scratch": in three epochs of 400 clips it learns next to nothing at any rate, so chance would choose
-    Search("spoken-digits", 400, 5, ",".join(name for name in METHODS if name != "scratch")),
+    Search("spoken-digits", EXAMPLES, 5, ",".join(name for name in METHODS if name != "scratch")),
     Search("spoken-digits", 800, 5, ",".join(USUAL_METHODS)),
 )
 """A training takes its learning rate from the trials on the size nearest to its own."""

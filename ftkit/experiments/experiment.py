@@ -8,6 +8,9 @@ from typing import Any
 
 from ftkit.errors import FtkitError
 
+EXAMPLES = 400
+"""Training examples where an experiment does not ask about their number: so trainings and trials are shared."""
+
 
 @dataclass(frozen=True)
 class Condition:

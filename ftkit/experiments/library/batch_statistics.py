@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftkit.experiments.experiment import Condition, Experiment, grid
+from ftkit.experiments.experiment import EXAMPLES, Condition, Experiment, grid
 from ftkit.methods import METHODS
 
 SEEDS = [5, 6, 7, 8, 9]
@@ -13,7 +13,7 @@ RATES = [1e-4, 3e-4, 1e-3]
 
 def ways(statistics: str) -> tuple[Condition, ...]:
     """Full fine-tuning at several rates and LP-FT at its typical one, with the statistics renewed or kept."""
-    common = {"task": "solar-cells", "examples": 400, "epochs": 3, "seed": SEEDS}
+    common = {"task": "solar-cells", "examples": EXAMPLES, "epochs": 3, "seed": SEEDS}
     settings = {"statistics": statistics}
     return (
         *grid(method="full", settings=settings, learning_rate=RATES, **common),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ftkit.experiments.experiment import Condition, Experiment, grid
+from ftkit.experiments.experiment import EXAMPLES, Condition, Experiment, grid
 from ftkit.methods import METHODS
 
 BLOCKS = {"movie-reviews": 6, "solar-cells": 8, "spoken-digits": 4}
 """Blocks of the backbone, by task."""
-EXAMPLES = 400
 RATE = METHODS["partial"].typical_rate
 """Learning rate of every depth; the linear probe, depth 0, has its own."""
 

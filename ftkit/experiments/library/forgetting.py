@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftkit.experiments.experiment import Condition, Experiment, grid
+from ftkit.experiments.experiment import EXAMPLES, Condition, Experiment, grid
 
 SEEDS = {
     "movie-reviews": [0, 1, 2, 3, 4],
@@ -16,7 +16,7 @@ LOW_RATE, USUAL_RATE, HIGH_RATE = 1e-5, 1e-4, 1e-3
 
 def ways(task: str) -> tuple[Condition, ...]:
     """Full fine-tuning at three rates, the remedies at the middle one, and full fine-tuning and LoRA at their best."""
-    common = {"task": task, "examples": 400, "epochs": 3, "seed": SEEDS[task]}
+    common = {"task": task, "examples": EXAMPLES, "epochs": 3, "seed": SEEDS[task]}
     return (
         *grid(method="full", learning_rate=[LOW_RATE, USUAL_RATE, HIGH_RATE], **common),
         *grid(method=["gradual", "lp-ft", "l2-sp", "replay"], learning_rate=USUAL_RATE, **common),

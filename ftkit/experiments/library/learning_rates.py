@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftkit.experiments.experiment import Experiment, grid
+from ftkit.experiments.experiment import EXAMPLES, Experiment, grid
 
 RATES = {
     "linear-probe": [1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1],
@@ -20,7 +20,7 @@ EXPERIMENT = Experiment(
         condition
         for method, rates in RATES.items()
         for condition in grid(
-            task="movie-reviews", method=method, examples=400, learning_rate=rates, epochs=3, seed=[0, 1, 2, 3, 4]
+            task="movie-reviews", method=method, examples=EXAMPLES, learning_rate=rates, epochs=3, seed=[0, 1, 2, 3, 4]
         )
     ),
 )

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ftkit.experiments.experiment import Condition, Experiment, grid
+from ftkit.experiments.experiment import EXAMPLES, Condition, Experiment, grid
 from ftkit.experiments.trials import kit_trials
 from ftkit.methods import METHODS, Method, as_method
 from ftkit.tasks import TASKS
-
-EXAMPLES = 400
-"""On every task; other experiments train on as many, so that many of the trainings serve them too."""
 
 
 def tuned(task: str) -> Iterator[Method]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftkit.experiments.experiment import Experiment, grid
+from ftkit.experiments.experiment import EXAMPLES, Experiment, grid
 
 EXPERIMENT = Experiment(
     name="moved-weights",
@@ -11,7 +11,7 @@ EXPERIMENT = Experiment(
     conditions=grid(
         task=["movie-reviews", "solar-cells", "spoken-digits"],
         method=["full", "lora", "discriminative", "l2-sp"],
-        examples=400,
+        examples=EXAMPLES,
         epochs=3,
         seed=[0, 1, 2, 3, 4],
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ftkit.experiments.experiment import Condition, Experiment, grid
+from ftkit.experiments.experiment import EXAMPLES, Condition, Experiment, grid
 
 SEEDS = [0, 1, 2, 3, 4]
 WAYS = ("linear-probe", "partial", "surgical", "full", "lp-ft", "lora")
@@ -17,6 +17,6 @@ EXPERIMENT = Experiment(
     name="shift",
     title="Inputs unlike those of the training",
     question="Which ways to fine-tune hold up on damaged inputs, films and voices never met?",
-    conditions=ways(task=["movie-reviews", "solar-cells", "spoken-digits"], examples=400),
+    conditions=ways(task=["movie-reviews", "solar-cells", "spoken-digits"], examples=EXAMPLES),
     measures=("corruption", "groups"),
 )

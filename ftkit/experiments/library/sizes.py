@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ftkit.experiments.experiment import Condition, Experiment, grid
+from ftkit.experiments.experiment import EXAMPLES, Condition, Experiment, grid
 from ftkit.methods import METHODS
 
-COMMON = {"task": "movie-reviews", "examples": 400, "epochs": 3, "seed": [0, 1, 2, 3, 4]}
+COMMON = {"task": "movie-reviews", "examples": EXAMPLES, "epochs": 3, "seed": [0, 1, 2, 3, 4]}
 
 
 def sweep(method: str, *settings: dict[str, int]) -> tuple[Condition, ...]:
