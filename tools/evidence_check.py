@@ -41,8 +41,8 @@ class Repetition:
 
     Attributes
     ----------
-    experiment, condition
-        Which training.
+    experiment, condition, training
+        Which training, and what decides it, see `Outcome.training`.
     recorded
         Score of the recorded answers, with its 95 % interval over test items, or over their groups.
     again
@@ -61,6 +61,7 @@ class Repetition:
 
     experiment: str
     condition: Condition
+    training: str
     recorded: Score
     again: float
     same: float
@@ -99,6 +100,23 @@ class Repetition:
 
 
 @dataclass(frozen=True)
+class Timed:
+    """What a training took when it was recorded, and again.
+
+    Attributes
+    ----------
+    training
+        What decides it, see `Outcome.training`.
+    recorded_seconds, seconds
+        Times the threads that it used.
+    """
+
+    training: str
+    recorded_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Checked:
     """What a check found, as it is kept.
 
@@ -110,8 +128,8 @@ class Checked:
         Where it was made.
     agreed, as_another_seed, trainings
         How many trainings agree with the records, how many others have a score that other seeds gave, of how many.
-    recorded_seconds, seconds
-        What they took then and now, by task, times the threads that they used.
+    timed
+        What each of them took then and now; none where that was not kept.
     """
 
     created: str
@@ -120,20 +138,14 @@ class Checked:
     agreed: int
     as_another_seed: int
     trainings: int
-    recorded_seconds: dict[str, float]
-    seconds: dict[str, float]
+    timed: tuple[Timed, ...]
 
     @classmethod
     def of(cls, made: Sequence[Repetition]) -> Checked:
         """Sum up what was made again."""
-        timed = [each for each in made if each.seconds]
-        tasks = sorted({each.condition.task for each in timed})
-        then, now = (
-            {task: sum(getattr(each, name) for each in timed if each.condition.task == task) for task in tasks}
-            for name in ("recorded_seconds", "seconds")
-        )
+        timed = tuple(Timed(each.training, each.recorded_seconds, each.seconds) for each in made if each.seconds)
         agreed, unstable = (sum(each.verdict == verdict for each in made) for verdict in (AGREES, ANOTHER_SEED))
-        return cls(date.today().isoformat(), revision(), Machine.this(), agreed, unstable, len(made), then, now)
+        return cls(date.today().isoformat(), revision(), Machine.this(), agreed, unstable, len(made), timed)
 
     @property
     def passed(self) -> bool:
@@ -153,7 +165,8 @@ class Checked:
     def load(cls, path: Path) -> Checked:
         """Read what `save` wrote."""
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{**stored, "machine": Machine(**stored["machine"])})
+        timed = tuple(Timed(**each) for each in stored["timed"])
+        return cls(**{**stored, "machine": Machine(**stored["machine"]), "timed": timed})
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -176,8 +189,8 @@ def check(folder: Path, count: int, seed: int, kept: Path | None = None) -> bool
         print(made[-1], flush=True)
     found = Checked.of(made)
     print(found.in_words)
-    if found.seconds:
-        share = sum(found.seconds.values()) / sum(found.recorded_seconds.values())
+    if found.timed:
+        share = sum(each.seconds for each in found.timed) / sum(each.recorded_seconds for each in found.timed)
         print(f"They took {share:.2f} times the recorded time of a processor")
     if kept is not None:
         found.save(kept)
@@ -196,6 +209,11 @@ def sample(records: Sequence[Record], count: int, seed: int) -> list[tuple[Recor
     return sorted(found[:count], key=lambda pair: pair[1].seconds)
 
 
+def processor_seconds(record: Record, outcome: Outcome) -> float:
+    """What a recorded training took with all else, or alone where no more was timed, times the threads it used."""
+    return (outcome.total_seconds or outcome.seconds) * record.machines[outcome.machine].threads
+
+
 def repeat(record: Record, outcome: Outcome) -> Repetition:
     """Train as a recorded training was trained, and compare."""
     condition, test = outcome.condition, record.tests[outcome.condition.task]
@@ -203,11 +221,10 @@ def repeat(record: Record, outcome: Outcome) -> Repetition:
     (table,) = answer_tables(test, [outcome.predicted()])
     recorded = score(test.metric, labels, table, test.groups)
     task = running.load(condition)
-    recorded_seconds = (outcome.total_seconds or outcome.seconds) * record.machines[outcome.machine].threads
+    which = (record.experiment, condition, outcome.training)
+    recorded_seconds = processor_seconds(record, outcome)
     if AnsweredItems.of(task) != test:
-        return Repetition(
-            record.experiment, condition, recorded, np.nan, np.nan, (np.nan, np.nan), np.nan, recorded_seconds, 0.0
-        )
+        return Repetition(*which, recorded, np.nan, np.nan, (np.nan, np.nan), np.nan, recorded_seconds, 0.0)
     started = time.perf_counter()
     run = running.train(replace(condition, learning_rate=outcome.learning_rate), task)
     measures = {name: MEASURES[name](run, task, condition) for name in outcome.measures}
@@ -222,7 +239,7 @@ def repeat(record: Record, outcome: Outcome) -> Repetition:
     near = share_near(record, outcome, measures)
     seconds *= run.machine.threads
     of_seeds = min(scores), max(scores)
-    return Repetition(record.experiment, condition, recorded, again, same, of_seeds, near, recorded_seconds, seconds)
+    return Repetition(*which, recorded, again, same, of_seeds, near, recorded_seconds, seconds)
 
 
 def other_seeds(record: Record, outcome: Outcome) -> list[Outcome]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from evidence_check import Checked
+from evidence_check import Checked, processor_seconds
 
 from ftkit import figures
 from ftkit.errors import FtkitError
@@ -87,7 +87,7 @@ def write_page(folder: Path) -> Path:
         papers(folder / "experiments"),
         machines(list(records.values())),
         computing(records, trials),
-        trained_again(again, seconds_by_task(records, trials)),
+        trained_again(again, records, trials),
         ELSEWHERE,
     ]
     for stale in (folder / FIGURES).glob("*.png"):
@@ -214,7 +214,7 @@ def seconds_by_task(records: dict[str, Record], searches: Sequence[Trials]) -> d
     return taken
 
 
-def trained_again(found: Sequence[Checked], recorded: dict[str, float]) -> str:
+def trained_again(found: Sequence[Checked], records: dict[str, Record], searches: Sequence[Trials]) -> str:
     """What came of training some of it again, and how long all of it would take at that pace."""
     if not found:
         return ""
@@ -222,37 +222,46 @@ def trained_again(found: Sequence[Checked], recorded: dict[str, float]) -> str:
         f"- {each.created}, commit {each.commit or 'not kept'}: {each.in_words}. {described(each.machine)}"
         for each in found
     ]
-    processors = dict.fromkeys(each.machine.processor for each in found)
-    paces = [
-        pace_of(processor, [each for each in found if each.machine.processor == processor], recorded)
-        for processor in processors
-    ]
+    paces: dict[str, dict[str, float]] = {}
+    for processor in dict.fromkeys(each.machine.processor for each in found):
+        paces[processor] = pace([each for each in found if each.machine.processor == processor], records)
+    recorded = seconds_by_task(records, searches)
     head = (
         "## Trained again\n\nSome of the recorded trainings were made anew, drawn at random from the cheapest quarter "
         "of every experiment. *As another seed*: the repeat gave other answers, since rounding decides an unstable "
         "training, but its score is one that other seeds have."
     )
-    return "\n\n".join(filter(None, [head, "\n".join(lines), *paces]))
+    told = [pace_in_words(processor, shares, recorded) for processor, shares in paces.items() if shares]
+    return "\n\n".join([head, "\n".join(lines), *told])
 
 
-def pace_of(processor: str, found: Sequence[Checked], recorded: dict[str, float]) -> str:
-    """How much of the recorded time a processor took, and what all would take it, where every task was repeated."""
-    paces = {
-        task: sum(each.seconds.get(task, 0.0) for each in found)
-        / sum(each.recorded_seconds.get(task, 0.0) for each in found)
-        for task in recorded
-        if any(each.recorded_seconds.get(task) for each in found)
+def pace(found: Sequence[Checked], records: dict[str, Record]) -> dict[str, float]:
+    """Share of the recorded time that repeats took, by task; without those whose record was made anew since."""
+    as_recorded = {
+        (outcome.training, processor_seconds(record, outcome)): outcome.condition.task
+        for record in records.values()
+        for outcome in record.outcomes
     }
-    if not paces:
-        return ""  # nothing but trainings on other data than the record's
-    shares = ", ".join(f"{pace:.2f} on {TASKS[task].title.lower()}" for task, pace in paces.items())
+    then: dict[str, float] = {}
+    now: dict[str, float] = {}
+    for each in (timed for checked in found for timed in checked.timed):
+        task = as_recorded.get((each.training, each.recorded_seconds))
+        if task is not None:
+            then[task] = then.get(task, 0.0) + each.recorded_seconds
+            now[task] = now.get(task, 0.0) + each.seconds
+    return {task: now[task] / then[task] for task in TASKS if task in then}
+
+
+def pace_in_words(processor: str, shares: dict[str, float], recorded: dict[str, float]) -> str:
+    """How much of the recorded time a processor took, and what all would take it, where every task was repeated."""
     told = (
         "Beside what was recorded, on other days, partly by an older kit and another processor, the repeats on the "
-        f"{processor} took these shares of the time: {shares}."
+        f"{processor} took these shares of the time: "
+        f"{', '.join(f'{share:.2f} on {TASKS[task].title.lower()}' for task, share in shares.items())}."
     )
-    if paces.keys() != recorded.keys():
+    if shares.keys() != recorded.keys():
         return told
-    hours = sum(seconds * paces[task] for task, seconds in recorded.items()) / 7200
+    hours = sum(seconds * shares[task] for task, seconds in recorded.items()) / 7200
     return (
         f"{told} At that pace all of the evidence takes {hours:.1f} hours, two at a time. The whole would take less "
         "than that: a repeat computes anew what trainings on the same data share, which weighs most in cheap ones."

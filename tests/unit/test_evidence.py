@@ -273,20 +273,40 @@ def test_what_a_check_found_is_kept_and_told_on_the_page(made: Path, tool: Calla
     assert tool("evidence_check").check(made, count=6, seed=3, kept=page.checks(tmp_path) / "seed-3.json")
     found = tool("evidence_check").Checked.load(tmp_path / "checks" / "seed-3.json")
     assert (found.agreed, found.trainings) == (1, 1)
-    assert found.seconds["spoken-digits"] > 0
-    halved = replace(found, recorded_seconds={"spoken-digits": 2 * found.seconds["spoken-digits"]})
-    told = page.trained_again([halved], {"spoken-digits": 14400.0})
+    (timed,) = found.timed
+    assert timed.seconds > 0
+    record = Record.load(made / "small.json")
+    (outcome,) = record.outcomes
+    records = {"small": replace(record, outcomes=(replace(outcome, total_seconds=28800.0),))}
+    halved = replace(found, timed=(replace(timed, recorded_seconds=28800.0, seconds=14400.0),))
+    told = page.trained_again([halved], records, [])
     assert "1 of 1 agree with the records" in told
     assert "these shares of the time: 0.50 on spoken digits. At that pace all" in told
-    assert "of the evidence takes 1.0 hours, two at a time." in told
-    unknown = page.trained_again([halved], {"spoken-digits": 14400.0, "movie-reviews": 1.0})
+    assert "of the evidence takes 2.0 hours, two at a time." in told
+    trials = kit_trials("movie-reviews", 400)
+    assert trials is not None
+    unknown = page.trained_again([halved], records, [trials])
     assert "0.50 on spoken digits." in unknown
     assert "At that pace" not in unknown  # nothing is known of one of the tasks
-    slow = replace(halved, machine=replace(halved.machine, processor="Slow"), recorded_seconds=halved.seconds)
-    both = page.trained_again([halved, slow], {"spoken-digits": 14400.0})
-    assert "takes 1.0 hours" in both
+    as_long = (replace(halved.timed[0], seconds=28800.0),)
+    slow = replace(halved, timed=as_long, machine=replace(halved.machine, processor="Slow"))
+    both = page.trained_again([halved, slow], records, [])
+    assert "0.50 on spoken digits" in both
     assert "the Slow took these shares of the time: 1.00 on spoken digits. At that pace all" in both
-    assert page.trained_again([], {"spoken-digits": 14400.0}) == ""
+    assert page.trained_again([], records, []) == ""
+
+
+def test_the_pace_is_told_beside_the_record_that_was_repeated_only(
+    made: Path, tool: Callable[[str], ModuleType], tmp_path: Path
+):
+    page = tool("evidence_page")
+    assert tool("evidence_check").check(made, count=6, seed=3, kept=page.checks(tmp_path) / "seed-3.json")
+    found = tool("evidence_check").Checked.load(tmp_path / "checks" / "seed-3.json")
+    record = Record.load(made / "small.json")
+    (outcome,) = record.outcomes
+    assert page.pace([found], {"small": record}).keys() == {"spoken-digits"}
+    anew = replace(outcome, total_seconds=outcome.total_seconds + 1)
+    assert page.pace([found], {"small": replace(record, outcomes=(anew,))}) == {}
 
 
 def test_the_seconds_of_a_task_are_of_its_trainings_and_its_trials(
@@ -307,7 +327,8 @@ def test_an_unstable_training_is_named_and_does_not_agree(tool: Callable[[str], 
     check = tool("evidence_check")
     recorded = Score(0.8, 0.75, 0.85, 40, "wilson")
     condition = Condition("movie-reviews", "full")
-    same = check.Repetition("some", condition, recorded, 0.81, 0.95, (0.6, 0.82), 1.0, 1.0, 1.0)
+    which = ("some", condition, condition.training(1e-4, 3))
+    same = check.Repetition(*which, recorded, 0.81, 0.95, (0.6, 0.82), 1.0, 1.0, 1.0)
     assert same.verdict == "agrees"
     unstable = replace(same, again=0.65, same=0.7)
     assert unstable.verdict == replace(same, same=0.85).verdict == "as another seed"
