@@ -17,7 +17,7 @@ from ftkit.evaluation.intervals import Score, bootstrap, mean_score, score, wils
 from ftkit.evaluation.item_variation import item_variation
 from ftkit.evaluation.metrics import METRICS, Metric, find_metric
 from ftkit.evaluation.paired import PairedTest, holm, mcnemar, paired_against, paired_bootstrap, paired_runs
-from ftkit.evaluation.student import Variation, jackknife, run_variation, student_interval
+from ftkit.evaluation.student import Variation, jackknife, run_variation, student_interval, without_own
 
 __all__ = [
     "METRICS",
@@ -40,4 +40,5 @@ __all__ = [
     "score_by_group",
     "student_interval",
     "wilson",
+    "without_own",
 ]

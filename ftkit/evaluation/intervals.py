@@ -14,7 +14,13 @@ from scipy.special import ndtri, stdtrit
 from ftkit.errors import DataError
 from ftkit.evaluation.checks import checked_groups, checked_predictions
 from ftkit.evaluation.metrics import Counts, Metric, Values, find_metric
-from ftkit.evaluation.student import FEW_GROUPS, jackknife, means_without_groups, run_variation, student_interval
+from ftkit.evaluation.student import (
+    FEW_GROUPS,
+    group_variation,
+    run_variation,
+    scores_without_groups,
+    student_interval,
+)
 
 # Resamples are drawn in blocks of about this many counts (16 MB), so that large test sets fit in memory.
 _COUNTS_PER_BLOCK = 2_000_000
@@ -215,7 +221,7 @@ def mean_score(
     move with other seeds and with other test items. What each run answers by itself moves it with both, and is counted
     once. Drawing few runs again shows too little of the spread between seeds: what they add is widened, by as much as
     Student's interval of so many values is wider than theirs. With fewer than twenty groups the whole interval is
-    Student's, the variances of runs and of groups added.
+    Student's, the variances of runs and of groups added, in which it counts once, too.
 
     Parameters
     ----------
@@ -272,12 +278,12 @@ def _student_score(
     metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray, seed: int
 ) -> Score | None:
     """Mean score of runs with the interval of few groups; None where the metric is undefined without one of these."""
-    without = means_without_groups(metric, labels, tables, groups)
+    without = scores_without_groups(metric, labels, tables, groups)
     if np.isnan(without).any():
         return None
     scores = [metric.function(labels, table) for table in tables]
     value = float(np.mean(scores))
-    variations = [jackknife(without), *run_variation(scores)]
+    variations = [group_variation([without]), *run_variation(scores)]
     low, high = np.clip(student_interval(value, variations), 0, 1)
     found = Score(value, float(low), float(high), labels.size, "student")
     return _in_doubt(found, tables, groups, partial(mean_score, metric.name, labels, tables, seed=seed))

@@ -22,9 +22,9 @@ from ftkit.evaluation.intervals import (
 )
 from ftkit.evaluation.metrics import Metric, Values, find_metric
 from ftkit.evaluation.student import (
-    jackknife,
-    means_without_groups,
+    group_variation,
     run_variation,
+    scores_without_groups,
     student_interval,
     student_p_value,
 )
@@ -295,13 +295,15 @@ def _paired_by_few_groups(
 ) -> PairedTest | None:
     """Student's test; None where the metric is undefined without one of the groups."""
     metric, truth, sides = _checked_sides(metric_name, labels, runs_a, runs_b)
-    without = [means_without_groups(metric, truth, tables, groups) for tables in sides]
-    if np.isnan(without).any():
+    one, other = (scores_without_groups(metric, truth, tables, groups) for tables in sides)
+    if np.isnan(one).any() or np.isnan(other).any():
         return None
     scores = [[metric.function(truth, table) for table in tables] for tables in sides]
     difference = float(np.mean(scores[0]) - np.mean(scores[1]))
-    by_seed = [np.subtract(scores[0], scores[1])] if runs_a.keys() == runs_b.keys() else scores
-    variations = [jackknife(without[0] - without[1]), *(each for values in by_seed for each in run_variation(values))]
+    together = runs_a.keys() == runs_b.keys()
+    by_seed = [np.subtract(scores[0], scores[1])] if together else scores
+    of_groups = group_variation([one - other] if together else [one, -other])
+    variations = [of_groups, *(each for values in by_seed for each in run_variation(values))]
     low, high = np.clip(student_interval(difference, variations), -1, 1)
     discordant, p_value = _discordant(truth, sides), student_p_value(difference, variations)
     found = PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,8 +49,31 @@ def run_variation(values: ArrayLike) -> list[Variation]:
     return [Variation(float(each.var(ddof=1)) / each.size, each.size - 1)] if each.size > 1 else []
 
 
-def means_without_groups(metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray) -> Values:
-    """Return the mean score of several runs on the items of all groups but one, for each group left out.
+def without_own(found: Variation, of_deviations: Sequence[Variation]) -> Variation:
+    """Return the variation over items of the mean of runs, without what each run answers by itself.
+
+    That moves the mean with other items and with other runs; it is part of `run_variation`, and would count twice.
+
+    Parameters
+    ----------
+    found : Variation
+        Of the mean of the runs.
+    of_deviations : sequence of Variation
+        Of the difference of each run from that mean; of a single run nothing can be told, and nothing is taken away.
+
+    Examples
+    --------
+    >>> without_own(Variation(0.5, 9), [Variation(0.25, 9), Variation(0.75, 9)]).variance
+    0.0
+    """
+    if len(of_deviations) < 2:
+        return found
+    own = float(np.mean([each.variance for each in of_deviations])) / (len(of_deviations) - 1)
+    return replace(found, variance=max(0.0, found.variance - own))
+
+
+def scores_without_groups(metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray) -> Values:
+    """Return the scores of several runs on the items of all groups but one, for each group left out.
 
     Parameters
     ----------
@@ -65,13 +88,33 @@ def means_without_groups(metric: Metric, labels: NDArray, tables: Sequence[NDArr
 
     Returns
     -------
-    array of float, shape (groups,)
+    array of float, shape (runs, groups)
         NaN where what is left leaves the metric undefined.
     """
     names, member = np.unique(groups, return_inverse=True)
     counts = (member[None, :] != np.arange(names.size)[:, None]).astype(np.float64)
-    means: Values = np.mean([metric.counted(labels, table, counts) for table in tables], axis=0)
-    return means
+    return np.stack([metric.counted(labels, table, counts) for table in tables])
+
+
+def group_variation(parts: Sequence[Values]) -> Variation:
+    """Return the variation over groups of the sum of the parts' mean scores, without what runs answer by themselves.
+
+    Parameters
+    ----------
+    parts : sequence of arrays of float, each of shape (runs, groups)
+        Scores, or their differences, without each of the groups, see `scores_without_groups`.
+
+    Examples
+    --------
+    >>> runs = np.array([[0.5, 0.7, 0.6], [0.5, 0.7, 0.6]])  # which differ in nothing
+    >>> group_variation([runs]) == jackknife(runs[0])
+    True
+    """
+    means = [part.mean(axis=0) for part in parts]
+    found = jackknife(np.sum(means, axis=0))
+    for part, mean in zip(parts, means, strict=True):
+        found = without_own(found, [jackknife(run - mean) for run in part])
+    return found
 
 
 def jackknife(without_one: Values) -> Variation:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ftkit.evaluation import Variation, item_variation
+from ftkit.evaluation import Variation, item_variation, without_own
 from ftkit.experiments.record import AnsweredItems, Outcome, Record, from_digits
 
 
@@ -32,11 +32,19 @@ class Parts:
     strata: np.ndarray | None = None
     groups: np.ndarray | None = None
 
+    def __sub__(self, other: Parts) -> Parts:
+        return replace(self, parts=self.parts - other.parts)
+
+    def __neg__(self) -> Parts:
+        return replace(self, parts=-self.parts)
+
 
 def variation_of_difference(
     record: Record, first: tuple[str, Sequence[Outcome]], second: tuple[str, Sequence[Outcome]]
 ) -> list[Variation]:
     """Variation over items of the difference between two measured values, each the mean of its outcomes.
+
+    What each training answers by itself is not in it: it is part of how trainings differ, see `without_own`.
 
     Parameters
     ----------
@@ -51,18 +59,37 @@ def variation_of_difference(
         One where both sides were asked the same items, else one for each side whose items are known and the same for
         all its outcomes.
     """
-    one, other = (_mean_parts(record, quantity, outcomes) for quantity, outcomes in (first, second))
-    if one is not None and other is not None and one.asked == other.asked:
-        one, other = replace(one, parts=one.parts - other.parts), None
-    return [item_variation(side.parts, side.sizes, side.strata, side.groups) for side in (one, other) if side]
+    one, other = (_parts_by_seed(record, quantity, outcomes) for quantity, outcomes in (first, second))
+    if not (one and other and _asked(one) == _asked(other)):
+        return [_variation([list(side.values())]) for side in (one, other) if side]
+    if one.keys() == other.keys():
+        return [_variation([[one[seed] - other[seed] for seed in one]])]
+    return [_variation([list(one.values()), [-each for each in other.values()]])]
 
 
-def _mean_parts(record: Record, quantity: str, outcomes: Sequence[Outcome]) -> Parts | None:
-    """Parts of the mean of outcomes, or None where one of them does not tell its own."""
-    of_each = [each for each in (_parts(record, quantity, outcome) for outcome in outcomes) if each is not None]
-    if not of_each or len(of_each) < len(outcomes):
-        return None
-    return replace(of_each[0], parts=np.mean([each.parts for each in of_each], axis=0))
+def _variation(sides: Sequence[Sequence[Parts]]) -> Variation:
+    """Of the sum of the sides' means, each over its trainings."""
+    kind = sides[0][0]
+
+    def of(parts: np.ndarray) -> Variation:
+        return item_variation(parts, kind.sizes, kind.strata, kind.groups)
+
+    means = [np.mean([each.parts for each in side], axis=0) for side in sides]
+    found = of(np.sum(means, axis=0))
+    for side, mean in zip(sides, means, strict=True):
+        found = without_own(found, [of(each.parts - mean) for each in side])
+    return found
+
+
+def _asked(by_seed: Mapping[int, Parts]) -> str:
+    return next(iter(by_seed.values())).asked
+
+
+def _parts_by_seed(record: Record, quantity: str, outcomes: Sequence[Outcome]) -> dict[int, Parts]:
+    """Parts of every outcome by its seed; none where one of them does not tell its own."""
+    found = {outcome.condition.seed: _parts(record, quantity, outcome) for outcome in outcomes}
+    told = {seed: parts for seed, parts in found.items() if parts is not None}
+    return told if len(told) == len(found) else {}
 
 
 def _parts(record: Record, quantity: str, outcome: Outcome) -> Parts | None:

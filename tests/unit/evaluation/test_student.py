@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from ftkit.evaluation import METRICS, bootstrap, mean_score, paired_against, paired_runs, score
-from ftkit.evaluation.student import Variation, jackknife, means_without_groups, run_variation, student_p_value
+from ftkit.evaluation.student import (
+    Variation,
+    group_variation,
+    jackknife,
+    run_variation,
+    scores_without_groups,
+    student_p_value,
+)
 
 
 def answered(groups: int, members: int, seed: int, mean: float = 0.7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -36,7 +43,7 @@ def test_twenty_groups_are_enough_for_the_bootstrap() -> None:
 def test_groups_of_equal_size_vary_as_their_means_do() -> None:
     labels, table, groups = answered(6, 50, seed=0)
     of_groups = [float((table.argmax(axis=1) == labels)[groups == group].mean()) for group in range(6)]
-    without = means_without_groups(METRICS["accuracy"], labels, [table], groups)
+    (without,) = scores_without_groups(METRICS["accuracy"], labels, [table], groups)
     assert jackknife(without).variance == pytest.approx(run_variation(of_groups)[0].variance)
     assert jackknife(without).freedom == 5
 
@@ -52,6 +59,51 @@ def test_several_runs_widen_the_interval_by_how_they_differ(metric: str) -> None
     assert (alike.low, alike.high) == pytest.approx(
         (score(metric, labels, table, groups).low, score(metric, labels, table, groups).high)
     )
+
+
+def trained(generator: np.random.Generator, ease: np.ndarray, luck: float, of_group: float) -> dict[int, np.ndarray]:
+    """Five runs on sixty items a group, which differ by the luck of the seed, in each group, and by item."""
+    runs = {}
+    for seed in range(5):
+        shares = 0.7 + ease + generator.normal(0, luck) + generator.normal(0, of_group, ease.size)
+        right = generator.random(60 * ease.size) < np.clip(np.repeat(shares, 60), 0, 1)
+        runs[seed] = np.eye(2)[np.where(right, 0, 1)]
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("hard", "luck", "of_group"), [(0.1, 0.03, 0.0), (0.02, 0.0, 0.1), (0.05, 0.03, 0.05), (0.0, 0.0, 0.0)]
+)
+def test_intervals_of_several_runs_and_few_groups_hold_the_truth_as_often_as_they_say(
+    hard: float, luck: float, of_group: float
+) -> None:
+    """What runs answer by themselves counts once: counted with the groups as well, some would hold it always."""
+    labels, groups = np.zeros(360, dtype=int), np.repeat(np.arange(6), 60)
+    means, differences = [], []
+    for seed in range(300):
+        generator = np.random.default_rng([7, seed])
+        ease = generator.normal(0, hard, 6)
+        one, other = (trained(generator, ease, luck, of_group) for _ in range(2))
+        found = mean_score("accuracy", labels, list(one.values()), groups)
+        assert found.method == "student"
+        means.append(found.low <= 0.7 <= found.high)
+        paired = paired_runs("accuracy", labels, one, other, groups)
+        differences.append(paired.low <= 0 <= paired.high)
+    assert 0.92 < np.mean(means) < 0.985
+    assert 0.92 < np.mean(differences) < 0.985
+
+
+def test_runs_of_other_seeds_lose_what_either_side_answers_by_itself() -> None:
+    generator = np.random.default_rng(3)
+    one, other = (generator.normal(0.7, 0.05, (runs, 6)) for runs in (3, 5))
+    both = jackknife(one.mean(axis=0) - other.mean(axis=0))
+    own = [
+        np.mean([jackknife(run - side.mean(axis=0)).variance for run in side]) / (len(side) - 1)
+        for side in (one, other)
+    ]
+    found = group_variation([one, -other])
+    assert found.freedom == 5
+    assert found.variance == pytest.approx(max(0.0, max(0.0, both.variance - own[0]) - own[1]))
 
 
 def test_all_right_in_every_group_leaves_an_interval() -> None:

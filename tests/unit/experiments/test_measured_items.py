@@ -16,9 +16,9 @@ KINDS = ["mono"] * 10 + ["poly"] * 30
 GROUPS = (np.arange(40) // 4).tolist()
 
 
-def outcome(method: str, right: np.ndarray, **measures: Any) -> Outcome:
+def outcome(method: str, right: np.ndarray, seed: int = 0, **measures: Any) -> Outcome:
     """What a training leaves that gets these items of the test right."""
-    return bare_outcome(Condition("solar-cells", method), LABELS, right, measures=measures)
+    return bare_outcome(Condition("solar-cells", method, seed=seed), LABELS, right, measures=measures)
 
 
 def record(metric: str = "balanced_accuracy", groups: list[int] | None = None) -> Record:
@@ -52,10 +52,35 @@ def test_other_items_vary_by_themselves():
     assert unseen == item_variation(MANY, np.ones(40))
 
 
-def test_seeds_answer_together():
-    both = [outcome("full", MANY), outcome("full", FEW)]
+def own(*runs: np.ndarray) -> float:
+    """What the variance of the mean of runs owes to what each gives by itself."""
+    mean = np.mean(runs, axis=0)
+    return float(np.mean([item_variation(run - mean, np.ones(40)).variance for run in runs])) / (len(runs) - 1)
+
+
+def test_seeds_answer_together_and_what_one_answers_by_itself_is_no_variation_over_items():
+    both = [outcome("full", MANY), outcome("full", FEW, seed=1)]
     (found,) = variation_of_difference(record("accuracy"), ("groups.seen", both), ("groups.unseen", both))
-    assert found == item_variation((MANY.astype(float) + FEW) / 2, np.ones(40))
+    together = item_variation((MANY.astype(float) + FEW) / 2, np.ones(40)).variance
+    assert found.variance == pytest.approx(together - own(MANY, FEW))
+    assert 0 < own(MANY, FEW) < together
+
+
+def test_seeds_of_both_sides_are_compared_with_each_other_and_others_side_by_side():
+    answers = {seed: {"answers": [outcome("full", each).answers]} for seed, each in enumerate((MANY, FEW))}
+    quantity = "corruption.scores.0"
+    one = [outcome("full", MANY, seed, corruption=answers[seed]) for seed in (0, 1)]
+    same = [outcome("lora", MANY, seed, corruption=answers[1 - seed]) for seed in (0, 1)]
+    others = [outcome("lora", MANY, seed + 2, corruption=answers[0]) for seed in (0, 1)]
+    difference = MANY.astype(float) - FEW
+    (found,) = variation_of_difference(record("accuracy"), (quantity, one), (quantity, same))
+    assert found.variance == 0  # seed by seed the sides differ, and their means do not
+    (found,) = variation_of_difference(record("accuracy"), (quantity, one), (quantity, others))
+    assert found.variance == pytest.approx(
+        max(0.0, item_variation(difference / 2, np.ones(40)).variance - own(MANY, FEW))
+    )
+    (alone,) = variation_of_difference(record("accuracy"), (quantity, one[:1]), (quantity, same[:1]))
+    assert alone == item_variation(difference, np.ones(40))
 
 
 @pytest.mark.parametrize("quantity", ["forgetting.after", "corruption.scores.1", "layers.probe.0"])
