@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas
 
 Answers = NDArray[np.int_]
+Marked = NDArray[np.bool_]
+Overlap = Callable[[Marked, Marked], float]
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Mistakes:
     gain
         The vote minus the best method, paired by item.
     apart
-        How much less two methods overlap than two trainings of one method, mean over methods: value and the ends of its
-        95 % interval over seeds, Student's. Below zero methods differ in more than their luck.
+        How much less two methods overlap than two trainings of one method, by `overlap_beyond_chance`, so that methods
+        which make more mistakes are not taken to make others; mean over methods: value and the ends of its 95 %
+        interval over seeds, Student's. Below zero methods differ in more than their luck.
     """
 
     task: str
@@ -86,7 +89,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
         for method, seeds in trained.items()
     }
     methods = tuple(trained)
-    overlap = overlaps(wrong)
+    overlap = overlaps(wrong, jaccard)
     best = best_on_validation({method: [trained[method][seed] for seed in shared] for method in methods})
     of_best = [trained[best][seed] for seed in shared]
     ranked = sorted(methods, key=lambda method: method != best)  # the first breaks ties
@@ -154,22 +157,25 @@ def _by_method_and_seed(record: Record, task: str) -> dict[str, dict[int, Outcom
     return trained
 
 
-def overlaps(wrong: Mapping[str, Mapping[int, NDArray[np.bool_]]]) -> NDArray[np.float64]:
+def overlaps(wrong: Mapping[str, Mapping[int, Marked]], overlap: Overlap) -> NDArray[np.float64]:
     """Mean overlap of every two methods, see `mean_overlap`: array (methods, methods).
 
     Parameters
     ----------
     wrong
         Method to seed to bool array (n,), the items that a training got wrong.
+    overlap
+        Of two such arrays.
     """
-    return np.array([[mean_overlap(one, other) for other in wrong.values()] for one in wrong.values()])
+    return np.array([[mean_overlap(one, other, overlap) for other in wrong.values()] for one in wrong.values()])
 
 
-def _apart(wrong: Mapping[str, Mapping[int, NDArray[np.bool_]]], seeds: Sequence[int]) -> tuple[float, float, float]:
+def _apart(wrong: Mapping[str, Mapping[int, Marked]], seeds: Sequence[int]) -> tuple[float, float, float]:
     """Mean overlap of different methods minus that of one method's trainings, with its interval over seeds."""
 
     def difference(kept: Sequence[int]) -> float:
-        found = overlaps({method: {seed: of_seed[seed] for seed in kept} for method, of_seed in wrong.items()})
+        among = {method: {seed: of_seed[seed] for seed in kept} for method, of_seed in wrong.items()}
+        found = overlaps(among, overlap_beyond_chance)
         own = np.eye(len(found), dtype=bool)
         return float(found[~own].mean() - found[own].mean())
 
@@ -201,7 +207,7 @@ def majority(answers: Sequence[Answers], classes: int) -> Answers:
     return np.asarray(counts).argmax(axis=1)
 
 
-def jaccard(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def jaccard(one: Marked, other: Marked) -> float:
     """Share of the items marked by either that are marked by both; 1 where nothing is marked.
 
     Examples
@@ -213,14 +219,34 @@ def jaccard(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return int((one & other).sum()) / either if either else 1.0
 
 
-def mean_overlap(one: Mapping[int, NDArray[np.bool_]], other: Mapping[int, NDArray[np.bool_]]) -> float:
-    """Mean Jaccard index over pairs of different seeds, or over all pairs where there is a single seed.
+def overlap_beyond_chance(one: Marked, other: Marked) -> float:
+    """Overlap of two sets of items, on a scale from that of chance, 0, to the largest that their sizes allow, 1.
+
+    Cole's coefficient of association (Cole, The Measurement of Interspecific Association, 1949) where two go together
+    more than by chance; where they do less it is below 0. It is 1 where none or all items are marked by one of the two:
+    then they overlap as they must.
+
+    Examples
+    --------
+    >>> some, more = np.array([True, False, False, False]), np.array([True, True, False, False])
+    >>> overlap_beyond_chance(some, more), jaccard(some, more)
+    (1.0, 0.5)
+    """
+    shares = one.mean(), other.mean()
+    chance, most = shares[0] * shares[1], min(shares)
+    return float(((one & other).mean() - chance) / (most - chance)) if most > chance else 1.0
+
+
+def mean_overlap(one: Mapping[int, Marked], other: Mapping[int, Marked], overlap: Overlap) -> float:
+    """Mean overlap over pairs of different seeds, or over all pairs where there is a single seed.
 
     Parameters
     ----------
     one, other
         Seed to bool array (n,), the items that a training got wrong.
+    overlap
+        Of two such arrays.
     """
     pairs = [(first, second) for first, second in product(one, other) if first != second]
     pairs = pairs or list(product(one, other))
-    return float(np.mean([jaccard(one[first], other[second]) for first, second in pairs]))
+    return float(np.mean([overlap(one[first], other[second]) for first, second in pairs]))

@@ -9,7 +9,14 @@ import pytest
 
 from ftkit.errors import DataError
 from ftkit.experiments.experiment import grid
-from ftkit.experiments.mistakes import jaccard, majority, mean_overlap, mistaken_items, mistakes_of
+from ftkit.experiments.mistakes import (
+    jaccard,
+    majority,
+    mean_overlap,
+    mistaken_items,
+    mistakes_of,
+    overlap_beyond_chance,
+)
 from ftkit.experiments.record import Record, as_digits, from_digits
 
 METHODS = ["full", "lora", "linear-probe"]
@@ -66,7 +73,30 @@ def test_a_tie_goes_to_the_first_voter() -> None:
 
 def test_a_single_seed_overlaps_with_itself() -> None:
     wrong = {0: np.array([True, False])}
-    assert mean_overlap(wrong, wrong) == 1
+    assert mean_overlap(wrong, wrong, jaccard) == 1
+
+
+def test_overlap_by_chance_is_none_and_all_that_sizes_allow_is_whole() -> None:
+    generator = np.random.default_rng(0)
+    some = generator.random(100_000) < 0.1
+    others, more = generator.random(100_000) < 0.6, some | (generator.random(100_000) < 0.5)
+    assert overlap_beyond_chance(some, others) == pytest.approx(0, abs=0.02)
+    assert overlap_beyond_chance(some, more) == overlap_beyond_chance(more, some) == pytest.approx(1)
+    assert overlap_beyond_chance(some, ~some) < 0
+    nothing = np.zeros(100_000, dtype=bool)
+    assert overlap_beyond_chance(nothing, some) == overlap_beyond_chance(~nothing, some) == 1
+
+
+def test_a_method_that_makes_the_same_mistakes_and_more_makes_no_others(record: Record) -> None:
+    labels = from_digits(record.tests["spoken-digits"].labels)
+    outcomes = []
+    for seed, (method, tenths) in product(range(3), {"full": 1, "lora": 4}.items()):
+        (each, *_) = record.where(method=method)
+        answers = as_digits(np.where(np.arange(len(labels)) % 10 < tenths, (labels + 1) % 10, labels))
+        outcomes.append(replace(each, condition=replace(each.condition, seed=seed), answers=answers))
+    found = mistakes_of(replace(record, outcomes=tuple(outcomes)), "spoken-digits")
+    assert found.overlap[0, 1] == pytest.approx(0.25)
+    assert found.apart[0] == pytest.approx(0)
 
 
 def test_too_few_methods_or_no_common_seed_is_refused(record: Record) -> None:
@@ -90,7 +120,9 @@ def test_methods_whose_trainings_agree_differ_by_more_than_their_luck(record: Re
     found = mistakes_of(replace(record, outcomes=tuple(outcomes)), "spoken-digits")
     value, low, high = found.apart
     assert low <= value <= high < 0
-    assert value == pytest.approx(-np.mean(np.diag(found.overlap)))
+    share = 1 / 15  # of the items are wrong in a training; of these half in two of one method, none in two methods'
+    own, others = (share / 2 - share**2) / (share - share**2), -(share**2) / (share - share**2)
+    assert value == pytest.approx(others - own, abs=0.03)
     assert mistakes_of(record, "spoken-digits").apart[1:] == (-np.inf, np.inf)
 
 
