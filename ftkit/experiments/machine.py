@@ -65,7 +65,8 @@ class MemoryWatch:
     """Records the highest resident memory of this process while it is open, on a GPU the most that tensors took there.
 
     Memory that earlier work left with the allocator is handed back to the system first where that is possible
-    (Linux), so that one run does not pay for another.
+    (Linux). What libraries keep, such as the kernels that they have prepared, stays: a process that has trained
+    before begins higher than a fresh one.
 
     Attributes
     ----------
