@@ -653,7 +653,6 @@ def claims(
     from tqdm import tqdm
 
     from ftkit.experiments.claims import judge_all, load_claims
-    from ftkit.experiments.library import EXPERIMENTS
 
     columns = ("Claim", "Verdict and effect (95 % interval)", "Holds if all of it lies", "Experiment, seeds", "Source")
     table, group = _table(*columns), None
@@ -669,9 +668,6 @@ def claims(
         seeds = "" if judgement.verdict == "not measured" else f", {' and '.join(map(str, judgement.seeds))}"
         table.add_row(claim.statement, str(judgement), claim.rule_in_words, f"{claim.experiment}{seeds}", claim.source)
     _console().print(table)
-    for name in dict.fromkeys(judgement.claim.experiment for judgement in judgements):
-        if EXPERIMENTS[name].remark:
-            typer.echo(f"{name}: {EXPERIMENTS[name].remark}")
     typer.echo("Make one of the experiments yourself: ftkit experiment NAME")
 
 

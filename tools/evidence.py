@@ -24,7 +24,6 @@ EVIDENCE = Path(__file__).parent.parent / "data" / "evidence"
 def main() -> None:
     """Run as a command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--evidence", type=Path, default=EVIDENCE, help="folder with experiments/; default: the kit's")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("page", help="write the page and its figures")
     make = commands.add_parser("make", help="make what is missing, and write the page")
@@ -39,15 +38,17 @@ def main() -> None:
         for name in arguments.names:
             if name not in EXPERIMENTS:
                 parser.error(f"no experiment {name!r}; there are {', '.join(EXPERIMENTS)}")
-        failed = evidence_make.make(arguments.evidence, arguments.names or list(EXPERIMENTS), arguments.workers)
-        print(evidence_page.write_page(arguments.evidence))
+        failed = evidence_make.make(EVIDENCE, arguments.names or list(EXPERIMENTS), arguments.workers)
+        print(evidence_page.write_page(EVIDENCE))
         if failed:
             sys.exit(f"Not finished: {', '.join(failed)}. The same command goes on with them.")
     elif arguments.command == "page":
-        print(evidence_page.write_page(arguments.evidence))
+        print(evidence_page.write_page(EVIDENCE))
     else:
-        kept = evidence_page.checks(arguments.evidence) / f"seed-{arguments.seed}.json" if arguments.record else None
-        if not evidence_check.check(arguments.evidence / "experiments", arguments.count, arguments.seed, kept):
+        if arguments.count < 1:
+            parser.error(f"--count {arguments.count}: train one again, or more")
+        kept = evidence_page.checks(EVIDENCE) / f"seed-{arguments.seed}.json" if arguments.record else None
+        if not evidence_check.check(EVIDENCE / "experiments", arguments.count, arguments.seed, kept):
             sys.exit("A score lies outside the interval of the recorded one, or answers or measures differ.")
 
 

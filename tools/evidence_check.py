@@ -176,7 +176,7 @@ class Checked:
 def check(folder: Path, count: int, seed: int, kept: Path | None = None) -> bool:
     """Repeat a sample of the trainings in a folder of records, print what came out, and say whether all agree.
 
-    What came out is also written to ``kept``, where it is given.
+    What came out so far is also written to ``kept`` after each, where it is given.
     """
     records = [Record.load(path) for path in sorted(folder.glob("*.json"))]
     chosen = sample(records, count, seed)
@@ -187,13 +187,13 @@ def check(folder: Path, count: int, seed: int, kept: Path | None = None) -> bool
     for record, outcome in chosen:
         made.append(repeat(record, outcome))
         print(made[-1], flush=True)
-    found = Checked.of(made)
+        found = Checked.of(made)
+        if kept is not None:
+            found.save(kept)  # after each: the check may be stopped at any of them
     print(found.in_words)
     if found.timed:
         share = sum(each.seconds for each in found.timed) / sum(each.recorded_seconds for each in found.timed)
         print(f"They took {share:.2f} times the recorded time of a processor")
-    if kept is not None:
-        found.save(kept)
     return found.passed
 
 

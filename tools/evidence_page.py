@@ -144,7 +144,10 @@ def overview(records: dict[str, Record]) -> str:
 
 
 def done(experiment: Experiment, record: Record | None) -> list[str]:
-    """Trainings done of those declared, their seconds, those of all else with them, their days, and the commits."""
+    """Trainings done of those declared, their seconds, those of all else with them, their days, and the commits.
+
+    Those that a change of the trials has overtaken are to be made again, and are not done.
+    """
     declared = len(experiment.conditions)
     if record is None:
         return [f"0 of {declared}", "", "", "", ""]
@@ -156,7 +159,9 @@ def done(experiment: Experiment, record: Record | None) -> list[str]:
     everything = f"{sum(outcome.total_seconds or outcome.seconds for outcome in made):,.0f}"
     if not all(outcome.total_seconds for outcome in made):
         everything = f"over {everything}"
-    return [f"{len(made)} of {declared}", training, everything, when, ", ".join(commits)]
+    current = sum(outcome.is_up_to_date for outcome in made)
+    overtaken = f", {len(made) - current} more at rates of earlier trials" if current < len(made) else ""
+    return [f"{current} of {declared}{overtaken}", training, everything, when, ", ".join(commits)]
 
 
 def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
@@ -263,8 +268,8 @@ def pace_in_words(processor: str, shares: dict[str, float], recorded: dict[str, 
         return told
     hours = sum(seconds * shares[task] for task, seconds in recorded.items()) / 7200
     return (
-        f"{told} At that pace all of the evidence takes {hours:.1f} hours, two at a time. The whole would take less "
-        "than that: a repeat computes anew what trainings on the same data share, which weighs most in cheap ones."
+        f"{told} At that pace all of the evidence takes {hours:.1f} hours, two at a time. The whole may take less "
+        "than that: a repeat may have to compute what trainings on the same data share, and weighs most in cheap ones."
     )
 
 
@@ -279,7 +284,6 @@ def section(experiment: Experiment, drawn: dict[str, DescribedFigure], rates: st
                 experiment.question,
                 trained_on(experiment),
                 *(shown or ["No figure can be drawn of it yet."]),
-                experiment.remark,
                 rates,
             ],
         )

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -268,7 +269,7 @@ def compare(
     given = list(USUAL_METHODS if methods is None else methods)
     chosen = [as_method(method) for method in given]
     named = [method for method in given if isinstance(method, str)] if choices else []
-    seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    seed_list = list(seeds) if isinstance(seeds, Iterable) else list(range(seeds))
     _check_request(task, chosen, seed_list, trials, choices)
     folder = runs_folder() if folder is None else Path(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
@@ -278,7 +279,7 @@ def compare(
     runs: list[Run] = []
     diverged: list[DivergedError] = []
     notes = list(task.notes)
-    pairs = [(method, seed) for method in chosen for seed in seed_list]
+    pairs = [(method, int(seed)) for method in chosen for seed in seed_list]  # numpy's can't be written as JSON
     planned = [_Planned.of(task, method, seed, recorded, budget, folder) for method, seed in pairs]
     _probe_together(task, planned)
     for each in _with_progress(planned, task, progress):
@@ -318,7 +319,7 @@ def _check_request(task: Task, methods: list[Method], seeds: list[int], trials: 
     if trials < 1 or choices < 0:
         raise FtkitError(f"trials = {trials}, choices = {choices}: try one learning rate or more, 0 choices or more.")
     for seed in seeds:
-        if not isinstance(seed, int) or seed < 0:
+        if not isinstance(seed, Integral) or seed < 0:
             raise FtkitError(f"Seed {seed!r}: a seed is a whole number from 0.")
         if seeds.count(seed) > 1:
             raise FtkitError(f"Seed {seed} comes twice, and would train the same model again. Name each seed once.")
@@ -417,7 +418,7 @@ def _probe_together(task: Task, planned: Sequence[_Planned]) -> None:
     """
     probes = [each for each in planned if isinstance(each.method, LinearProbe) and not each.is_done]
     with contextlib.ExitStack() as claims, contextlib.suppress(DivergedError, NoRoomError):
-        for each in probes:
+        for each in sorted(probes, key=lambda each: each.place):  # in one order in all processes, or two wait for ever
             claims.enter_context(claimed(each.place, wait=True))
         left = [each for each in probes if not each.is_done]  # by another process, in the meantime
         if len(left) < 2:

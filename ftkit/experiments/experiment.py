@@ -129,8 +129,6 @@ class Experiment:
         The trainings, in the order in which they are made.
     measures
         Names of `MEASURES` that are taken of every trained model.
-    remark
-        What readers of its outcomes must know; empty, the default, where nothing.
     """
 
     name: str
@@ -138,7 +136,6 @@ class Experiment:
     question: str
     conditions: tuple[Condition, ...]
     measures: tuple[str, ...] = ()
-    remark: str = ""
 
     @property
     def needs_source_data(self) -> bool:

@@ -247,22 +247,27 @@ def _fulfilled(wishes: Sequence[_Wish], task: Task, began: float) -> Outcome | N
             outcome, machine = found
             wish.keep(outcome, task, machine)
     if untrained:
-        outcome, machine = _made(untrained, task, began)
+        outcome, run = _made(untrained, task, began)
         for wish in untrained:
-            wish.keep(outcome, task, machine)
+            wish.keep(outcome, task, run.machine)
+        if run.stopped:
+            raise KeyboardInterrupt
     return outcome
 
 
-def _made(wishes: Sequence[_Wish], task: Task, began: float) -> tuple[Outcome, Machine]:
-    """Train and measure; what has passed since it began, such as loading the data, counts too."""
+def _made(wishes: Sequence[_Wish], task: Task, began: float) -> tuple[Outcome, Run]:
+    """Train and measure; what has passed since it began, such as loading the data, counts too.
+
+    After Ctrl-C while the test was answered the training is whole, and is measured all the same; one more gives it up.
+    """
     condition = wishes[0].condition
     run = train(condition, task)
-    if run.history.interrupted or run.stopped:
+    if run.history.interrupted:
         raise KeyboardInterrupt
     names = dict.fromkeys(name for wish in wishes for name in wish.experiment.measures)
     measures = {name: MEASURES[name](run, task, condition) for name in names}
     run.release()
-    return Outcome.of(condition, run, measures, time.perf_counter() - began), run.machine
+    return Outcome.of(condition, run, measures, time.perf_counter() - began), run
 
 
 def _with_tasks(alike: Sequence[list[_Wish]]) -> Iterator[tuple[list[_Wish], Task]]:

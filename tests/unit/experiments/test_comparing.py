@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,36 @@ def test_linear_probes_of_several_seeds_are_saved_each_in_its_folder(first_compa
     assert len(folders) == 2
     weights = [load_run(run.folder).model.head.weight for run in first_comparison.runs if run.folder is not None]
     assert not torch.equal(*weights)
+
+
+def test_seeds_may_be_numbers_of_numpy_and_are_written_as_whole_numbers(
+    first_comparison: Comparison, own_reviews: Task, runs_of_own_reviews: Path
+):
+    options = {"epochs": 1, "trials": 2, "choices": 0, "folder": runs_of_own_reviews, "progress": False}
+    for seeds in (np.arange(2), np.int64(2)):
+        again = compare(own_reviews, ["linear-probe"], seeds=seeds, **options)
+        assert [run.to_dict() for run in again.runs] == [run.to_dict() for run in first_comparison.runs]
+        assert [type(run.spec.seed) for run in again.runs] == [int, int]
+
+
+def test_two_comparisons_claim_their_probes_in_one_order_and_so_never_wait_for_each_other(
+    first_comparison: Comparison, own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert first_comparison.trials is not None
+    orders = []
+    for seeds in ([0, 1], [1, 0]):
+        folder, order = tmp_path / str(seeds[0]), list[str]()
+
+        def noted(place: Path, wait: bool, order: list[str] = order) -> AbstractContextManager[bool]:
+            order.append(place.name)
+            return claimed(place, wait=wait)
+
+        monkeypatch.setattr("ftkit.experiments.comparison.claimed", noted)
+        first_comparison.trials.save(own_path(folder, own_reviews.name, own_reviews.fingerprint))
+        options = {"epochs": 1, "trials": 1, "choices": 0, "folder": folder, "progress": False}
+        compare(own_reviews, ["linear-probe"], seeds=seeds, **options)
+        orders.append(order[:2])
+    assert orders[0] == orders[1] == sorted(orders[0])
 
 
 def test_a_run_of_a_comparison_answers_from_its_folder(first_comparison: Comparison):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -40,6 +41,18 @@ def test_hiss_has_the_ratio_that_is_said(small_task: Callable[[str], Task]):
     clip = small_task("audio").test.items[0]
     noise = corrupted("audio", [clip], 2)[0] - clip
     assert 10 * np.log10(np.square(clip).sum() / np.square(noise).sum()) == pytest.approx(10.0, abs=0.01)
+
+
+def test_noise_on_many_pictures_takes_hardly_more_memory_than_these():
+    pictures = np.full((300, 64, 64, 3), 128, np.uint8)
+    tracemalloc.start()
+    grainy = np.asarray(corrupted("image", pictures, 3))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * pictures.nbytes
+    deviation = CORRUPTIONS["image"].strengths[3]
+    assert np.std(grainy - 128.0) == pytest.approx(deviation, rel=0.02)
+    assert np.abs(np.corrcoef(grainy[0, ..., 0].ravel(), grainy[1, ..., 0].ravel())[0, 1]) < 0.1
 
 
 def test_other_data_have_no_corruption():

@@ -94,6 +94,24 @@ def test_an_experiment_that_was_stopped_goes_on_without_losing_or_repeating_anyt
     assert run_experiment(small, tmp_path) == whole
 
 
+def test_a_training_that_was_whole_when_the_experiment_was_stopped_is_measured_and_kept(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stopped(condition: Condition, task: Task) -> Run:
+        run = train(condition, task)
+        run.stopped = True  # Ctrl-C while the test was answered
+        return run
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ftkit.experiments.running.train", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(small, tmp_path)
+    (kept,) = Record.load(tmp_path / "small.json").outcomes
+    assert kept.condition == small.conditions[0]
+    assert set(kept.measures) == set(small.measures)
+    assert run_experiment(small, tmp_path).outcomes[0] == kept
+
+
 def _make(experiment: Experiment, task: Task, folder: Path) -> None:
     running.load = lambda condition: task
     run_experiment(experiment, folder)
