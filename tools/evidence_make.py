@@ -71,13 +71,15 @@ def make(folder: Path, names: Sequence[str], workers: int | None = None) -> list
         Commands at a time; default one for each processor. Two of one thread finish earlier than one of two threads
         twice.
     """
-    stages = [experiments(folder, names)]
+    workers = workers or usable_cores()
+    # each task once for every worker: who has nothing else left takes a part of what another is at
+    stages = [workers * experiments(folder, names)]
     if set(names) == set(EXPERIMENTS):
         stages.insert(0, trials(folder))
     for jobs in stages:
-        failed = run_all(jobs, workers or usable_cores())
+        failed = run_all(jobs, workers)
         if failed:
-            return failed
+            return list(dict.fromkeys(failed))
     return []
 
 

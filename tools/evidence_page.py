@@ -485,8 +485,6 @@ def claims(judgements: Sequence[Judgement], drawn: dict[str, DescribedFigure]) -
         counts[judgement.verdict] += 1
     alone = "Each is judged alone: of so many 95 % intervals some miss the truth by chance."
     parts = ["## Claims", f"{'; '.join(f'{verdict}: {count}' for verdict, count in counts.items())}. {alone}"]
-    asked = dict.fromkeys(each.claim.experiment for each in judgements)
-    parts += [f"{name}: {EXPERIMENTS[name].remark}" for name in asked if EXPERIMENTS[name].remark]
     if "verdicts" in drawn:
         parts.append(picture("verdicts", drawn["verdicts"]))
     for group, members in by_group(judgements).items():

@@ -299,7 +299,6 @@ def test_claims_are_shown_with_verdict_and_experiment(empty_folder: Path) -> Non
     for each in judged:
         assert f"{each.claim.experiment}, {each.seeds[0]} and" in text
     assert result.stdout.count("not measured") == len(load_claims()) - len(judged)
-    assert EXPERIMENTS["data-size"].remark in text
 
 
 def test_methods_and_tasks_are_listed() -> None:
