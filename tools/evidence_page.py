@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -166,7 +167,7 @@ def done(experiment: Experiment, record: Record | None) -> list[str]:
 
 def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
     """How long it takes to make all of it anew, by what each part took."""
-    outcomes = [outcome for record in records.values() for outcome in record.outcomes]
+    outcomes = on_one_core(records)
     if not outcomes:
         return ""
     made = different(outcomes)
@@ -190,6 +191,16 @@ def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
     )
 
 
+def on_one_core(records: dict[str, Record]) -> list[Outcome]:
+    """All outcomes, their seconds times the threads that they used."""
+    return [
+        replace(outcome, seconds=threads * outcome.seconds, total_seconds=threads * outcome.total_seconds)
+        for record in records.values()
+        for outcome in record.outcomes
+        for threads in [record.machines[outcome.machine].threads]
+    ]
+
+
 def different(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """One outcome of every training, the one that took longest where experiments share it."""
     longest_last = sorted(outcomes, key=lambda outcome: outcome.total_seconds)
@@ -208,7 +219,7 @@ def seconds_beside(outcomes: Sequence[Outcome]) -> float:
 
 def seconds_by_task(records: dict[str, Record], searches: Sequence[Trials]) -> dict[str, float]:
     """Sum up by task what `computing` tells of, in seconds of one core."""
-    made = different([outcome for record in records.values() for outcome in record.outcomes])
+    made = different(on_one_core(records))
     rest = seconds_beside(made)
     taken: dict[str, float] = {}
     for outcome in made:

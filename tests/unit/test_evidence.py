@@ -283,8 +283,9 @@ def test_what_a_check_found_is_kept_and_told_on_the_page(made: Path, tool: Calla
     (timed,) = found.timed
     assert timed.seconds > 0
     record = Record.load(made / "small.json")
-    (outcome,) = record.outcomes
-    records = {"small": replace(record, outcomes=(replace(outcome, total_seconds=28800.0),))}
+    (outcome,), (machine,) = record.outcomes, record.machines
+    long = (replace(outcome, total_seconds=28800.0),)
+    records = {"small": replace(record, machines=(replace(machine, threads=1),), outcomes=long)}
     halved = replace(found, timed=(replace(timed, recorded_seconds=28800.0, seconds=14400.0),))
     told = page.trained_again([halved], records, [])
     assert "1 of 1 agree with the records" in told
@@ -321,13 +322,14 @@ def test_the_seconds_of_a_task_are_of_its_trainings_and_its_trials(
 ):
     conditions = grid(task="movie-reviews", method="full", seed=[0, 1])
     record = invented_record("some", conditions, lambda _: 0.8)
+    assert [machine.threads for machine in record.machines] == [2]
     timed = tuple(replace(outcome, seconds=10.0, total_seconds=30.0) for outcome in record.outcomes)
     alone = replace(timed[1], seconds=5.0, total_seconds=0.0)  # of which only the training was timed
     records = {"some": replace(record, outcomes=(timed[0], alone)), "same": replace(record, outcomes=timed[:1])}
     some = kit_trials("movie-reviews", 400)
     assert some is not None
     trials = replace(some, trials=(replace(some.trials[0], seconds=7.0),))
-    assert tool("evidence_page").seconds_by_task(records, [trials]) == {"movie-reviews": 30.0 + (5.0 + 20.0) + 7.0}
+    assert tool("evidence_page").seconds_by_task(records, [trials]) == {"movie-reviews": 2 * (30.0 + 5.0 + 20.0) + 7.0}
 
 
 def test_an_unstable_training_is_named_and_does_not_agree(tool: Callable[[str], ModuleType]):
