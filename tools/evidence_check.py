@@ -209,9 +209,15 @@ def sample(records: Sequence[Record], count: int, seed: int) -> list[tuple[Recor
     return sorted(found[:count], key=lambda pair: pair[1].seconds)
 
 
-def processor_seconds(record: Record, outcome: Outcome) -> float:
-    """What a recorded training took with all else, or alone where no more was timed, times the threads it used."""
-    return (outcome.total_seconds or outcome.seconds) * record.machines[outcome.machine].threads
+def on_one_core(record: Record, outcome: Outcome) -> Outcome:
+    """Return an outcome with its seconds times the threads that they were of."""
+    threads = record.machines[outcome.machine].threads
+    return replace(outcome, seconds=threads * outcome.seconds, total_seconds=threads * outcome.total_seconds)
+
+
+def seconds_in_all(outcome: Outcome) -> float:
+    """What a training took with all else, or alone where no more was timed."""
+    return outcome.total_seconds or outcome.seconds
 
 
 def repeat(record: Record, outcome: Outcome) -> Repetition:
@@ -222,7 +228,7 @@ def repeat(record: Record, outcome: Outcome) -> Repetition:
     recorded = score(test.metric, labels, table, test.groups)
     task = running.load(condition)
     which = (record.experiment, condition, outcome.training)
-    recorded_seconds = processor_seconds(record, outcome)
+    recorded_seconds = seconds_in_all(on_one_core(record, outcome))
     if AnsweredItems.of(task) != test:
         return Repetition(*which, recorded, np.nan, np.nan, (np.nan, np.nan), np.nan, recorded_seconds, 0.0)
     started = time.perf_counter()

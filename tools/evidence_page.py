@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from evidence_check import Checked, processor_seconds
+from evidence_check import Checked, on_one_core, seconds_in_all
 
 from ftkit import figures
 from ftkit.errors import FtkitError
@@ -167,7 +166,7 @@ def done(experiment: Experiment, record: Record | None) -> list[str]:
 
 def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
     """How long it takes to make all of it anew, by what each part took."""
-    outcomes = on_one_core(records)
+    outcomes = all_on_one_core(records)
     if not outcomes:
         return ""
     made = different(outcomes)
@@ -191,14 +190,9 @@ def computing(records: dict[str, Record], searches: Sequence[Trials]) -> str:
     )
 
 
-def on_one_core(records: dict[str, Record]) -> list[Outcome]:
-    """All outcomes, their seconds times the threads that they used."""
-    return [
-        replace(outcome, seconds=threads * outcome.seconds, total_seconds=threads * outcome.total_seconds)
-        for record in records.values()
-        for outcome in record.outcomes
-        for threads in [record.machines[outcome.machine].threads]
-    ]
+def all_on_one_core(records: dict[str, Record]) -> list[Outcome]:
+    """All outcomes of all records, their seconds times the threads that they were of."""
+    return [on_one_core(record, outcome) for record in records.values() for outcome in record.outcomes]
 
 
 def different(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -219,7 +213,7 @@ def seconds_beside(outcomes: Sequence[Outcome]) -> float:
 
 def seconds_by_task(records: dict[str, Record], searches: Sequence[Trials]) -> dict[str, float]:
     """Sum up by task what `computing` tells of, in seconds of one core."""
-    made = different(on_one_core(records))
+    made = different(all_on_one_core(records))
     rest = seconds_beside(made)
     taken: dict[str, float] = {}
     for outcome in made:
@@ -253,11 +247,8 @@ def trained_again(found: Sequence[Checked], records: dict[str, Record], searches
 
 def pace(found: Sequence[Checked], records: dict[str, Record]) -> dict[str, float]:
     """Share of the recorded time that repeats took, by task; without those whose record was made anew since."""
-    as_recorded = {
-        (outcome.training, processor_seconds(record, outcome)): outcome.condition.task
-        for record in records.values()
-        for outcome in record.outcomes
-    }
+    recorded = all_on_one_core(records)
+    as_recorded = {(outcome.training, seconds_in_all(outcome)): outcome.condition.task for outcome in recorded}
     then: dict[str, float] = {}
     now: dict[str, float] = {}
     for each in (timed for checked in found for timed in checked.timed):

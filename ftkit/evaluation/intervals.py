@@ -17,6 +17,7 @@ from ftkit.evaluation.metrics import Counts, Metric, Values, find_metric
 from ftkit.evaluation.student import (
     FEW_GROUPS,
     group_variation,
+    own_variance,
     run_variation,
     scores_without_groups,
     student_interval,
@@ -372,10 +373,7 @@ class RunScores:
 
         It is part of how runs differ, too; 0 for a single run, in which it can't be told from the rest.
         """
-        runs = len(self.whole)
-        if runs < 2:
-            return 0.0
-        return float(np.nanvar(self.resampled - self.resampled.mean(axis=0), axis=1).mean()) / (runs - 1)
+        return own_variance(np.nanvar(self.resampled - self.resampled.mean(axis=0), axis=1))
 
 
 def resampled_means(parts: Sequence[RunScores], seed: int = 0) -> Values:

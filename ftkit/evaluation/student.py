@@ -49,6 +49,27 @@ def run_variation(values: ArrayLike) -> list[Variation]:
     return [Variation(float(each.var(ddof=1)) / each.size, each.size - 1)] if each.size > 1 else []
 
 
+def own_variance(of_deviations: ArrayLike) -> float:
+    """Return what the variance over items of the mean of runs owes to answers that each run gives by itself.
+
+    Parameters
+    ----------
+    of_deviations : array_like of float, shape (runs,)
+        Variance over items of the difference of each run from the mean. Of a single run nothing can be told: 0.
+
+    References
+    ----------
+    A. B. Owen, The pigeonhole bootstrap, The Annals of Applied Statistics 1 (2007).
+
+    Examples
+    --------
+    >>> own_variance([0.25, 0.75])
+    0.5
+    """
+    each = np.asarray(of_deviations, dtype=float)
+    return float(each.mean()) / (each.size - 1) if each.size > 1 else 0.0
+
+
 def without_own(found: Variation, of_deviations: Sequence[Variation]) -> Variation:
     """Return the variation over items of the mean of runs, without what each run answers by itself.
 
@@ -59,16 +80,14 @@ def without_own(found: Variation, of_deviations: Sequence[Variation]) -> Variati
     found : Variation
         Of the mean of the runs.
     of_deviations : sequence of Variation
-        Of the difference of each run from that mean; of a single run nothing can be told, and nothing is taken away.
+        Of the difference of each run from that mean, see `own_variance`.
 
     Examples
     --------
     >>> without_own(Variation(0.5, 9), [Variation(0.25, 9), Variation(0.75, 9)]).variance
     0.0
     """
-    if len(of_deviations) < 2:
-        return found
-    own = float(np.mean([each.variance for each in of_deviations])) / (len(of_deviations) - 1)
+    own = own_variance([each.variance for each in of_deviations])
     return replace(found, variance=max(0.0, found.variance - own))
 
 

@@ -226,6 +226,11 @@ def overlap_beyond_chance(one: Marked, other: Marked) -> float:
     more than by chance; where they do less it is below 0. It is 1 where none or all items are marked by one of the two:
     then they overlap as they must.
 
+    Parameters
+    ----------
+    one, other
+        Bool arrays (n,), the marked items.
+
     Examples
     --------
     >>> some, more = np.array([True, False, False, False]), np.array([True, True, False, False])

@@ -105,10 +105,8 @@ def test_the_page_shows_every_experiment_and_its_figures_with_their_descriptions
     assert len(tables) > 1
     for found in tables:
         assert len({line.count(" | ") for line in found.splitlines()}) == 1, found
-    declared, half = (
-        len(EXPERIMENTS["regularizers"].conditions),
-        Record.load(evidence / "experiments/regularizers.json"),
-    )
+    declared = len(EXPERIMENTS["regularizers"].conditions)
+    half = Record.load(evidence / "experiments/regularizers.json")
     current = len(half.up_to_date().outcomes)
     assert 0 < current < len(half.outcomes) == round(declared / 2)
     overtaken = f"{len(half.outcomes) - current} more at rates of earlier trials"

@@ -120,7 +120,7 @@ def test_methods_whose_trainings_agree_differ_by_more_than_their_luck(record: Re
     found = mistakes_of(replace(record, outcomes=tuple(outcomes)), "spoken-digits")
     value, low, high = found.apart
     assert low <= value <= high < 0
-    share = 1 / 15  # of the items are wrong in a training; of these half in two of one method, none in two methods'
+    share = 1 / 15  # of the items are wrong in a training; of these half in two of one method, none in two methods
     own, others = (share / 2 - share**2) / (share - share**2), -(share**2) / (share - share**2)
     assert value == pytest.approx(others - own, abs=0.03)
     assert mistakes_of(record, "spoken-digits").apart[1:] == (-np.inf, np.inf)
