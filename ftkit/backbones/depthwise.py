@@ -8,14 +8,14 @@ by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
 import torch
 from timm.layers import pad_same
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 
 FAST_SIDE = 3
 """Side of the weights whose gradient torch computes fast."""
@@ -65,10 +65,41 @@ def convolve(pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
     >>> convolve(torch.ones(1, 2, 4, 4), torch.ones(2, 1, 3, 3), 2)[0, 0].tolist()
     [[9.0, 6.0], [6.0, 4.0]]
     """
+    weight, padding = padded_alike(weight, pixels.shape[2:], stride)
+    return conv2d(pixels, weight, stride=stride, padding=padding, groups=len(weight))
+
+
+def padded_alike(weight: Tensor, sizes: Sequence[int], stride: int) -> tuple[Tensor, tuple[int, int]]:
+    """Make "same" padding as wide before the pixels as behind them, so that the convolution pads without a copy.
+
+    Where it is one wider behind, a row of zeros before the weight's own makes up for it.
+
+    Parameters
+    ----------
+    weight
+        (channels, 1, side, side).
+    sizes
+        Height and width of the pixels.
+    stride
+        See `convolve`.
+
+    Returns
+    -------
+    weight, padding
+        What to convolve with, and the padding of both ends of the height and of the width.
+
+    Examples
+    --------
+    >>> weight, padding = padded_alike(torch.ones(2, 1, 3, 3), (4, 5), 2)
+    >>> weight.shape, padding
+    (torch.Size([2, 1, 4, 3]), (1, 1))
+    """
     side = weight.shape[-1]
-    if stride == 1:  # "same" is symmetric then, and the convolution pads without a copy
-        return conv2d(pixels, weight, padding=side // 2, groups=len(weight))
-    return conv2d(_padded(pixels, side, stride), weight, stride=stride, groups=len(weight))
+    missing = [max((-(-size // stride) - 1) * stride + side - size, 0) for size in sizes]
+    rows, columns = (each % 2 for each in missing)
+    if rows or columns:
+        weight = pad(weight, (columns, 0, rows, 0))
+    return weight, (-(-missing[0] // 2), -(-missing[1] // 2))
 
 
 def _padded(pixels: Tensor, side: int, stride: int) -> Tensor:

@@ -8,30 +8,19 @@ again.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, conv2d, hardtanh_
+from torch.nn.functional import batch_norm, hardtanh_
 
 from ftkit.backbones.checkpointing import checkpointed
-from ftkit.backbones.depthwise import DepthwiseConvolution, convolve, few_at_once, towards_pixels, towards_weight
+from ftkit.backbones.convolutions import convolve, stride_of, towards_pixels, towards_weight, whole_weight
+from ftkit.backbones.depthwise import few_at_once
 
 HIGHEST = 6.0
 """Where ReLU6 ends."""
-
-
-@runtime_checkable
-class HasWholeWeight(Protocol):
-    """A 1x1 convolution that something was put around, such as LoRA, which may still be one weight in the end."""
-
-    @property
-    def bias(self) -> Tensor | None:
-        """What is added after it, (output channels,)."""
-
-    def whole_weight(self) -> Tensor | None:
-        """Return all that it does, (output channels, input channels, 1, 1), or None where that is no weight."""
 
 
 def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
@@ -62,10 +51,9 @@ def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Modu
     if hidden.device.type != "cpu":
         return _in_turn(norm, hidden, convolution)
     if _is_known(norm):
-        weight = _whole_weight(convolution)
+        weight = whole_weight(convolution)
         if weight is not None:
-            stride = convolution.stride if isinstance(convolution, DepthwiseConvolution) else 1
-            return _joined(norm, hidden, weight, stride)
+            return _joined(norm, hidden, weight, stride_of(convolution))
     if torch.is_grad_enabled():
         return checkpointed(_in_turn, norm, hidden, convolution)
     return _in_turn(norm, hidden, convolution)
@@ -77,17 +65,6 @@ def _in_turn(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
 
 def _is_known(norm: nn.Module) -> bool:
     return type(norm) is BatchNormAct2d and isinstance(norm.act, nn.ReLU6)
-
-
-def _whole_weight(convolution: Any) -> Tensor | None:
-    """All that a depthwise or 1x1 convolution does, as a weight; None where a weight does not say it all."""
-    if type(convolution) is DepthwiseConvolution:
-        return convolution.weight
-    if isinstance(convolution, HasWholeWeight):
-        return None if convolution.bias is not None else convolution.whole_weight()
-    pointwise = type(convolution) is nn.Conv2d and convolution.kernel_size == convolution.stride == (1, 1)
-    bare = pointwise and convolution.groups == 1 and convolution.bias is None and convolution.padding == (0, 0)
-    return convolution.weight if bare else None
 
 
 def _joined(norm: Any, hidden: Tensor, weight: Tensor, stride: int) -> Tensor:
@@ -125,7 +102,7 @@ class _NormaliseAndConvolve(torch.autograd.Function):
         ctx.save_for_backward(hidden, scale, shift, weight, mean, variance)
         ctx.eps, ctx.of_batch, ctx.stride = eps, of_batch, stride
         parts = [
-            _convolve(_normalised(hidden[some], scale, shift, mean, variance, eps).to(weight.dtype), weight, stride)
+            convolve(_normalised(hidden[some], scale, shift, mean, variance, eps).to(weight.dtype), weight, stride)
             for some in few_at_once(hidden)
         ]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -140,10 +117,10 @@ class _NormaliseAndConvolve(torch.autograd.Function):
         for some in few_at_once(hidden):
             pixels = _normalised(hidden[some], scale, shift, mean, variance, ctx.eps).to(weight.dtype)
             if normalised_gradient is not None:
-                for_pixels = _towards_pixels(gradient[some], pixels, weight, ctx.stride)
+                for_pixels = towards_pixels(gradient[some], pixels, weight, ctx.stride)
                 normalised_gradient[some] = torch.ops.aten.hardtanh_backward(for_pixels, pixels, 0.0, HIGHEST)
             if for_weight is not None:
-                for_weight += _towards_weight(gradient[some], pixels, weight, ctx.stride)
+                for_weight += towards_weight(gradient[some], pixels, weight, ctx.stride)
         for_norm: tuple[Tensor | None, ...] = (None, None, None)
         if normalised_gradient is not None:
             inverse_deviation = torch.rsqrt(variance + ctx.eps)
@@ -164,25 +141,3 @@ class _NormaliseAndConvolve(torch.autograd.Function):
 
 def _normalised(hidden: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
     return hardtanh_(batch_norm(hidden, mean, variance, scale, shift, training=False, eps=eps), 0.0, HIGHEST)
-
-
-def _convolve(pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
-    return convolve(pixels, weight, stride) if _is_depthwise(weight) else conv2d(pixels, weight)
-
-
-def _towards_pixels(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
-    if _is_depthwise(weight):
-        return towards_pixels(gradient, pixels, weight, stride)
-    return conv2d(gradient, weight.transpose(0, 1))
-
-
-def _towards_weight(gradient: Tensor, pixels: Tensor, weight: Tensor, stride: int) -> Tensor:
-    if _is_depthwise(weight):
-        return towards_weight(gradient, pixels, weight, stride)
-    return torch.ops.aten.convolution_backward(
-        gradient, pixels, weight, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, [False, True, False]
-    )[1]
-
-
-def _is_depthwise(weight: Tensor) -> bool:
-    return weight.shape[2:] != (1, 1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ftkit.backbones.base import Backbone, Embedded, Targets
 from ftkit.backbones.depthwise import DepthwiseConvolution
+from ftkit.backbones.fused import fused_convolution
 from ftkit.backbones.normalised import normalise_and_convolve
 from ftkit.backbones.packing import Packing
 from ftkit.errors import AssetError
@@ -63,11 +64,17 @@ class Bottleneck(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Apply the layers to (batch, channels, height, width); where the shape stays, add them to the input."""
-        first, *pairs, last = self.children()
-        hidden = first(pixels)
-        for norm, convolution in zip(pairs[::2], pairs[1::2], strict=True):
-            hidden = normalise_and_convolve(norm, hidden, convolution)
-        hidden = last(hidden)
+        layers = list(self.children())
+        hidden, pending = pixels, None
+        for convolution, norm in zip(layers[::2], layers[1::2], strict=True):
+            fused = fused_convolution(convolution, norm, hidden) if pending is None else None
+            if fused is not None:
+                hidden = fused
+                continue
+            hidden = convolution(hidden) if pending is None else normalise_and_convolve(pending, hidden, convolution)
+            pending = norm
+        if pending is not None:
+            hidden = pending(hidden)
         return pixels + hidden if self.has_skip else hidden
 
 

@@ -35,7 +35,7 @@ MEMORY_BYTES = 128 << 20
 LARGEST_IN_MEMORY = 32 << 20
 """A larger set of activations is a file even where memory has room, which methods that train every block need."""
 DISK_BYTES = 2 << 30
-_RECIPE = 3
+_RECIPE = 4
 """Raise it whenever blocks, as they are computed here, would give something else."""
 _VALUES, _INDEX = "values.bin", "index.npz"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)

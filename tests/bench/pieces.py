@@ -129,16 +129,17 @@ def nothing_kept() -> Off:
 
 
 def default_kernels() -> Off:
-    """Use torch's own attention, dropout and gradients of depthwise convolutions, and normalise whole batches."""
+    """Use torch's own attention, dropout, convolutions and gradients of them, and normalise whole batches."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    from ftkit.backbones import attention, depthwise, normalised, text
+    from ftkit.backbones import attention, depthwise, normalised, text, vision
 
     return replaced(
         (attention, "attend_on_cpu", sdpa_attention_forward),
         (text, "with_fast_dropout", lambda model: model),
         (depthwise._Depthwise, "apply", depthwise.convolve),
         (normalised, "_is_known", lambda *_: False),
+        (vision, "fused_convolution", lambda *_: None),
     )
 
 
@@ -174,6 +175,13 @@ def maps_kept() -> Off:
     from ftkit.backbones import normalised, vision
 
     return replaced((vision, "normalise_and_convolve", normalised._in_turn))
+
+
+def norms_after_convolutions() -> Off:
+    """Normalise by statistics that stand still in a step of its own, as where they are renewed."""
+    from ftkit.backbones import vision
+
+    return replaced((vision, "fused_convolution", lambda *_: None))
 
 
 def updates_beside_the_weights() -> Off:
@@ -249,6 +257,7 @@ PIECES: dict[str, Callable[[], Off]] = {
     "words by row": gradients_of_all_words,
     "long batches in parts": batches_whole,
     "feature maps computed again": maps_kept,
+    "frozen norms inside convolutions": norms_after_convolutions,
     "LoRA inside the weights": updates_beside_the_weights,
     "speech in short windows": long_windows,
     "freed memory kept": freed_memory_given_back,
@@ -264,6 +273,7 @@ PIECES_OF_MODALITIES = {
     "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
     "words by row": ("text",),
     "feature maps computed again": ("image",),
+    "frozen norms inside convolutions": ("image",),
     "LoRA inside the weights": ("image",),
     "speech in short windows": ("audio",),
 }

@@ -11,7 +11,7 @@ from timm.layers import BatchNormAct2d
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
-from ftkit.backbones import load_backbone
+from ftkit.backbones import load_backbone, vision
 from ftkit.backbones.vision import Bottleneck, load_imagenet_model
 from ftkit.errors import AssetError
 from ftkit.fetch import fetch
@@ -62,6 +62,21 @@ def test_the_backbone_computes_the_features_of_the_whole_model(imagenet_model: n
         expected = imagenet_model.forward_features((pixels - 127) / 128).mean(dim=(2, 3))
     assert features.hidden.shape == (1, 49, 1280)
     torch.testing.assert_close(features.hidden.mean(dim=1), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_norms_within_convolutions_round_no_more_than_after_them(monkeypatch: pytest.MonkeyPatch):
+    backbone = load_backbone("efficientnet-lite0", image_size=224)
+    batch = backbone.collate(backbone.prepare([square("china.jpg"), square("flower.jpg")]))
+
+    def features(*, in_bf16: bool) -> Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=in_bf16):
+            return backbone(batch).hidden.double()
+
+    in_one = features(in_bf16=True)
+    monkeypatch.setattr(vision, "fused_convolution", lambda *layers: None)
+    in_turn, exact = features(in_bf16=True), features(in_bf16=False)
+    assert not torch.equal(in_one, in_turn)
+    assert (in_one - exact).norm() < 1.2 * (in_turn - exact).norm()
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
