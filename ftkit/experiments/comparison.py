@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from numbers import Integral
@@ -276,20 +276,19 @@ def compare(
     budget = _Budget(trials, choices, epochs, choose_precision(precision, task.modality))
     recorded = _trials_for(task, chosen, named, folder, budget, progress, on_trial)
     chosen = [recorded.best_settings(method) if method.name in named else method for method in chosen]
-    runs: list[Run] = []
+    runs: dict[Path, Run] = {}
     diverged: list[DivergedError] = []
     notes = list(task.notes)
     pairs = [(method, int(seed)) for method in chosen for seed in seed_list]  # numpy's can't be written as JSON
     planned = [_Planned.of(task, method, seed, recorded, budget, folder) for method, seed in pairs]
-    _probe_together(task, planned)
-    for each in _with_progress(planned, task, progress):
+    for each in _with_progress(_in_order(task, planned), len(planned), task, progress):
         try:
             run = each.find_or_train(task, progress)
         except DivergedError as error:
             diverged.append(error)
             notes.append(f"{each.method.title}, seed {each.settings.seed}, is left out: {error}")
             continue
-        runs.append(run)
+        runs[each.place] = run
         if on_run is not None:
             on_run(run)
     if not runs:
@@ -298,7 +297,7 @@ def compare(
         task_name=task.name,
         title=task.title,
         metric=task.metric,
-        runs=runs,
+        runs=[runs[each.place] for each in planned if each.place in runs],
         baselines=_baselines(task, folder),
         trials=recorded,
         notes=tuple(notes),
@@ -411,12 +410,19 @@ class _Planned:
         return run
 
 
-def _probe_together(task: Task, planned: Sequence[_Planned]) -> None:
-    """Train the linear probes of all seeds in one computation; they are then found.
+def _in_order(task: Task, planned: Sequence[_Planned]) -> Iterator[_Planned]:
+    """Yield the linear probes last: their features are computed from where another method begins to train."""
+    probes = [each for each in planned if isinstance(each.method, LinearProbe)]
+    yield from (each for each in planned if each not in probes)
+    _probe_together(task, [each for each in probes if not each.is_done])
+    yield from probes
+
+
+def _probe_together(task: Task, probes: Sequence[_Planned]) -> None:
+    """Train linear probes of several seeds in one computation; they are then found.
 
     Where one diverges, or there is no room for their features, all are left to be trained alone.
     """
-    probes = [each for each in planned if isinstance(each.method, LinearProbe) and not each.is_done]
     with contextlib.ExitStack() as claims, contextlib.suppress(DivergedError, NoRoomError):
         for each in sorted(probes, key=lambda each: each.place):  # in one order in all processes, or two wait for ever
             claims.enter_context(claimed(each.place, wait=True))
@@ -427,12 +433,12 @@ def _probe_together(task: Task, planned: Sequence[_Planned]) -> None:
             run.save(each.place)
 
 
-def _with_progress(planned: list[_Planned], task: Task, progress: bool) -> Iterable[_Planned]:
+def _with_progress(planned: Iterable[_Planned], count: int, task: Task, progress: bool) -> Iterable[_Planned]:
     if not progress:
         return planned
     from tqdm.auto import tqdm
 
-    return tqdm(planned, desc=task.name, unit="run", leave=False, dynamic_ncols=True)
+    return tqdm(planned, total=count, desc=task.name, unit="run", leave=False, dynamic_ncols=True)
 
 
 def _baselines_path(folder: Path, task_name: str, fingerprint: str) -> Path:

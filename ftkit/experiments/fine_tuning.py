@@ -25,7 +25,7 @@ from ftkit.methods import Method, Trainable, as_method
 from ftkit.randomness import seeded
 from ftkit.training.activations import Activations, Allocate, compute_activations
 from ftkit.training.augmentation import Augmentation, ChangedItems, as_augmentation
-from ftkit.training.cache import ActivationCache, activation_key, shared_cache, weights_digest
+from ftkit.training.cache import ActivationCache, activation_key, shared_cache, weights_digests
 from ftkit.training.callbacks import BestWeights, Callback, ProgressBar, as_keeper
 from ftkit.training.history import History
 from ftkit.training.loop import Inputs, Training, TrainingSettings, new_accelerator, predict
@@ -64,9 +64,13 @@ class Prepared:
         return 0 if self.cache is None else self.trainable.frozen_depth()
 
     @cached_property
-    def _weights(self) -> str:
-        """Digest of the frozen blocks' weights: the same before and after training."""
-        return weights_digest(self.trainable.classifier, self.frozen_depth)
+    def _weights(self) -> list[str]:
+        """Digests of the frozen blocks' weights, up to every depth: the same before and after training."""
+        return weights_digests(self.trainable.classifier, self.frozen_depth)
+
+    @cached_property
+    def _device(self) -> str:
+        return str(new_accelerator(self.precision).device)
 
     def inputs(self, split: Split, augmentation: Augmentation | None = None) -> Inputs:
         """Return a split as the model reads it, or as it is after the frozen blocks, or changed whenever it is read."""
@@ -83,21 +87,29 @@ class Prepared:
 
     def _activations(self, split: Split, cache: ActivationCache) -> Activations | None:
         classifier, depth = self.trainable.classifier, self.frozen_depth
-        accelerator = new_accelerator(self.precision)
-        key = activation_key(
-            classifier.backbone,
-            self._weights,
-            depth,
-            split.fingerprint,
-            precision=self.precision,
-            device=str(accelerator.device),
-        )
         label = f"{len(split):,} items after {depth} stages of {classifier.backbone.name}, {self.precision}"
 
         def build(allocate: Allocate) -> Activations:
-            return compute_activations(classifier, self._read(split), depth, accelerator=accelerator, allocate=allocate)
+            inputs = self._kept_below(split, cache) or self._read(split)
+            accelerator = new_accelerator(self.precision)
+            return compute_activations(classifier, inputs, depth, accelerator=accelerator, allocate=allocate)
 
-        return cache.activations(key, label, build)
+        return cache.activations(self._key(split, depth), label, build)
+
+    def _kept_below(self, split: Split, cache: ActivationCache) -> Activations | None:
+        """Activations of the deepest stage below that are there, from another method."""
+        lower = (cache.find(self._key(split, depth)) for depth in reversed(range(1, self.frozen_depth)))
+        return next((each for each in lower if each is not None), None)
+
+    def _key(self, split: Split, depth: int) -> str:
+        return activation_key(
+            self.trainable.classifier.backbone,
+            self._weights[depth],
+            depth,
+            split.fingerprint,
+            precision=self.precision,
+            device=self._device,
+        )
 
     def _read(self, split: Split) -> list[Any]:
         """Prepare a split; where that takes long, what was prepared for an earlier run is used again."""

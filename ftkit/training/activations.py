@@ -2,7 +2,8 @@
 
 Below the first block that trains nothing changes from one epoch to the next, nor from one learning rate, seed or
 method to another. So the hidden states that enter that block are computed once, in eval mode, and training starts
-from them. Numbers stay what they would be without (tests/unit/training/test_activations.py).
+from them. Those of a higher block are computed from what is kept of a lower one. Numbers stay what they would be
+without (tests/unit/training/test_activations.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor
 
 from ftkit.backbones.base import Embedded, padded_length
@@ -160,7 +162,8 @@ def compute_activations(
     classifier
         Its embedding and first blocks must be frozen.
     inputs
-        Prepared by ``classifier.backbone.prepare``.
+        Prepared by ``classifier.backbone.prepare``, or `Activations` of the same classifier at a smaller depth, which
+        go on from there.
     depth
         How many blocks to pass, from 1; one more than there are gives the pooled features.
     accelerator
@@ -175,7 +178,8 @@ def compute_activations(
     """
     backbone = classifier.backbone
     is_pooled = depth > len(backbone.blocks)
-    lengths = np.array([backbone.length(item) for item in inputs], dtype=np.int64)
+    reader = inputs if isinstance(inputs, Activations) else backbone
+    lengths = np.array([reader.length(item) for item in inputs], dtype=np.int64)
     classifier.eval()
     device = accelerator.device
     classifier.to(device)
@@ -183,7 +187,7 @@ def compute_activations(
     filled: _Rows | None = None
     with frozen_weights_cast(classifier, [], dtype), torch.no_grad(), accelerator.autocast():
         for indices in evaluation_order(lengths.tolist(), backbone.evaluation_length):
-            batch = {name: value.to(device) for name, value in backbone.collate([inputs[i] for i in indices]).items()}
+            batch = send_to_device(reader.collate([inputs[i] for i in indices]), device)
             embedded = Embedded(classifier.pooled(batch)) if is_pooled else backbone.advance(batch, depth)
             if filled is None:
                 filled = _Rows(embedded, lengths, allocate, one_row=is_pooled or embedded.hidden.ndim > 3)

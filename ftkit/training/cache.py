@@ -107,12 +107,16 @@ class ActivationCache:
         Activations or None
             None where neither budget has room for them, or the disk is full: train without.
         """
-        found = self.remembered(key) or self._open(key)
+        found = self.find(key)
         if found is not None:
             return found
         # the second of two processes waits here and then finds what the first one made
         with self._lock(key):
             return self._open(key) or self._build(key, label, build)
+
+    def find(self, key: str) -> Activations | None:
+        """Activations that are kept under a key, in memory or on disk, or None."""
+        return self.remembered(key) or self._open(key)
 
     def _lock(self, key: str) -> AbstractContextManager[Any]:
         """Lock a key; where nothing can be written no other process can either, and memory is there all the same."""
@@ -240,15 +244,17 @@ def shared_cache() -> ActivationCache:
     return ActivationCache()
 
 
-def weights_digest(classifier: Classifier, depth: int) -> str:
-    """SHA-256, in hexadecimal, of the weights that data pass up to a depth, see `compute_activations`."""
+def weights_digests(classifier: Classifier, depth: int) -> list[str]:
+    """SHA-256, in hexadecimal, of the weights that data pass up to every depth from 0, see `compute_activations`."""
     backbone = classifier.backbone
     digest = hashlib.sha256()
+    digests = []
     for stage in [backbone.embed, *backbone.blocks, backbone.norm][: depth + 1]:
         for name, tensor in stage.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        digests.append(digest.hexdigest())
+    return digests
 
 
 def activation_key(
@@ -261,7 +267,7 @@ def activation_key(
     backbone
         Its name and settings decide how data are prepared.
     weights
-        From `weights_digest`: the weights count, not where they come from.
+        From `weights_digests`, of this depth: the weights count, not where they come from.
     depth
         See `compute_activations`.
     split_fingerprint

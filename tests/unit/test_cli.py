@@ -318,7 +318,7 @@ def test_demo_tells_scores_costs_baselines_and_credits(
     folder, result = demonstration
     assert result.returncode == 0, result.stderr
     for expected in (
-        "  2 of 2  spoken-digits, LoRA, seed 0: ",
+        "  2 of 2  spoken-digits, Linear probe, seed 0: ",
         "scores on the test split, with 95 % intervals",
         "Majority class",
         "Mel cepstra + logistic regression",

@@ -12,6 +12,7 @@ import torch
 
 from ftkit import Adapter, LoRA, Partial, fine_tune
 from ftkit.classifier import Classifier
+from ftkit.experiments.fine_tuning import Prepared
 from ftkit.methods import Method, as_method
 from ftkit.tasks import Task
 from ftkit.training.activations import Activations, compute_activations
@@ -78,6 +79,49 @@ def test_methods_that_leave_the_same_blocks_alone_share_them(
         run = fine_tune(tiny_task(modality), method, lr=1e-3, seed=1, **options)
         assert run.cost.frozen_depth == first.cost.frozen_depth
         assert {entry.key for entry in cache.entries()} == kept
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_those_of_a_deeper_block_are_computed_from_them_to_the_last_bit(
+    precision: str, modality: str, new_classifier: Callable[[str], Classifier], tiny_task: Callable[[str], Task]
+):
+    classifier = new_classifier(modality)
+    inputs = classifier.backbone.prepare(tiny_task(modality).train.items)
+    blocks = len(classifier.backbone.blocks)
+    accelerator = new_accelerator(precision)
+    for deeper in (blocks, blocks + 1):
+        below = compute_activations(classifier, inputs, DEPTHS[modality] - 1, accelerator=accelerator)
+        expected = compute_activations(classifier, inputs, deeper, accelerator=accelerator)
+        found = compute_activations(classifier, below, deeper, accelerator=accelerator)
+        assert torch.equal(found.values, expected.values)
+        assert (found.depth, found.is_pooled) == (expected.depth, expected.is_pooled)
+        np.testing.assert_array_equal(found.lengths, expected.lengths)
+        np.testing.assert_array_equal(found.starts, expected.starts)
+        for mask, other in ((found.attends, expected.attends), (found.pools, expected.pools)):
+            assert (mask is None) == (other is None)
+            assert mask is None or torch.equal(mask, other)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("memory_bytes", [0, 128 << 20])
+def test_a_method_that_freezes_more_goes_on_from_where_another_began_to_train(
+    modality: str,
+    memory_bytes: int,
+    tiny_task: Callable[[str], Task],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    options: dict[str, Any] = {"epochs": 1, "precision": "float32", "progress": False}
+    alone = fine_tune(tiny_task(modality), "linear-probe", cache=ActivationCache(tmp_path / "other"), **options)
+    cache = ActivationCache(tmp_path, memory_bytes=memory_bytes)
+    fine_tune(tiny_task(modality), "partial", cache=cache, **options)
+    read: list[int] = []
+    monkeypatch.setattr(Prepared, "_read", lambda self, split: read.append(len(split)))
+    run = fine_tune(tiny_task(modality), "linear-probe", cache=cache, **options)
+    assert not read
+    assert [step.loss for step in run.history.steps] == [step.loss for step in alone.history.steps]
+    assert np.array_equal(run.predictions.probabilities, alone.predictions.probabilities)
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

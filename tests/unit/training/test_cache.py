@@ -16,7 +16,7 @@ from filelock import FileLock
 import ftkit.training.cache as cache_module
 from ftkit.classifier import Classifier
 from ftkit.training.activations import Activations, Allocate
-from ftkit.training.cache import ActivationCache, activation_key, weights_digest
+from ftkit.training.cache import ActivationCache, activation_key, weights_digests
 
 ROW = 4 * 8  # bytes of a row of eight float32
 
@@ -262,7 +262,7 @@ def test_two_processes_compute_once(tmp_path: Path):
 
 def test_the_key_follows_the_contents(new_classifier: Callable[[str], Classifier]):
     def key(classifier: Classifier, depth: int = 2, data: str = "data", precision: str = "float32") -> str:
-        weights = weights_digest(classifier, depth)
+        weights = weights_digests(classifier, depth)[depth]
         return activation_key(classifier.backbone, weights, depth, data, precision=precision, device="cpu")
 
     one, same = new_classifier("text"), new_classifier("text")
