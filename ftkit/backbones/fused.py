@@ -1,4 +1,4 @@
-"""A convolution with the batch normalisation and the activation after it, in one, where its statistics stand still.
+"""A convolution with the batch normalisation and the activation after it in one, where the statistics stand still.
 
 Normalising by statistics that do not change multiplies every channel by a number and adds another. The one goes into
 the weight of the convolution, the other is its bias, and the activation is applied before a pixel is ever written: the
@@ -36,7 +36,8 @@ def fused_convolution(convolution: nn.Module, norm: nn.Module, pixels: Tensor) -
     convolution
         Depthwise or 1x1.
     norm
-        Batch normalisation, with ReLU6 or without an activation.
+        Batch normalisation with ReLU6. One without an activation is left alone: it is where adapters attach, and closes
+        what IA3 scales, and a model whose adapters are switched off must compute what it did before, to the last bit.
     pixels
         (batch, channels, height, width).
 
@@ -58,8 +59,7 @@ def fused_convolution(convolution: nn.Module, norm: nn.Module, pixels: Tensor) -
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
     with torch.autocast("cpu", enabled=False):
         folded, shift = _folded(weight, norm)
-        clips = isinstance(norm.act, nn.ReLU6)
-        return _FusedConvolution.apply(pixels.to(dtype), folded.to(dtype), shift, stride_of(convolution), clips)
+        return _FusedConvolution.apply(pixels.to(dtype), folded.to(dtype), shift, stride_of(convolution))
 
 
 def _folded(weight: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
@@ -69,7 +69,7 @@ def _folded(weight: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
 
 
 def _stands_still(norm: Any) -> bool:
-    return type(norm) is BatchNormAct2d and not norm.training and isinstance(norm.act, nn.ReLU6 | nn.Identity)
+    return type(norm) is BatchNormAct2d and not norm.training and isinstance(norm.act, nn.ReLU6)
 
 
 def _costs_a_gradient(weight: Tensor, norm: Any) -> bool:
@@ -79,45 +79,42 @@ def _costs_a_gradient(weight: Tensor, norm: Any) -> bool:
 
 class _FusedConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pixels: Tensor, weight: Tensor, shift: Tensor, stride: int, clips: bool) -> Tensor:
-        result = _computed(pixels, weight, shift, stride, clips)
-        # what the activation gave tells where it let gradients through
-        ctx.save_for_backward(pixels, weight, *([result] if clips else []))
+    def forward(ctx: Any, pixels: Tensor, weight: Tensor, shift: Tensor, stride: int) -> Tensor:
+        result = _computed(pixels, weight, shift, stride)
+        ctx.save_for_backward(pixels, weight, result)
         ctx.stride = stride
         return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        pixels, weight, *results = ctx.saved_tensors
+        pixels, weight, result = ctx.saved_tensors
         (gradient,) = gradients
         wants_pixels, wants_weight, wants_shift = ctx.needs_input_grad[:3]
         for_pixels = torch.empty_like(pixels) if wants_pixels else None
         for_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         for_shift = torch.zeros(len(weight)) if wants_shift else None
         for some in few_at_once(gradient):
-            part = gradient[some]
-            for result in results:
-                part = torch.ops.aten.hardtanh_backward(part, result[some], 0.0, HIGHEST)
+            # what the activation gave tells where it lets gradients through
+            part = torch.ops.aten.hardtanh_backward(gradient[some], result[some], 0.0, HIGHEST)
             if for_pixels is not None:
                 for_pixels[some] = towards_pixels(part, pixels[some], weight, ctx.stride)
             if for_weight is not None:
                 for_weight += towards_weight(part, pixels[some], weight, ctx.stride)
             if for_shift is not None:
                 for_shift += part.sum((0, 2, 3), dtype=torch.float32)
-        return for_pixels, None if for_weight is None else for_weight.to(weight.dtype), for_shift, None, None
+        return for_pixels, None if for_weight is None else for_weight.to(weight.dtype), for_shift, None
 
 
-def _computed(pixels: Tensor, weight: Tensor, shift: Tensor, stride: int, clips: bool) -> Tensor:
+def _computed(pixels: Tensor, weight: Tensor, shift: Tensor, stride: int) -> Tensor:
     if not _kernel_takes(pixels.dtype):
-        result = (convolve(pixels, weight, stride) + shift.view(-1, 1, 1)).to(weight.dtype)
-        return hardtanh_(result, 0.0, HIGHEST) if clips else result
+        result = convolve(pixels, weight, stride) + shift.view(-1, 1, 1)
+        return hardtanh_(result.to(weight.dtype), 0.0, HIGHEST)
     padding, groups = (0, 0), 1
     if is_depthwise(weight):
         groups = len(weight)
         weight, padding = padded_alike(weight, pixels.shape[2:], stride)
-    activation: tuple[str, list[float]] = ("hardtanh", [0.0, HIGHEST]) if clips else ("none", [])
     return torch.ops.mkldnn._convolution_pointwise(
-        pixels, weight, shift, padding, [stride] * 2, [1, 1], groups, *activation, None
+        pixels, weight, shift, padding, [stride] * 2, [1, 1], groups, "hardtanh", [0.0, HIGHEST], None
     )
 
 

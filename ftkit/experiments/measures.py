@@ -19,7 +19,7 @@ from ftkit.experiments.forgetting import source_ability
 from ftkit.experiments.record import as_digits
 from ftkit.experiments.run import Run
 from ftkit.methods.base import is_vector
-from ftkit.methods.parameter_efficient import PeftTrainable
+from ftkit.methods.peft_trainable import PeftTrainable
 from ftkit.tasks import Split, Task, load_task
 
 DIRECTIONS = (1, 2, 4, 8, 16, 32, 64, 128)

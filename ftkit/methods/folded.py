@@ -36,13 +36,17 @@ class FoldedConvolution(lora.Conv2d):
         Returns
         -------
         torch.Tensor or None
-            (output channels, input channels, 1, 1), with the updates' gradients; None where the updates can't be
-            added to the weight: a larger kernel or a stride, inputs of the update that are dropped, updates that are
-            switched off or merged.
+            (output channels, input channels, 1, 1), with the updates' gradients, or the frozen weight alone where
+            updates are switched off or merged; None where the updates can't be added to the weight: a larger kernel or
+            a stride, inputs of the update that are dropped.
         """
         convolution = self.get_base_layer()
         names = [name for name in self.active_adapters if name in self.lora_A]
-        if not _is_pointwise(convolution) or self.disable_adapters or self.merged or len(names) != 1:
+        if not _is_pointwise(convolution) or (self.disable_adapters and self.merged):
+            return None
+        if self.disable_adapters or self.merged:
+            return convolution.weight
+        if len(names) != 1:
             return None
         (name,) = names
         dropout = self.lora_dropout[name]

@@ -1,73 +1,23 @@
-"""Methods that leave the pretrained weights alone and train something small beside them."""
+"""Methods that leave the pretrained weights alone and train something small beside them.
+
+Peft, which carries them out, takes longer to load than torch, so it loads when the first of them is applied.
+"""
 
 from __future__ import annotations
 
 import re
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
-from peft.utils import SAFETENSORS_WEIGHTS_NAME, get_peft_model_state_dict, set_peft_model_state_dict
-from torch import nn
-
 from ftkit.errors import FtkitError
-from ftkit.methods.base import (
-    Method,
-    Trainable,
-    check_fit,
-    check_whole_number,
-    is_number,
-    read_tensors,
-    targets_of,
-)
-from ftkit.methods.folded import FoldedConvolution
-from ftkit.methods.peft_tuners import AttentionPrefixConfig, BottleneckConfig, InputPromptConfig
+from ftkit.methods.base import Method, Trainable, check_whole_number, is_number, targets_of
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
+    from peft import IA3Config, LoraConfig, PeftConfig
 
     from ftkit.classifier import Classifier
-
-
-class PeftTrainable(Trainable):
-    """A classifier inside peft's wrapper: the adapters and the copy of the head that peft saves train."""
-
-    model: PeftModel
-
-    @property
-    def classifier(self) -> Classifier:
-        """The classifier itself, adapters inside."""
-        return self.model.get_base_model()
-
-    @property
-    def head(self) -> nn.Module:
-        """The output layer that trains: peft keeps the untrained one beside it."""
-        wrapper: Any = self.classifier.head
-        return wrapper.modules_to_save["default"]
-
-    def _all_parameters(self) -> list[nn.Parameter]:
-        return [parameter for name, parameter in self.model.named_parameters() if "original_module" not in name]
-
-    def save(self, folder: Path) -> None:
-        """Write the adapter and the head in peft's own format; `peft.PeftModel.from_pretrained` reads it too."""
-        self.model.save_pretrained(str(folder))
-        (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card; ours is run.json
-
-    def load(self, folder: Path) -> None:
-        """Read what `save` wrote."""
-        saved = read_tensors(folder / SAFETENSORS_WEIGHTS_NAME)
-        check_fit(saved, get_peft_model_state_dict(self.model))
-        set_peft_model_state_dict(self.model, saved)
-
-    def merge(self) -> Classifier:
-        """Fold the update into the weights and return the plain classifier (LoRA only)."""
-        return self.model.merge_and_unload()
-
-    def switched_off(self) -> Classifier:
-        """Take away what was added to the backbone and return the plain classifier: the pretrained backbone again."""
-        return self.model.unload()
+    from ftkit.methods.peft_tuners import AttentionPrefixConfig, BottleneckConfig, InputPromptConfig
 
 
 @dataclass(frozen=True)
@@ -80,6 +30,10 @@ class PeftMethod(Method):
 
     def apply(self, model: Classifier) -> Trainable:
         """Wrap the classifier; only what the method adds and the head train."""
+        from peft import get_peft_model
+
+        from ftkit.methods.peft_trainable import PeftTrainable
+
         wrapped = get_peft_model(model, self.configuration(model, modules_to_save=["head"]))
         added = [module for name, module in wrapped.named_modules() if name.rpartition(".")[2] == "lora_dropout"]
         head = wrapped.get_base_model().head
@@ -161,6 +115,11 @@ class LoRA(PeftMethod):
 
     def configuration(self, model: Classifier, **common: Any) -> LoraConfig:
         """Peft's ``LoraConfig`` on the backbone's linear maps."""
+        from peft import LoraConfig
+        from torch import nn
+
+        from ftkit.methods.folded import FoldedConvolution
+
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
@@ -218,6 +177,8 @@ class IA3(PeftMethod):
 
     def configuration(self, model: Classifier, **common: Any) -> IA3Config:
         """Peft's ``IA3Config`` on the backbone's keys, values and feed-forward parts."""
+        from peft import IA3Config
+
         targets = targets_of(model)
         places = "|".join(filter(None, (targets.scaled_outputs, targets.scaled_inputs)))
         return IA3Config(target_modules=places, feedforward_modules=targets.scaled_inputs, **common)
@@ -270,6 +231,8 @@ class Adapter(PeftMethod):
 
     def configuration(self, model: Classifier, **common: Any) -> BottleneckConfig:
         """Our `BottleneckConfig` on the backbone's sub-layers."""
+        from ftkit.methods.peft_tuners import BottleneckConfig
+
         targets = targets_of(model)
         places = targets.sublayer_outputs if self.placement == "houlsby" else targets.feed_forward_outputs
         below = _below_the_top(model, self.blocks)
@@ -315,6 +278,8 @@ class Prompt(PeftMethod):
 
     def configuration(self, model: Classifier, **common: Any) -> InputPromptConfig:
         """Our `InputPromptConfig` at the backbone's input."""
+        from ftkit.methods.peft_tuners import InputPromptConfig
+
         image_size = model.backbone.settings.get("image_size")
         return InputPromptConfig(
             length=self.length,
@@ -368,6 +333,8 @@ class Prefix(PeftMethod):
         FtkitError
             If the backbone has none.
         """
+        from ftkit.methods.peft_tuners import AttentionPrefixConfig
+
         self.check_applies(model.backbone.modality)
         heads = model.backbone.attention_heads
         return AttentionPrefixConfig(

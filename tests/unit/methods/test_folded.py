@@ -110,12 +110,15 @@ def test_updates_that_are_switched_off_or_merged_are_not_added():
     with_update = model(hidden)
     frozen = folded(model).base_layer(hidden)
     with model.disable_adapter():
-        assert folded(model).whole_weight() is None
+        assert folded(model).whole_weight() is folded(model).base_layer.weight
         assert torch.equal(model(hidden), frozen)
     assert not torch.allclose(with_update, frozen)
     model.merge_adapter()
-    assert folded(model).whole_weight() is None
+    assert folded(model).whole_weight() is folded(model).base_layer.weight
     torch.testing.assert_close(model(hidden), with_update)
+    with model.disable_adapter():
+        assert folded(model).whole_weight() is None  # peft takes the updates out again
+        torch.testing.assert_close(model(hidden), frozen)
 
 
 def test_of_several_adapters_the_active_one_counts():
