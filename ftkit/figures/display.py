@@ -40,9 +40,16 @@ class DescribedFigure(Figure):
 
     def settle(self) -> None:
         """Fix the places of all parts, so that every later drawing is the same, to the byte."""
+        if not isinstance(self.get_layout_engine(), ConstrainedLayoutEngine):
+            return  # settled before
+        places: list[Any] = []
         # Making room changes what needs room; by the third time nothing moves.
         for _ in range(3):
+            before = places
             self.draw_without_rendering()
+            places = [axes.get_position().bounds for axes in self.axes]
+            if places == before:
+                break
         self.set_layout_engine("none")
         self._forget_drawing()
 

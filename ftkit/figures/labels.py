@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.path import Path
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -63,68 +66,96 @@ def label_points(
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     frame = axes.get_window_extent(renderer)
     taken = [box for point in points for box in _boxes_of_point(axes, point)] + _boxes_of_steps(axes, steps)
-    written: list[Annotation] = []
-    centres = [(point.x, point.y) for point in points]
+    written: list[_Label] = []
+    centres = axes.transData.transform([(point.x, point.y) for point in points])
 
-    def price(annotation: Annotation) -> float:
-        """What a place costs: what the text covers, whose it could be, texts that pointers cross, labels they pass."""
-        box, whole = _box(annotation, renderer), annotation.get_window_extent(renderer)
-        crossings = sum(_cross(annotation, other, renderer) for other in written)
-        passed = _covered(whole, [other.get_window_extent(renderer) for other in written])
-        covered = _covered(box, taken) + _outside(box, frame)
-        mistaken = _could_be_of_another(annotation, box, axes.transData.transform(centres))
-        return COVERING * covered + MISTAKEN * mistaken + CROSSING * crossings + passed
+    def price(label: _Label, most: float = math.inf) -> float:
+        """What a place costs: what the text covers, whose it could be, texts that pointers cross, labels they pass.
+
+        Above ``most`` any price will do.
+        """
+        covered = _covered(label.box, taken) + _outside(label.box, frame)
+        cost = COVERING * covered + MISTAKEN * label.could_be_of_another(centres)
+        if cost >= most:
+            return cost
+        crossings = sum(label.crosses(other) for other in written)
+        return cost + CROSSING * crossings + _covered(label.whole, [other.whole for other in written])
 
     def beside(point: LabelledPoint) -> float:
         """The lower price of the two places right and left of a point."""
-        tried = [_annotated(axes, point, place) for place in islice(_places(axes, point, figure.dpi), 2)]
-        lower = min(price(annotation) for annotation in tried)
-        for annotation in tried:
-            annotation.remove()
+        tried = [
+            _Label(_annotated(axes, point, place), renderer) for place in islice(_places(axes, point, figure.dpi), 2)
+        ]
+        lower = min(price(label) for label in tried)
+        for label in tried:
+            label.annotation.remove()
         return lower
 
     named = [point for point in points if point.text]
     for point in sorted(named, key=beside):  # those that can stand beside their point, before another takes its place
-        best: tuple[float, Annotation] | None = None
+        best: tuple[float, _Label] | None = None
         for place in _places(axes, point, figure.dpi):
-            annotation = _annotated(axes, point, place)
-            cost = price(annotation)
+            label = _Label(_annotated(axes, point, place), renderer)
+            cost = price(label, math.inf if best is None else best[0])
             if best is not None and cost >= best[0]:
-                annotation.remove()
+                label.annotation.remove()
                 continue
             if best is not None:
-                best[1].remove()
-            best = cost, annotation
+                best[1].annotation.remove()
+            best = cost, label
             if cost == 0:
                 break
         assert best is not None  # there are places around every point
-        taken.append(_box(best[1], renderer))
+        taken.append(best[1].box)
         written.append(best[1])
 
 
-def _box(annotation: Annotation, renderer: Any) -> Bbox:
-    """Extent of the text alone: an annotation's own would include its pointer."""
-    annotation.update_positions(renderer)
-    return Text.get_window_extent(annotation, renderer).padded(2)
+@dataclass(frozen=True)
+class _Label:
+    """A text at a place that is tried, and where it lies in pixels, each computed once."""
 
+    annotation: Annotation
+    renderer: Any
 
-def _cross(one: Annotation, other: Annotation, renderer: Any) -> bool:
-    """Whether the pointer of either runs through the text of the other."""
-    return any(
-        pointed.arrow_patch is not None and pointed.arrow_patch.get_path().intersects_bbox(_box(read, renderer))
-        for pointed, read in ((one, other), (other, one))
-    )
+    @cached_property
+    def _text(self) -> Bbox:
+        """Extent of the text alone: an annotation's own would include its pointer."""
+        self.annotation.update_positions(self.renderer)
+        return Text.get_window_extent(self.annotation, self.renderer)
 
+    @cached_property
+    def box(self) -> Bbox:
+        """The text, and a little around it."""
+        return self._text.padded(2)
 
-def _could_be_of_another(annotation: Annotation, box: Bbox, centres: NDArray[np.float64]) -> bool:
-    """Whether a text without a pointer is hardly farther from another point than from its own, in pixels."""
-    if annotation.arrow_patch is not None:
-        return False
-    own = annotation.axes.transData.transform(annotation.xy)  # type: ignore[union-attr]
-    outside = np.maximum(0, np.maximum([box.x0, box.y0] - centres, centres - [box.x1, box.y1]))
-    gaps = np.hypot(*outside.T)
-    is_own = np.all(np.isclose(centres, own), axis=1)
-    return bool(np.any(gaps[~is_own] < 1.5 * gaps[is_own].min()))
+    @cached_property
+    def _pointer(self) -> Path | None:
+        self.annotation.update_positions(self.renderer)
+        pointer = self.annotation.arrow_patch
+        return None if pointer is None else pointer.get_path()
+
+    @cached_property
+    def whole(self) -> Bbox:
+        """The text together with its pointer."""
+        return self._text if self._pointer is None else Bbox.union([self._text, self._pointer.get_extents()])
+
+    def crosses(self, other: _Label) -> bool:
+        """Whether the pointer of either runs through the text of the other."""
+        return any(
+            pointing._pointer is not None and pointing._pointer.intersects_bbox(read.box)
+            for pointing, read in ((self, other), (other, self))
+        )
+
+    def could_be_of_another(self, centres: NDArray[np.float64]) -> bool:
+        """Whether a text without a pointer is hardly farther from another point than from its own, in pixels."""
+        if self.annotation.arrow_patch is not None:
+            return False
+        own = self.annotation.axes.transData.transform(self.annotation.xy)  # type: ignore[union-attr]
+        corners = [self.box.x0, self.box.y0], [self.box.x1, self.box.y1]
+        outside = np.maximum(0, np.maximum(corners[0] - centres, centres - corners[1]))
+        gaps = np.hypot(*outside.T)
+        is_own = np.all(np.isclose(centres, own), axis=1)
+        return bool(np.any(gaps[~is_own] < 1.5 * gaps[is_own].min()))
 
 
 def _places(axes: Axes, point: LabelledPoint, dpi: float) -> Iterator[_Place]:
