@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """What glibc's ``mallopt`` calls them (malloc.h)."""
 _DO_NOT_NEED = 4
+MODULES_A_TIME = 250
+"""So many modules more make it worth sparing them from collections too."""
 """What Linux's ``madvise`` calls it (mman.h)."""
 KEPT_BLOCK = 128 * 2**20
 """Largest block, in bytes, that is kept for reuse once it was freed."""
@@ -92,20 +94,25 @@ def _limit_of(root: Path, group: PurePosixPath) -> MemoryLimit | None:
 
 
 def release_memory() -> None:
-    """Collect garbage, then give freed memory back to the system.
-
-    What outlives the first collection, above all the hundreds of thousands of objects that imports make, is spared by
-    all later ones, which a comparison makes before every training: looking at it again would take longer than all else
-    that lies between two trainings.
-    """
+    """Collect garbage, then give freed memory back to the system."""
     gc.collect()
-    _spare_what_is_there()
     trim_memory()
 
 
+def clean_start() -> None:
+    """Release memory before a training, and spare what imports made from all later collections.
+
+    These are hundreds of thousands of objects. Looking at them again would take longer than all else that lies between
+    two trainings. So does every library that loads with a method or a kind of data, and they are spared when the next
+    training begins; while one is under way, its model must be found in the end.
+    """
+    release_memory()
+    _spare_what_is_there(len(sys.modules) // MODULES_A_TIME)
+
+
 @cache
-def _spare_what_is_there() -> None:
-    """Once: what a later training leaves behind must be found."""
+def _spare_what_is_there(loaded: int) -> None:
+    """Once for so many modules: what a later training leaves behind must be found."""
     gc.freeze()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from types import TracebackType
 
-from ftkit.memory import release_memory
+from ftkit.memory import clean_start
 from ftkit.processor import limit_threads, processor_name, usable_cores
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "timm", "numpy", "scikit-learn")
@@ -88,7 +88,7 @@ class MemoryWatch:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> MemoryWatch:
-        release_memory()
+        clean_start()
         import torch
 
         if torch.cuda.is_available():

@@ -18,7 +18,7 @@ from ftkit.experiments.fine_tuning import default_settings, prepare
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.probing import probe
 from ftkit.experiments.trials import Trial, Trials, read_trials
-from ftkit.memory import release_memory
+from ftkit.memory import clean_start
 from ftkit.methods import LinearProbe, Method, as_method
 from ftkit.paths import locked
 from ftkit.training.cache import shared_cache
@@ -202,7 +202,7 @@ def run_trial(task: Task, method: Method, settings: TrainingSettings, progress: 
 
 
 def _train(task: Task, method: Method, settings: TrainingSettings, progress: bool) -> History:
-    release_memory()  # of the trial before, whose model and optimizer refer to each other
+    clean_start()  # without the trial before, whose model and optimizer refer to each other
     prepared = prepare(task, method, settings, shared_cache(), progress=progress)
     watching: list[Callback] = [BestWeights()]
     if progress:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -269,6 +270,7 @@ def _summary(coefficients: np.ndarray) -> np.ndarray:
     return np.concatenate([np.concatenate([stretch.mean(axis=0), stretch.std(axis=0)]) for stretch in stretches])
 
 
+@cache
 def _mel_filters() -> np.ndarray:
     """Return triangular filters evenly spaced on the mel scale, shape (mels, frequencies)."""
     top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)

@@ -253,11 +253,11 @@ class Training:
         if self.checkpointing:
             self.backbone.checkpointed_blocks = len(self.backbone.blocks)
         try:
-            trained = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            self.trained = [weight for group in self.optimizer.param_groups for weight in group["params"]]
             dtype = AUTOCAST_TYPES.get(settings.precision)
             with (
                 seeded(settings.seed),
-                frozen_weights_cast(self.trainable.model, trained, dtype),
+                frozen_weights_cast(self.trainable.model, self.trained, dtype),
                 gradients_by_row(self.trainable.model),
             ):
                 self._run_epochs()
@@ -354,7 +354,7 @@ class Training:
             penalty = self.trainable.penalty()
         if penalty is not None:
             self.accelerator.backward(penalty)
-        norm = self.accelerator.clip_grad_norm_(clippable(self.model.parameters()), self.settings.clip_norm)
+        norm = self.accelerator.clip_grad_norm_(clippable(self.trained), self.settings.clip_norm)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()

@@ -93,12 +93,10 @@ def gradients_of_all_weights() -> Off:
     """Compute gradients of frozen weights too, which nobody uses."""
     from ftkit.training import loop
 
-    step, clippable = loop.Training._step, loop.clippable
-    unused: set[int] = set()
+    step = loop.Training._step
 
     def step_with_all(self: Training, parts: Any) -> tuple[float, float]:
         frozen = [weight for weight in self.trainable.model.parameters() if not weight.requires_grad]
-        unused.update(map(id, frozen))
         for weight in frozen:
             weight.requires_grad_(True)
         try:
@@ -108,10 +106,7 @@ def gradients_of_all_weights() -> Off:
                 weight.requires_grad_(False)
                 weight.grad = None
 
-    return replaced(
-        (loop.Training, "_step", step_with_all),
-        (loop, "clippable", lambda weights: clippable(each for each in weights if id(each) not in unused)),
-    )
+    return replaced((loop.Training, "_step", step_with_all))
 
 
 def float32_only() -> Off:

@@ -37,22 +37,35 @@ def test_a_large_block_that_was_freed_stays_for_reuse_until_memory_is_released(k
     assert released < 10
 
 
-def test_what_outlived_the_first_release_costs_later_ones_nothing_and_garbage_made_since_still_goes():
+def test_what_is_there_at_the_start_costs_later_collections_nothing_and_garbage_made_since_still_goes():
     program = """
-import gc, weakref
-from ftkit.memory import release_memory
+import gc, sys, types, weakref
+from ftkit.memory import MODULES_A_TIME, clean_start
 
 class Node: pass
 
-release_memory()
-known = len(gc.get_objects())
-assert known < gc.get_freeze_count() / 2
-node = Node()
-node.itself = node
-gone = weakref.ref(node)
-del node
-release_memory()
+def leave_garbage():
+    node = Node()
+    node.itself = node
+    return weakref.ref(node)
+
+clean_start()
+assert len(gc.get_objects()) < gc.get_freeze_count() / 2
+gone = leave_garbage()
+clean_start()
 assert gone() is None
+
+spared = gc.get_freeze_count()
+loaded = [[] for _ in range(spared)]
+gone = leave_garbage()
+clean_start()
+assert len(gc.get_objects()) > spared  # nothing was imported
+assert gone() is None
+sys.modules.update({f"made-up-{number}": types.ModuleType("made up") for number in range(MODULES_A_TIME)})
+gone = leave_garbage()
+clean_start()
+assert gone() is None
+assert len(gc.get_objects()) < gc.get_freeze_count() / 4
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 
