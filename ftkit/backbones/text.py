@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,13 +43,14 @@ class BertBackbone(Backbone):
     model
         The transformers model whose embeddings and layers are used.
     tokenizer
-        Its tokenizer.
+        Its tokenizer, which cuts texts at ``max_tokens`` and does not pad.
     max_tokens
-        Longer texts are cut to this many tokens, the two special ones included.
+        The most tokens of a text, the two special ones included.
     """
 
     modality: ClassVar[str] = "text"
     pass_length: ClassVar[int] = 1024
+    preparation_is_slow: ClassVar[bool] = True
     targets: ClassVar[Targets] = Targets(
         linear_maps=r".*blocks\.\d+\.attention\.self\.(query|value)",
         sublayer_outputs=r".*blocks\.\d+\.(attention\.)?output\.dense",
@@ -69,8 +71,6 @@ class BertBackbone(Backbone):
         self.attention_heads = model.config.num_attention_heads
         self.max_tokens = max_tokens
         self.tokenizer = tokenizer
-        self.tokenizer.enable_truncation(max_tokens)
-        self.tokenizer.no_padding()
         self.embed = TokenEmbedding(model.embeddings)
         self.blocks = nn.ModuleList(model.encoder.layer)
         self.norm = nn.Identity()
@@ -84,7 +84,7 @@ class BertBackbone(Backbone):
             model = BertModel(BertConfig.from_json_file(folder / "config.json"), add_pooling_layer=False)
         kept.pop("embeddings.position_ids", None)  # a counter that older releases of transformers saved
         model.load_state_dict(kept)
-        return cls(name, model, Tokenizer.from_file(str(folder / "tokenizer.json")), max_tokens)
+        return cls(name, model, read_tokenizer(folder / "tokenizer.json", max_tokens), max_tokens)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -122,3 +122,12 @@ class BertBackbone(Backbone):
         """Replace every weight by BERT's own random initialisation."""
         fresh = BertModel(self.configuration, add_pooling_layer=False)
         self.copy_weights(BertBackbone(self.name, fresh, self.tokenizer, self.max_tokens))
+
+
+@lru_cache(maxsize=4)
+def read_tokenizer(path: Path, max_tokens: int) -> Tokenizer:
+    """Read a tokenizer that cuts texts at so many tokens; every training of a comparison wants the same one."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.enable_truncation(max_tokens)
+    tokenizer.no_padding()
+    return tokenizer
