@@ -139,9 +139,12 @@ def warm_up(task: Task, method: str) -> None:
     from ftkit.backbones import load_backbone
     from ftkit.experiments.fine_tuning import default_settings
     from ftkit.methods import as_method
+    from ftkit.methods.parameter_efficient import PeftMethod
 
     load_backbone(task.backbone)
     default_settings(task, as_method(method))
+    if isinstance(as_method(method), PeftMethod):
+        import ftkit.methods.peft_trainable  # noqa: F401
 
 
 def load(task: str, limit: int | None = None, test_limit: int | None = None) -> Task:
