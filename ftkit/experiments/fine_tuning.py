@@ -79,22 +79,29 @@ class Prepared:
             lengths = [backbone.length(each) for each in self._read(split)]
             return Inputs(ChangedItems(split.items, augmentation, backbone.prepare), split.labels, lengths=lengths)
         if self.cache is not None and self.frozen_depth:
-            started = time.perf_counter()
-            activations = self._activations(split, self.cache)
+            activations, seconds = self._activations(split, self.cache)
             if activations is not None:
-                return Inputs(activations, split.labels, activations, time.perf_counter() - started)
+                return Inputs(activations, split.labels, activations, seconds)
         return Inputs(self._read(split), split.labels)
 
-    def _activations(self, split: Split, cache: ActivationCache) -> Activations | None:
+    def _activations(self, split: Split, cache: ActivationCache) -> tuple[Activations | None, float]:
+        """Find or compute a split's activations, and tell what that took: with what others had computed on the way."""
         classifier, depth = self.trainable.classifier, self.frozen_depth
         label = f"{len(split):,} items after {depth} stages of {classifier.backbone.name}, {self.precision}"
 
+        of_others = 0.0
+
         def build(allocate: Allocate) -> Activations:
-            inputs = self._kept_below(split, cache) or self._read(split)
+            nonlocal of_others
+            below = self._kept_below(split, cache)
+            of_others = 0.0 if below is None else below.seconds
             accelerator = new_accelerator(self.precision)
+            inputs = below or self._read(split)
             return compute_activations(classifier, inputs, depth, accelerator=accelerator, allocate=allocate)
 
-        return cache.activations(self._key(split, depth), label, build)
+        started = time.perf_counter()
+        found = cache.activations(self._key(split, depth), label, build)
+        return found, of_others + time.perf_counter() - started
 
     def _kept_below(self, split: Split, cache: ActivationCache) -> Activations | None:
         """Activations of the deepest stage below that are there, from another method."""

@@ -142,7 +142,8 @@ class Cost:
     trainable, head, total
         Parameters: those that trained (head included), the head's, all.
     seconds
-        Training, evaluation excluded; work of frozen blocks counts only in the run that did it.
+        Training, evaluation excluded. Work of frozen blocks counts in the run that did it, together with what another
+        had done on the way to it.
     evaluation_seconds
         Validation after every epoch and the test.
     peak_memory_bytes

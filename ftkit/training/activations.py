@@ -8,6 +8,7 @@ without (tests/unit/training/test_activations.py).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
@@ -71,6 +72,8 @@ class Activations(Sequence[Activation]):
         Whether these are features that enter the head.
     is_mapped
         Whether ``values`` are a file that is mapped into memory, default False.
+    seconds
+        Time that it took to compute them, from the inputs on, default 0.
     """
 
     values: Tensor
@@ -81,6 +84,7 @@ class Activations(Sequence[Activation]):
     depth: int
     is_pooled: bool
     is_mapped: bool = False
+    seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -176,6 +180,8 @@ def compute_activations(
     Activations
         On the CPU, in the precision in which the blocks compute them.
     """
+    started = time.perf_counter()
+    before = inputs.seconds if isinstance(inputs, Activations) else 0.0
     backbone = classifier.backbone
     is_pooled = depth > len(backbone.blocks)
     reader = inputs if isinstance(inputs, Activations) else backbone
@@ -196,7 +202,15 @@ def compute_activations(
                 leave_pages(filled.values)
     assert filled is not None  # an empty split was refused before
     return Activations(
-        filled.values, filled.starts, filled.attends, filled.pools, lengths, depth, is_pooled, filled.is_mapped
+        filled.values,
+        filled.starts,
+        filled.attends,
+        filled.pools,
+        lengths,
+        depth,
+        is_pooled,
+        filled.is_mapped,
+        seconds=before + time.perf_counter() - started,
     )
 
 

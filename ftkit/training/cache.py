@@ -310,6 +310,7 @@ def _write_index(path: Path, made: Activations, label: str) -> None:
         "dtype": str(made.values.dtype).removeprefix("torch."),
         "depth": made.depth,
         "is_pooled": made.is_pooled,
+        "seconds": made.seconds,
     }
     np.savez(path, facts=np.array(json.dumps(facts)), **arrays)
 
@@ -321,8 +322,17 @@ def _read_index(path: Path) -> Activations:
         starts, lengths = index["starts"], index["lengths"]
     shape, dtype = tuple(facts["shape"]), getattr(torch, facts["dtype"])
     values = _mapped(path.parent / _VALUES, shape, dtype, writable=False)
-    attends, pools = masks["attends"], masks["pools"]
-    return Activations(values, starts, attends, pools, lengths, facts["depth"], facts["is_pooled"], is_mapped=True)
+    return Activations(
+        values,
+        starts,
+        masks["attends"],
+        masks["pools"],
+        lengths,
+        facts["depth"],
+        facts["is_pooled"],
+        is_mapped=True,
+        seconds=facts["seconds"],
+    )
 
 
 def _entry(path: Path) -> Entry | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from ftkit import Adapter, LoRA, Partial, fine_tune
 from ftkit.classifier import Classifier
+from ftkit.experiments import fine_tuning
 from ftkit.experiments.fine_tuning import Prepared
 from ftkit.methods import Method, as_method
 from ftkit.tasks import Task
@@ -22,6 +24,14 @@ from ftkit.training.loop import new_accelerator
 
 MODALITIES = ("text", "image", "audio")
 DEPTHS = {"text": 4, "image": 5, "audio": 2}
+
+
+WHILE = 100.0
+
+
+def after_a_while(*arguments: Any, **options: Any) -> Activations:
+    """Activations that took long, as they say."""
+    return replace(compute_activations(*arguments, **options), seconds=WHILE)
 
 
 @pytest.fixture
@@ -122,6 +132,21 @@ def test_a_method_that_freezes_more_goes_on_from_where_another_began_to_train(
     assert not read
     assert [step.loss for step in run.history.steps] == [step.loss for step in alone.history.steps]
     assert np.array_equal(run.predictions.probabilities, alone.predictions.probabilities)
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 128 << 20])
+def test_what_another_method_computed_on_the_way_counts_as_time_of_the_run_that_goes_on(
+    memory_bytes: int, tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    task, options = tiny_task("image"), {"epochs": 1, "precision": "float32", "progress": False}
+    cache = ActivationCache(tmp_path, memory_bytes=memory_bytes)
+    with monkeypatch.context() as patch:
+        patch.setattr(fine_tuning, "compute_activations", after_a_while)
+        fine_tune(task, "partial", cache=cache, **options)
+    first = fine_tune(task, "linear-probe", cache=cache, **options)
+    assert first.cost.seconds > WHILE
+    again = fine_tune(task, "linear-probe", cache=cache, seed=1, **options)
+    assert again.cost.seconds < WHILE
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
