@@ -1,15 +1,24 @@
-"""The convolutions of a picture network that are one weight, depthwise or 1x1: what they compute, and its gradients."""
+"""The layers of a picture network: convolutions that are one weight, depthwise or 1x1, and the norms between them."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from ftkit.backbones import depthwise
 from ftkit.backbones.depthwise import DepthwiseConvolution
+
+HIGHEST = 6.0
+"""Where ReLU6 ends."""
+
+
+def is_norm_with_relu6(norm: Any) -> bool:
+    """Whether a module is batch normalisation with ReLU6 after it, and nothing put around it."""
+    return type(norm) is BatchNormAct2d and isinstance(norm.act, nn.ReLU6)
 
 
 @runtime_checkable

@@ -10,22 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.functional import hardtanh_
 
 from ftkit.backbones.convolutions import (
+    HIGHEST,
     convolve,
     is_depthwise,
+    is_norm_with_relu6,
     stride_of,
     towards_pixels,
     towards_weight,
     whole_weight,
 )
 from ftkit.backbones.depthwise import few_at_once, padded_alike
-
-HIGHEST = 6.0
-"""Where ReLU6 ends."""
 
 
 def fused_convolution(convolution: nn.Module, norm: nn.Module, pixels: Tensor) -> Tensor | None:
@@ -51,7 +49,7 @@ def fused_convolution(convolution: nn.Module, norm: nn.Module, pixels: Tensor) -
     ----------
     Jacob et al. 2018, arXiv:1712.05877, section 3.2, fold batch normalisation into the weights.
     """
-    if pixels.device.type != "cpu" or not _stands_still(norm):
+    if pixels.device.type != "cpu" or norm.training or not is_norm_with_relu6(norm):
         return None
     weight = whole_weight(convolution)
     if weight is None or _costs_a_gradient(weight, norm):
@@ -66,10 +64,6 @@ def _folded(weight: Tensor, norm: Any) -> tuple[Tensor, Tensor]:
     """Weight and bias, (output channels,), of a convolution that normalises what it gives."""
     factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return weight * factor.view(-1, 1, 1, 1), norm.bias - norm.running_mean * factor
-
-
-def _stands_still(norm: Any) -> bool:
-    return type(norm) is BatchNormAct2d and not norm.training and isinstance(norm.act, nn.ReLU6)
 
 
 def _costs_a_gradient(weight: Tensor, norm: Any) -> bool:

@@ -11,16 +11,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, hardtanh_
 
 from ftkit.backbones.checkpointing import checkpointed
-from ftkit.backbones.convolutions import convolve, stride_of, towards_pixels, towards_weight, whole_weight
+from ftkit.backbones.convolutions import (
+    HIGHEST,
+    convolve,
+    is_norm_with_relu6,
+    stride_of,
+    towards_pixels,
+    towards_weight,
+    whole_weight,
+)
 from ftkit.backbones.depthwise import few_at_once
-
-HIGHEST = 6.0
-"""Where ReLU6 ends."""
 
 
 def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
@@ -50,7 +54,7 @@ def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Modu
     """
     if hidden.device.type != "cpu":
         return _in_turn(norm, hidden, convolution)
-    if _is_known(norm):
+    if is_norm_with_relu6(norm):
         weight = whole_weight(convolution)
         if weight is not None:
             return _joined(norm, hidden, weight, stride_of(convolution))
@@ -61,10 +65,6 @@ def normalise_and_convolve(norm: nn.Module, hidden: Tensor, convolution: nn.Modu
 
 def _in_turn(norm: nn.Module, hidden: Tensor, convolution: nn.Module) -> Tensor:
     return convolution(norm(hidden))
-
-
-def _is_known(norm: nn.Module) -> bool:
-    return type(norm) is BatchNormAct2d and isinstance(norm.act, nn.ReLU6)
 
 
 def _joined(norm: Any, hidden: Tensor, weight: Tensor, stride: int) -> Tensor:

@@ -133,7 +133,7 @@ def default_kernels() -> Off:
         (attention, "attend_on_cpu", sdpa_attention_forward),
         (text, "with_fast_dropout", lambda model: model),
         (depthwise._Depthwise, "apply", depthwise.convolve),
-        (normalised, "_is_known", lambda *_: False),
+        (normalised, "is_norm_with_relu6", lambda *_: False),
         (vision, "fused_convolution", lambda *_: None),
     )
 
