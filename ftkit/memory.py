@@ -103,8 +103,8 @@ def clean_start() -> None:
     """Release memory before a training, and spare what imports made from all later collections.
 
     These are hundreds of thousands of objects. Looking at them again would take longer than all else that lies between
-    two trainings. So does every library that loads with a method or a kind of data, and they are spared when the next
-    training begins; while one is under way, its model must be found in the end.
+    two trainings. Libraries that load with a method or a kind of data are spared when the next training begins, and not
+    at once: the model of the one that is under way must be found in the end.
     """
     release_memory()
     _spare_what_is_there(len(sys.modules) // MODULES_A_TIME)
