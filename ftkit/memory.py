@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """What glibc's ``mallopt`` calls them (malloc.h)."""
 _DO_NOT_NEED = 4
+"""What Linux's ``madvise`` calls it (mman.h)."""
 MODULES_A_TIME = 250
 """So many modules more make it worth sparing them from collections too."""
-"""What Linux's ``madvise`` calls it (mman.h)."""
 KEPT_BLOCK = 128 * 2**20
 """Largest block, in bytes, that is kept for reuse once it was freed."""
 

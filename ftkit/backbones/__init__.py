@@ -10,6 +10,7 @@ from ftkit.catalog import asset
 from ftkit.errors import UnknownNameError
 from ftkit.fetch import fetch
 from ftkit.paths import cache_folder, locked
+from ftkit.processor import limit_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,6 +73,7 @@ def load_backbone(name: str, **settings: Any) -> Backbone:
     """
     if name not in BACKBONES:
         raise UnknownNameError("backbone", name, BACKBONES)
+    limit_threads()  # before anything computes
     if name == "minilm":
         from ftkit.backbones.text import BertBackbone
 

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ftkit.paths import cache_folder
+from ftkit.processor import processor_name
 from ftkit.training.activations import Activations, Allocate
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ def activation_key(
     split_fingerprint
         Hash of the raw items.
     precision, device
-        How the blocks compute.
+        How the blocks compute; which processor does counts too.
 
     Returns
     -------
@@ -281,7 +282,8 @@ def activation_key(
         Hexadecimal, 24 digits.
     """
     versions = [metadata.version(name) for name in ("ftkit", "torch", "transformers", "timm", "tokenizers")]
-    facts = [_RECIPE, backbone.name, backbone.settings, weights, depth, split_fingerprint, precision, device, versions]
+    computed = [precision, device, processor_name(), versions]  # processors round differently, and may share a cache
+    facts = [_RECIPE, backbone.name, backbone.settings, weights, depth, split_fingerprint, *computed]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 

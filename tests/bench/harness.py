@@ -26,6 +26,8 @@ OFFLINE = {
 }
 NOT_KEPT = "not kept"
 """Stands for a commit that was not written down."""
+CHANGED = "+"
+"""Ends a commit from which the code differed."""
 EVERYTHING_OFF, CHECKPOINTED = "everything off", "with activation checkpointing"
 """Cases of an ablation in which more, or something else, is changed than one piece."""
 

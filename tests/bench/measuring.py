@@ -8,9 +8,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,34 @@ if TYPE_CHECKING:
 SCORES = ("accuracy", "balanced_accuracy")
 BATCH = 32
 """Training examples a step, where nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one training came to.
+
+    Attributes
+    ----------
+    method, learning_rate
+        What was trained, and at which peak learning rate.
+    validation
+        Accuracy on the validation split, 0 to 1, by which a comparison chooses the learning rate.
+    scores
+        Metrics on the test split, 0 to 1.
+    """
+
+    method: str
+    learning_rate: float
+    validation: float
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class MethodTotal:
+    """What one method of a comparison took over all rates and seeds, and its test scores, see `at_best_rate`."""
+
+    fit_seconds: float
+    scores: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -41,13 +69,15 @@ class Measured:
     peak_bytes
         Highest resident memory of the process so far, imports included.
     scores
-        Metrics on the test split, 0 to 1.
+        Metrics on the test split, 0 to 1; of a whole comparison, the means of its methods.
     test_items
         Size of the test split.
     precision
         Number format that was trained in.
-    trainings
-        How many trainings the figures are the sum of.
+    outcomes
+        Of every training that a comparison may consist of; empty where it can't be part of one.
+    by_method
+        Of a whole comparison: what each method took, and its scores at its best rate.
     """
 
     fit_seconds: float
@@ -57,20 +87,49 @@ class Measured:
     scores: dict[str, float]
     test_items: int
     precision: str
-    trainings: int = 1
+    outcomes: list[Outcome] = field(default_factory=list)
+    by_method: dict[str, MethodTotal] = field(default_factory=dict)
 
 
-def added(parts: list[Measured]) -> Measured:
-    """Sum up the times of several trainings of one process; the scores are their means."""
+def at_best_rate(outcomes: Iterable[Outcome]) -> dict[str, float]:
+    """Test scores at the learning rate that was best on validation, as means over the seeds.
+
+    Examples
+    --------
+    >>> low, high = (
+    ...     Outcome("full", rate, validation, dict.fromkeys(SCORES, score))
+    ...     for rate, validation, score in [(0.001, 0.6, 0.5), (0.01, 0.7, 0.8)]
+    ... )
+    >>> at_best_rate([low, high])
+    {'accuracy': 0.8, 'balanced_accuracy': 0.8}
+    """
+    by_rate: dict[float, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_rate.setdefault(outcome.learning_rate, []).append(outcome)
+    best = max(by_rate.values(), key=lambda seeds: statistics.fmean(each.validation for each in seeds))
+    return {name: statistics.fmean(each.scores[name] for each in best) for name in SCORES}
+
+
+def compared(parts: Sequence[Measured]) -> Measured:
+    """Sum up the trainings of a comparison, made in one process; its scores are the means of its methods'."""
+    outcomes = [outcome for part in parts for outcome in part.outcomes]
+    by_method = {
+        method: MethodTotal(
+            sum(part.fit_seconds for part in parts if part.outcomes[0].method == method),
+            at_best_rate(outcome for outcome in outcomes if outcome.method == method),
+        )
+        for method in dict.fromkeys(outcome.method for outcome in outcomes)
+    }
     return Measured(
         fit_seconds=sum(part.fit_seconds for part in parts),
         training_seconds=sum(part.training_seconds for part in parts),
         total_seconds=sum(part.total_seconds for part in parts),
         peak_bytes=peak_memory(),
-        scores={name: statistics.fmean(part.scores[name] for part in parts) for name in SCORES},
+        scores={name: statistics.fmean(each.scores[name] for each in by_method.values()) for name in SCORES},
         test_items=parts[0].test_items,
         precision=parts[0].precision,
-        trainings=len(parts),
+        outcomes=outcomes,
+        by_method=by_method,
     )
 
 
@@ -135,8 +194,12 @@ def fresh_activations() -> Iterator[None]:
 
 
 def warm_up(task: Task, method: str) -> None:
-    """Import what a training needs, and do what is done once on a machine: Whisper converted, precision probed."""
+    """Import what a training needs, and do what is done once on a machine: Whisper converted, precision probed.
+
+    What a process keeps between trainings is forgotten again: the script that is compared with begins without it too.
+    """
     from ftkit.backbones import load_backbone
+    from ftkit.backbones.text import read_tokenizer
     from ftkit.experiments.fine_tuning import default_settings
     from ftkit.methods import as_method
     from ftkit.methods.parameter_efficient import PeftMethod
@@ -145,6 +208,7 @@ def warm_up(task: Task, method: str) -> None:
     default_settings(task, as_method(method))
     if isinstance(as_method(method), PeftMethod):
         import ftkit.methods.peft_trainable  # noqa: F401
+    read_tokenizer.cache_clear()
 
 
 def load(task: str, limit: int | None = None, test_limit: int | None = None) -> Task:

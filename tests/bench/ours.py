@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from measuring import Measured, Stopwatch, added, fresh_activations, load, scores_of, warm_up
+from measuring import SCORES, Measured, Outcome, Stopwatch, compared, fresh_activations, load, scores_of, warm_up
 from pieces import turned_off
 
 from ftkit.memory import peak_memory
 from ftkit.training.callbacks import BestWeights, Callback
 
 if TYPE_CHECKING:
+    from ftkit.experiments.run import Run
     from ftkit.tasks import Task
     from ftkit.training.history import Epoch, Step
     from ftkit.training.loop import Training
@@ -83,26 +84,39 @@ def train(
         More arguments of `ftkit.fine_tune`.
     """
     with turned_off(without), fresh_activations():
-        return train_on(load(task, limit, test_limit), method, epochs=epochs, seed=seed, **options)
+        loaded = load(task, limit, test_limit)
+        warm_up(loaded, method)
+        return train_on(loaded, method, epochs=epochs, seed=seed, **options)
 
 
 def train_on(task: Task, method: str, **options: Any) -> Measured:
     """Fine-tune on a loaded task and measure it. Classes are not weighed, since the plain scripts do not weigh them."""
     import ftkit
 
-    warm_up(task, method)
     clock = FitClock()
     watch = Stopwatch()
     run = ftkit.fine_tune(task, method, class_weights=False, callbacks=[clock], progress=False, **options)
     total = watch.seconds
+    outcome = outcome_of(run)
     return Measured(
         fit_seconds=clock.ended - watch.started - clock.validation_seconds,
         training_seconds=run.seconds,
         total_seconds=total,
         peak_bytes=peak_memory(),
-        scores=scores_of(run.predictions.labels, run.predictions.probabilities),
+        scores=outcome.scores,
         test_items=len(task.test),
         precision=run.spec.precision,
+        outcomes=[outcome],
+    )
+
+
+def outcome_of(run: Run) -> Outcome:
+    """Score a run as the plain script is scored."""
+    return Outcome(
+        run.spec.method,
+        run.spec.learning_rate,
+        run.validation_scores["accuracy"].value,
+        scores_of(run.predictions.labels, run.predictions.probabilities),
     )
 
 
@@ -115,10 +129,12 @@ def grid(
     limit: int | None = None,
     test_limit: int | None = None,
 ) -> Measured:
-    """Train every method at every learning rate with every seed, in one process, as a comparison does."""
+    """Train every method at every learning rate with every seed, in one process; the probes together."""
     loaded = load(task, limit, test_limit)
     with fresh_activations():
-        return added([_all_cells(loaded, method, rates[method], seeds, epochs) for method in methods])
+        for method in methods:
+            warm_up(loaded, method)
+        return compared([_all_cells(loaded, method, rates[method], seeds, epochs) for method in methods])
 
 
 def probes(
@@ -132,30 +148,29 @@ def probes(
 ) -> Measured:
     """Train linear probes at every learning rate with every seed."""
     with turned_off(without), fresh_activations():
-        return probes_on(
-            load(task, limit, test_limit), [(rate, seed) for rate in rates for seed in range(seeds)], epochs
-        )
+        loaded = load(task, limit, test_limit)
+        warm_up(loaded, "linear-probe")
+        return probes_on(loaded, [(rate, seed) for rate in rates for seed in range(seeds)], epochs)
 
 
 def _all_cells(task: Task, method: str, rates: Sequence[float], seeds: int, epochs: int) -> Measured:
     cells = [(rate, seed) for rate in rates for seed in range(seeds)]
     if method == "linear-probe":
         return probes_on(task, cells, epochs)
-    return added([train_on(task, method, epochs=epochs, seed=seed, lr=rate) for rate, seed in cells])
+    return compared([train_on(task, method, epochs=epochs, seed=seed, lr=rate) for rate, seed in cells])
 
 
 def probes_on(task: Task, cells: Sequence[tuple[float, int]], epochs: int) -> Measured:
-    """Train linear probes of several learning rates and seeds together, as tuning and comparing do."""
+    """Train linear probes of several rates and seeds together: `tune` does so with its rates, `compare` with seeds."""
     from ftkit.experiments.fine_tuning import default_settings
     from ftkit.experiments.probing import probe_runs
     from ftkit.methods import LinearProbe
 
-    warm_up(task, "linear-probe")
     usual = replace(default_settings(task, LinearProbe()), epochs=epochs, class_weights=False)
     watch = Stopwatch()
-    scores, evaluation_seconds, training_seconds = [], 0.0, 0.0
+    outcomes, evaluation_seconds, training_seconds = [], 0.0, 0.0
     for run in probe_runs(task, [usual.with_rate_and_seed(rate, seed) for rate, seed in cells]):
-        scores.append(scores_of(run.predictions.labels, run.predictions.probabilities))
+        outcomes.append(outcome_of(run))
         evaluation_seconds += run.cost.evaluation_seconds
         training_seconds += run.seconds
         del run  # and with it, where each has its own, the model
@@ -165,8 +180,8 @@ def probes_on(task: Task, cells: Sequence[tuple[float, int]], epochs: int) -> Me
         training_seconds=training_seconds,
         total_seconds=total,
         peak_bytes=peak_memory(),
-        scores={name: float(np.mean([each[name] for each in scores])) for name in scores[0]},
+        scores={name: statistics.fmean(each.scores[name] for each in outcomes) for name in SCORES},
         test_items=len(task.test),
         precision=usual.precision,
-        trainings=len(scores),
+        outcomes=outcomes,
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import charts
 import growth
 from growth import AXES, slope
-from harness import NOT_KEPT, Result, Spread, folder_name, load_results
+from harness import CHANGED, NOT_KEPT, Result, Spread, folder_name, load_results
 from measuring import BATCH
 from peers.trainer import NOTES
-from targets import TARGETS, Value, mean_score, metric_of, of_part, peer_of, time_ratio, verdict
+from targets import TARGETS, Target, Value, guesses, mean_score, metric_of, of_part, peer_of, time_ratio, verdict
 
 from ftkit.figures.display import DescribedFigure, as_png
 from ftkit.figures.style import METHOD_STYLES, method_style
@@ -37,7 +38,11 @@ Written by `python tests/bench/run.py page` from the JSON files in the folders b
 Cases that are compared were run in turns, each in a fresh process and with an empty cache of frozen activations. A
 cell shows the median and, in brackets, the lowest and the highest; a ratio is of runs made one after the other.
 *Time* is from the loaded task to the trained model (weights read, data prepared, epochs trained), validation and test
-excluded; *memory* is the highest resident memory of the whole process, imports included."""
+excluded; *memory* is the highest resident memory of the whole process, imports included.
+
+A target that has a peer is met where the time is, and our score is not below the peer's by more than chance explains.
+These trainings are short, though, and a side that has not come beyond guessing has no score to compare: there the time
+is that of the same work, and of no result. The tables count in how many measurements scores are comparable."""
 
 
 def write_pages(folder: Path) -> Path:
@@ -63,7 +68,7 @@ def write_pages(folder: Path) -> Path:
 def _write_page(processor: str, results: Sequence[Result], folder: Path) -> None:
     """Write what was measured on one processor."""
     title = f"# Measured on {processor}\n\nThe targets, and how to read the tables: [one page up](../{PAGE})."
-    sections = [title, _machine(results), *_doubts(results), *_profiles(results)]
+    sections = [title, _machine(results), *_doubts(results), *_missed(results)]
     for part, make in SECTIONS.items():
         chosen = of_part(results, part)
         if chosen:
@@ -89,18 +94,21 @@ def _machine(results: Sequence[Result]) -> str:
         lines.append(
             f"{machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
             f"{machine['memory_bytes'] / 1e9:.0f} GB of memory, {machine['system']}, Python {machine['python']}; "
-            f"{versions}. Measured {_dates(of_this)}: {', '.join(_parts(of_this))}. Commits of the kit: "
-            f"{_commits(of_this)}"
+            f"{versions}. Measured {_dates(of_this)}: {', '.join(_parts(of_this))}."
         )
-    return "## Machine\n\n" + "\n\n".join(lines)
+    return "\n\n".join(["## Machine", *lines, _commits(results)])
 
 
 def _commits(results: Sequence[Result]) -> str:
     """Say of which state of the kit the figures of every part are; what was changed since is not in them."""
-    of_commit: dict[str, list[Result]] = {}
+    of_commit: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        of_commit.setdefault(" and ".join(sorted(result.commits)), []).append(result)
-    return "; ".join(f"{commit} ({', '.join(_names(found))})" for commit, found in of_commit.items()) + "."
+        of_commit.setdefault((result.part, " and ".join(sorted(result.commits))), []).append(result)
+    rows = [
+        [part, ", ".join(result.name for result in found), commit, _dates(found)]
+        for (part, commit), found in sorted(of_commit.items(), key=lambda item: list(SECTIONS).index(item[0][0]))
+    ]
+    return _table(["part", "of it", "commit of the kit", "measured"], rows)
 
 
 def _names(results: Sequence[Result]) -> list[str]:
@@ -120,7 +128,7 @@ def _parts(results: Sequence[Result]) -> list[str]:
 
 
 def _doubts(results: Sequence[Result]) -> list[str]:
-    """Name what did not get the cores (something else ran, or it was paused), and what is of an earlier kit."""
+    """Name what did not get the cores (something else ran, or it was paused), and what is of no single, kept kit."""
     found = [
         f"{result.part} {result.name}, {case}: {sample.busy:.0%}"
         for result in results
@@ -140,6 +148,9 @@ def _doubts(results: Sequence[Result]) -> list[str]:
             f"**Of an earlier kit**, before commits were kept: {', '.join(undated)}. What was changed since is not in "
             "these figures, solar cells at 128 pixels in the place of 160 among it."
         )
+    loose = [result for result in results if len(result.commits) > 1 or result.commits[0].endswith(CHANGED)]
+    if loose:
+        doubts.append(f"**Of code that changed meanwhile**, or was not committed yet: {'; '.join(_names(loose))}.")
     return doubts
 
 
@@ -181,7 +192,9 @@ def _together(values: Sequence[Value], wanted: int) -> str:
     measured = "" if len(values) == wanted else f" ({len(values)} of {wanted} measured)"
     missed = sum(not value.met for value in values)
     whole = "**not met**" if missed == len(values) else f"**{missed} of {len(values)} not met**"
-    return f"{_range(values)}{measured}: {whole if missed else 'met'}"
+    comparable = sum(value.comparable for value in values)
+    scores = "" if comparable == len(values) else f" (scores comparable in {comparable} of {len(values)})"
+    return f"{_range(values)}{measured}: {whole if missed else 'met'}{scores}"
 
 
 def _range(values: Sequence[Value]) -> str:
@@ -211,12 +224,26 @@ def _outcome(value: Value | None) -> str:
     if value is None:
         return "not measured"
     missed = "**not met**, score worse" if value.worse else "**not met**"
-    return f"{_amount(value)}: {'met' if value.met else missed}"
+    scores = "" if value.comparable else ", scores not comparable"
+    return f"{_amount(value)}: {'met' if value.met else missed}{scores}"
 
 
-def _profiles(results: Sequence[Result]) -> list[str]:
-    """Say where the time goes in what has missed its target; of a whole comparison, in its full fine-tuning."""
-    missed = [value for target in TARGETS for value in target.values(results) if not value.met]
+def _missed(results: Sequence[Result]) -> list[str]:
+    """Name what has missed its target, and say where the time goes in it."""
+    missed = [(target, value) for target in TARGETS for value in target.values(results) if not value.met]
+    if not missed:
+        return []
+    named = "\n".join(_shortfall(target, value) for target, value in missed)
+    return ["## What missed its target", named, *_profiles([value for _, value in missed], results)]
+
+
+def _shortfall(target: Target, value: Value) -> str:
+    where = WHERE_IT_GOES.get(value.source.part, "The table below has its most costly operations.")
+    return f"- {target.case} ({value.name}): {_amount(value)}. Asked: {target.demand}. {where}"
+
+
+def _profiles(missed: Sequence[Value], results: Sequence[Result]) -> list[str]:
+    """Where the time of a step goes in what has missed its target; of a whole comparison, in its full fine-tuning."""
     wanted = {(value.source.settings.get("task"), value.source.settings.get("method", "full")) for value in missed}
     found = [
         result for result in of_part(results, "limit") if (result.settings["task"], result.settings["method"]) in wanted
@@ -228,10 +255,7 @@ def _profiles(results: Sequence[Result]) -> list[str]:
         for result in found
         for operation, share in result.values("ours", "profile")[0].items()
     ]
-    title = (
-        "## What missed its target\n\n"
-        "Where the time of a step goes in it (of a comparison: in full fine-tuning), by operation:"
-    )
+    title = "Where the time of a step goes (of a comparison: in full fine-tuning), by operation:"
     table = _table(["task", "method", "operation", "share of the time"], rows)
     return [title, table, *filter(None, map(_products, found))]
 
@@ -244,7 +268,7 @@ def _products(result: Result) -> str:
     of_limit = result.spread("ours", "share").median / share
     return (
         f"{result.settings['task']}, {_method(result)}: the matrix products take {share:.0%} of the step. By "
-        f"themselves they run at {of_limit:.0%} of the limit, so that a step of nothing else would reach no more."
+        f"themselves they run at about {of_limit:.0%} of the limit, so that a step of nothing else would reach no more."
     )
 
 
@@ -296,8 +320,29 @@ def _grid(results: Sequence[Result], folder: Path) -> str:
         for result in results
     ]
     head = ["task", "trainings", *SIZES, "time, ours", "plain script", "ratio", "of it in steps, ours", "plain script"]
-    table = _table([*head, "memory, ours", "plain script", "mean test score, ours", "plain script", "score"], rows)
-    return "\n\n".join(["## A whole comparison", table])
+    table = _table([*head, "memory, ours", "plain script", "test score, ours", "plain script", "score"], rows)
+    return "\n\n".join(["## A whole comparison", table, *(part for result in results for part in _by_method(result))])
+
+
+def _by_method(result: Result) -> list[str]:
+    """Say what each method of a comparison took, and scored, on both sides."""
+    cases = ("ours", peer_of(result))
+    if "by_method" not in result.samples["ours"][0].values:
+        return ["Scores are means over all trainings, those at poor learning rates among them."]
+    totals = {case: result.values(case, "by_method") for case in cases}
+    rows = []
+    for method in result.settings["methods"]:
+        seconds = {case: Spread.of([total[method]["fit_seconds"] for total in totals[case]]) for case in cases}
+        pairs = [[total[method]["fit_seconds"] for total in totals[case]] for case in cases]
+        ratio = Spread.of([ours / peer for ours, peer in zip(*pairs, strict=True)])
+        scores = [statistics.fmean(total[method]["scores"][metric_of(result)] for total in totals[c]) for c in cases]
+        title = method_style(method).title
+        rows.append([title, *(_seconds(seconds[case]) for case in cases), _ratio(ratio), *map("{:.1%}".format, scores)])
+    told = (
+        "Scores are of each method at the learning rate that was best on validation, over its seeds, and above their "
+        "means over the methods; times are sums over all rates and seeds:"
+    )
+    return [told, _table(["method", "time, ours", "plain script", "ratio", "test score, ours", "plain script"], rows)]
 
 
 def _ablation(results: Sequence[Result], folder: Path) -> str:
@@ -310,7 +355,7 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
             _seconds(result.spread(case, "fit_seconds")),
             _ratio(charts.slowdown(result, case)),
             _bytes(result.memory(case)),
-            f"{mean_score(result, case):.1%}",
+            f"{mean_score(result, case):.1%}{' (guessing)' if guesses(result, case) else ''}",
         ]
         for result in results
         for case in result.samples
@@ -319,7 +364,8 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
     told = (
         "Pieces are turned off one by one, then all. They lean on each other: torch's own kernels for pictures are "
         "slowest in bf16, so that without the chosen ones a training may take longer than with bf16 off as well; and "
-        "without them normalised maps are checkpointed, which computes them twice."
+        "without them normalised maps are checkpointed, which computes them twice. Scores are of few steps, and "
+        "say nothing where a case is still guessing."
     )
     picture = _picture(charts.ablations(results), folder, "ablation")
     return "\n\n".join(["## What each piece gives", told, table, picture])
@@ -368,7 +414,8 @@ def _growth(results: Sequence[Result], folder: Path) -> str:
     explanation = (
         "Slopes of straight lines through the logarithms: where the slope is one, twice the size takes twice the time. "
         f"One epoch of full fine-tuning on film reviews; of {_usual_limit(growth.length)} where the length or the "
-        f"width grows, and of {_usual_limit(growth.runs)}, by a linear probe and LoRA, where the number of runs does."
+        f"width grows, and of {_usual_limit(growth.runs)}, by a linear probe and LoRA, where the number of runs does. "
+        "Added memory is the process's peak less what it held before the training."
     )
     table = _table(["size", "range", "slope of time", "slope of added memory"], rows)
     return "\n\n".join(["## Growth", explanation, table, _picture(charts.growths(results), folder, "growth")])
@@ -390,10 +437,9 @@ def _memory(results: Sequence[Result], folder: Path) -> str:
                     if facts
                 ]
             elif not case.startswith("composition"):
-                options = " ".join(result.settings["options"])
                 rows.append(
                     [
-                        f"`ftkit {'demo ' if case.startswith('demo') else ''}{options}`",
+                        f"`{' '.join(['ftkit demo', *result.settings['options']])}`",
                         _bytes(result.memory(case)),
                         _seconds(Spread.of([sample.seconds for sample in samples])),
                     ]
@@ -447,9 +493,18 @@ def _start(results: Sequence[Result], folder: Path) -> str:
     rows = [
         [program, _seconds(result.spread(program, "start_seconds"))] for result in results for program in result.samples
     ]
-    return "\n\n".join(["## Start", "From the start of a process:", _table(["to", "time"], rows)])
+    told = (
+        "From the start of a process to the printed `ftkit --help`, to the end of `import ftkit`, and to the first "
+        "step of full fine-tuning on film reviews, on a machine whose precision was chosen before."
+    )
+    return "\n\n".join(["## Start", told, _table(["to", "time"], rows)])
 
 
+WHERE_IT_GOES = {
+    "memory": "What each of its runs takes stands under [Memory of whole processes](#memory-of-whole-processes).",
+    "grid": "What each of its methods takes stands under [A whole comparison](#a-whole-comparison).",
+}
+"""Where a page tells what a missed target's time is made of, by part; of others the profile does."""
 SECTIONS: dict[str, Callable[[Sequence[Result], Path], str]] = {
     "peers": _peers,
     "grid": _grid,

@@ -17,7 +17,9 @@ results pages from them, one for each processor and one of the targets. Cases ar
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,8 @@ from targets import PROBE_EPOCHS
 
 ALL = """
     start --repeats 3
-    peers --task movie-reviews --method linear-probe --limit 600 --test-limit 300
-    peers --task movie-reviews --method partial,full,lora,adapter --epochs 2 --limit 600 --test-limit 300
+    peers --task movie-reviews --method linear-probe --limit 1200 --test-limit 300
+    peers --task movie-reviews --method partial,full,lora,adapter --epochs 4 --limit 600 --test-limit 300
     peers --task solar-cells --method linear-probe --limit 256 --test-limit 200
     peers --task solar-cells --method partial,full,lora,adapter --epochs 2 --limit 256 --test-limit 200
     peers --task solar-cells --peer fastai --epochs 2 --limit 256 --test-limit 200
@@ -37,12 +39,12 @@ ALL = """
     peers --task spoken-digits --method linear-probe --limit 96 --test-limit 100 --batch-size 8
     peers --task spoken-digits --method partial,full,lora --epochs 3 --limit 96 --test-limit 100 --batch-size 8
     peers --task spoken-digits --method adapter,scratch --epochs 3 --limit 96 --test-limit 100 --batch-size 8
-    grid --limit 200 --test-limit 100
+    grid --limit 200 --test-limit 300
     limit --method full
     limit --method scratch,linear-probe,partial,lora,adapter,prompt --repeats 1
     ablation --task movie-reviews --method linear-probe,partial,full,lora --epochs 2 --limit 400 --test-limit 200
     ablation --task solar-cells --method linear-probe,partial,full,lora --epochs 2 --limit 128 --test-limit 100
-    ablation --task spoken-digits --method linear-probe,partial,full --epochs 1 --limit 100 --test-limit 40
+    ablation --task spoken-digits --method linear-probe,partial,full --epochs 3 --limit 100 --test-limit 40
     growth
     memory --repeats 1
 """
@@ -268,7 +270,8 @@ def parser() -> argparse.ArgumentParser:
     for function in PARTS:
         parts[function.__name__].set_defaults(benches=function)
     commands.add_parser("all", help="Everything that the results pages show, and the pages.", parents=[place])
-    commands.add_parser("page", help="Write the results pages from the results.", parents=[place])
+    pages = commands.add_parser("page", help="Write the results pages from the results.", parents=[place])
+    pages.add_argument("--check", action="store_true", help="write nothing; fail where a page is not of the results")
     parts["peers"].add_argument("--peer", choices=tuple(PEERS), default=TRAINER, help="whom to run against")
     parts["peers"].add_argument("--batch-size", type=int, default=BATCH, help="training examples a step, of both sides")
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
@@ -284,7 +287,7 @@ def main() -> int:
     options = parser().parse_args()
     results = str(options.results)
     if options.part == "page":
-        return write_pages(options.results)
+        return check_pages(options.results) if options.check else write_pages(options.results)
     if options.part == "all":
         lines = [[*line.split(), "--results", results] for line in ALL.strip().splitlines()]
         failures = sum(measure(parser().parse_args(line)) for line in lines)
@@ -310,6 +313,25 @@ def write_pages(results: Path) -> int:
 
     print(page.write_pages(results))
     return 0
+
+
+def check_pages(results: Path) -> int:
+    """Return 1 where a page is not what `write_pages` makes of the results."""
+    import page
+
+    with tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
+        anew = Path(folder) / "results"
+        shutil.copytree(results, anew)
+        page.write_pages(anew)
+        old = [path for path in anew.rglob(page.PAGE) if not same_text(path, results / path.relative_to(anew))]
+    for path in old:
+        print(f"{results / path.relative_to(anew)} is out of date: run `tests/bench/run.py page`.", file=sys.stderr)
+    return min(1, len(old))
+
+
+def same_text(one: Path, other: Path) -> bool:
+    """Whether two files hold the same text; one that is not there holds none."""
+    return other.exists() and one.read_text(encoding="utf-8") == other.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,11 @@ class Value:
         return "peer" in self.source.settings and -lead(self.source) > noise(self.source)
 
     @property
+    def comparable(self) -> bool:
+        """Whether both sides learned, so that their scores can be compared; true where there is no peer."""
+        return "peer" not in self.source.settings or not guessing(self.source)
+
+    @property
     def _reached(self) -> bool:
         return self.spread.median >= self.bound if self.at_least else self.spread.median <= self.bound
 
@@ -105,11 +110,20 @@ def peers_where(results: Sequence[Result], peer: object = "trainer", **wanted: o
 
 def noise(result: Result) -> float:
     """Largest difference between two independent test scores that chance explains, at 95 % confidence."""
-    peer = peer_of(result)
-    items = result.values("ours", "test_items")[0]
-    mean = (mean_score(result, "ours") + mean_score(result, peer)) / 2
-    score = (mean * items + 2) / (items + 4)  # Agresti and Coull: an interval at a perfect score too
-    return 1.96 * math.sqrt(2 * score * (1 - score) / items)
+    mean = (mean_score(result, "ours") + mean_score(result, peer_of(result))) / 2
+    return math.sqrt(2) * uncertainty(mean, result.values("ours", "test_items")[0])
+
+
+def uncertainty(score: float, items: int) -> float:
+    """Half of a 95 % interval of a test score.
+
+    Examples
+    --------
+    >>> round(uncertainty(0.5, 96), 3)
+    0.098
+    """
+    share = (score * items + 2) / (items + 4)  # Agresti and Coull: an interval at a perfect score too
+    return 1.96 * math.sqrt(share * (1 - share) / items)
 
 
 def mean_score(result: Result, case: str) -> float:
@@ -128,15 +142,22 @@ def lead(result: Result) -> float:
     return mean_score(result, "ours") - mean_score(result, peer_of(result))
 
 
+def guessing(result: Result) -> list[str]:
+    """Which sides of a comparison, ``"ours"`` and ``"peer"``, learned nothing that shows."""
+    return [side for side, case in (("ours", "ours"), ("peer", peer_of(result))) if guesses(result, case)]
+
+
+def guesses(result: Result, case: str) -> bool:
+    """Whether chance explains all that a case's score lies above that of guessing."""
+    score, items = mean_score(result, case), result.values(case, "test_items")[0]
+    return score - 1 / CLASSES[result.settings["task"]] <= uncertainty(score, items)
+
+
 def verdict(result: Result) -> str:
     """Say in words how our score compares with the peer's; a side that learned nothing compares with nothing."""
-    guessing = [
-        side
-        for side, case in (("ours", "ours"), ("peer", peer_of(result)))
-        if mean_score(result, case) - 1 / CLASSES[result.settings["task"]] <= noise(result) / math.sqrt(2)
-    ]
-    if guessing:
-        return f"{' and '.join(guessing)} no better than guessing"
+    sides = guessing(result)
+    if sides:
+        return f"{' and '.join(sides)} no better than guessing"
     if abs(lead(result)) <= noise(result):
         return "within noise"
     return "better" if lead(result) > 0 else "worse"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from measuring import BATCH, Measured, Stopwatch, added, load, scores_of
+from measuring import BATCH, Measured, Outcome, Stopwatch, compared, load, scores_of
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -156,7 +156,9 @@ def train(
     ValueError
         If there is no such script.
     """
-    return train_on(load(task, limit, test_limit), method, epochs=epochs, lr=lr, seed=seed, batch_size=batch_size)
+    loaded = load(task, limit, test_limit)
+    warm_up(loaded, method)
+    return train_on(loaded, method, epochs=epochs, lr=lr, seed=seed, batch_size=batch_size)
 
 
 def grid(
@@ -170,7 +172,9 @@ def grid(
 ) -> Measured:
     """Train every method at every learning rate with every seed, one after the other."""
     loaded = load(task, limit, test_limit)
-    return added(
+    for method in methods:
+        warm_up(loaded, method)
+    return compared(
         [
             train_on(loaded, method, epochs=epochs, lr=rate, seed=seed)
             for method in methods
@@ -180,11 +184,16 @@ def grid(
     )
 
 
+def warm_up(task: Task, method: str) -> None:
+    """Import what a training needs, as is done for ours before its watch starts."""
+    with tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
+        adapt(SCRIPTS[task.modality](task, Path(folder), method == "scratch").model, method, PLACES[task.modality])
+
+
 def train_on(task: Task, method: str, *, epochs: int, lr: float, seed: int, batch_size: int = BATCH) -> Measured:
     """Fine-tune on a loaded task and measure it."""
     if method not in METHODS[task.modality]:
         raise ValueError(f"the plain script has no {method} for {task.modality}; it has {METHODS[task.modality]}")
-    build = {"text": text_script, "image": image_script, "audio": speech_script}[task.modality]
     clock = TrainerClock()
     with tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
         arguments = TrainingArguments(
@@ -204,7 +213,7 @@ def train_on(task: Task, method: str, *, epochs: int, lr: float, seed: int, batc
         )
         watch = Stopwatch()
         set_seed(seed)
-        script = build(task, Path(folder), method == "scratch")
+        script = SCRIPTS[task.modality](task, Path(folder), method == "scratch")
         model = adapt(script.model, method, PLACES[task.modality])
         before_validation = watch.seconds
         validation = script.dataset(task.validation)
@@ -215,20 +224,23 @@ def train_on(task: Task, method: str, *, epochs: int, lr: float, seed: int, batc
             data_collator=script.collator,
             train_dataset=script.dataset(task.train),
             eval_dataset=validation,
-            compute_metrics=_accuracy,
+            compute_metrics=_scores,
             callbacks=[clock],
         )
         trainer.train()
         logits = _logits(trainer.predict(script.dataset(task.test)).predictions)
         total = watch.seconds
+    scores = _scored(logits, task.test.labels)
+    validation = next(told["eval_accuracy"] for told in reversed(trainer.state.log_history) if "eval_accuracy" in told)
     return Measured(
         fit_seconds=clock.ended - watch.started - clock.validation_seconds,
         training_seconds=clock.training_seconds,
         total_seconds=total,
         peak_bytes=peak_memory(),
-        scores=scores_of(task.test.labels, torch.softmax(torch.from_numpy(logits), dim=-1).double().numpy()),
+        scores=scores,
         test_items=len(task.test),
         precision="float32",
+        outcomes=[Outcome(method, lr, validation, scores)],
     )
 
 
@@ -416,8 +428,16 @@ class Spectrograms(Dataset):
         return {"input_features": torch.from_numpy(features.reshape(self.shape)), "labels": int(self.labels[index])}
 
 
-def _accuracy(prediction: Any) -> dict[str, float]:
-    return {"accuracy": float((_logits(prediction.predictions).argmax(axis=-1) == prediction.label_ids).mean())}
+SCRIPTS = {"text": text_script, "image": image_script, "audio": speech_script}
+"""What sets up the script of each kind of data."""
+
+
+def _scores(prediction: Any) -> dict[str, float]:
+    return _scored(_logits(prediction.predictions), prediction.label_ids)
+
+
+def _scored(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    return scores_of(labels, torch.softmax(torch.from_numpy(logits), dim=-1).double().numpy())
 
 
 def _logits(predictions: Any) -> np.ndarray:

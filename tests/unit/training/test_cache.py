@@ -276,6 +276,21 @@ def test_the_key_follows_the_contents(new_classifier: Callable[[str], Classifier
     assert key(one) != key(same)
 
 
+def test_the_key_follows_the_preparation_and_the_processor(
+    new_classifier: Callable[[str], Classifier], monkeypatch: pytest.MonkeyPatch
+):
+    backbone = new_classifier("text").backbone
+
+    def key(device: str = "cpu") -> str:
+        return activation_key(backbone, "weights", 2, "data", precision="float32", device=device)
+
+    keys = [key(), key("cuda")]
+    backbone.max_tokens //= 2
+    keys.append(key())
+    monkeypatch.setattr("ftkit.training.cache.processor_name", lambda: "another")
+    assert len({*keys, key()}) == 4
+
+
 def test_a_disk_that_is_full_at_the_end_costs_the_cache_and_not_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
