@@ -44,6 +44,7 @@ lint: $(READY)
 	$(BIN)/python tools/readme.py --check
 	$(BIN)/python tools/binder.py --check
 	$(BIN)/python tools/notebooks.py --check
+	$(BIN)/python tests/bench/run.py page --check
 
 bench: $(READY)
 	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[bench]"

@@ -4,8 +4,8 @@
     python tools/notebooks.py                            # all of them
     python tools/notebooks.py --check                    # execute nothing; fail where a notebook is out of date
 
-Executing writes into the notebook's metadata the hash of its code, the seconds that it took and the peak memory of
-its kernel. Runs go to a private folder that is removed afterwards.
+Executing writes into the notebook's metadata the hash of its code, the seconds that it took, the peak memory of its
+kernel and the name of the processor. Runs go to a private folder that is removed afterwards.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import Any
 import nbformat
 import psutil
 from nbclient import NotebookClient
+
+from ftkit.processor import processor_name
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 CHECKED = "nbval-check-output"
@@ -192,6 +194,7 @@ def run(path: Path) -> None:
         "code_sha256": code_hash(notebook),
         "seconds": round(measured.seconds),
         "peak_memory_megabytes": round(measured.peak_memory_bytes / 1e6),
+        "processor": processor_name(),
     }
     normalise(notebook)
     nbformat.validate(notebook)

@@ -178,19 +178,18 @@ def resident_memory() -> int:
 
 @contextmanager
 def fresh_activations() -> Iterator[None]:
-    """Let ftkit's cache of frozen activations start empty, so that no process profits from what another computed."""
+    """Let ftkit's cache of frozen activations start empty, so that nothing profits from what was computed before."""
     from ftkit.paths import cache_folder
     from ftkit.training.cache import shared_cache
 
-    cache = shared_cache()
-    kept = cache.folder
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=cache_folder()) as folder:
-        cache.folder = Path(folder)
+        shared_cache.cache_clear()
+        shared_cache().folder = Path(folder)
         try:
             yield
         finally:
-            cache.folder = kept
+            shared_cache.cache_clear()
 
 
 def warm_up(task: Task, method: str) -> None:

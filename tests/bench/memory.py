@@ -16,6 +16,7 @@ from unittest.mock import patch
 from measuring import fresh_activations, load, resident_memory, warm_up
 
 from ftkit.memory import peak_memory
+from ftkit.processor import processor_name
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -82,12 +83,16 @@ def composition(task: str, method: str = "full", limit: int = 200) -> dict[str, 
 
 
 def lessons() -> dict[str, Any]:
-    """Seconds and peak memory of every lesson, as its last execution wrote them into it."""
+    """Seconds and peak memory of every lesson, as its last execution wrote them into it.
+
+    A lesson that was last executed on another processor has none here.
+    """
     return {path.stem: _recorded(path) for path in sorted(NOTEBOOKS.rglob("*.ipynb"))}
 
 
 def _recorded(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))["metadata"].get("ftkit", {})
+    facts = json.loads(path.read_text(encoding="utf-8"))["metadata"].get("ftkit", {})
+    return facts if facts.get("processor") == processor_name() else {}
 
 
 def _command(arguments: list[str], folder: Path) -> None:

@@ -279,6 +279,8 @@ PIECES_OF_METHODS = {
     "frozen weights cast once": ("linear-probe", "partial", "lora", "adapter"),
     "gradients only of what trains": ("lora", "adapter"),  # where frozen blocks are in every step
     "words by row": ("full", "scratch"),
+    "feature maps computed again": ("full", "scratch", "partial"),  # where norms renew their statistics
+    "frozen norms inside convolutions": ("linear-probe", "partial", "lora", "adapter"),  # and where they stand still
     "LoRA inside the weights": ("lora",),
 }
 """Those that not every method has, and which have them."""

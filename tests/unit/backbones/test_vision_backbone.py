@@ -134,3 +134,14 @@ def test_a_mode_changed_between_the_passes_changes_no_gradient():
         assert all(module.training == changes for module in block.modules())
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_pictures_and_weights_lie_in_memory_as_convolutions_want_them():
+    """Channels last: for the tensor cores of a GPU, as for processors."""
+    backbone = load_backbone("efficientnet-lite0")
+    pixels = backbone.collate(backbone.prepare([square("china.jpg", 160)] * 2))["pixels"]
+    weights = [module.weight for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+    assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in [pixels, *weights])
+    with torch.inference_mode():
+        hidden = backbone.embed({"pixels": pixels}).hidden
+    assert hidden.is_contiguous(memory_format=torch.channels_last)

@@ -187,6 +187,20 @@ def test_a_method_that_diverges_at_every_rate_tried_keeps_no_other_from_being_co
     }
 
 
+def test_linear_probes_of_all_rates_and_of_all_seeds_train_together(
+    own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def alone(*_: object, **__: object) -> None:
+        raise AssertionError("a linear probe was trained by itself")
+
+    monkeypatch.setattr("ftkit.experiments.comparison.fine_tune", alone)
+    monkeypatch.setattr("ftkit.experiments.tuning.run_trial", alone)
+    board = compare(
+        own_reviews, ["linear-probe"], seeds=2, epochs=1, trials=2, choices=0, folder=tmp_path, progress=False
+    )
+    assert [run.spec.seed for run in board.runs] == [0, 1]
+
+
 def test_linear_probes_whose_features_find_no_room_are_tried_one_by_one(
     own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from ftkit import fine_tune, load_run
+from ftkit.backbones import load_backbone
 from ftkit.errors import FtkitError, TrainingError, UnknownNameError
 from ftkit.experiments.fine_tuning import answers
 from ftkit.experiments.run import Predictions, Run, Spec
@@ -197,6 +199,21 @@ def test_blocks_whose_work_was_not_kept_are_not_counted_as_done_once(tiny_task: 
     nowhere = ActivationCache(tmp_path, memory_bytes=0, disk_bytes=0)
     run = fine_tune(tiny_task("text"), "linear-probe", epochs=1, progress=False, cache=nowhere)
     assert run.cost.frozen_depth == 0
+
+
+@pytest.mark.parametrize(("modality", "again"), [("audio", 0), ("text", 0), ("image", 3)])
+def test_what_is_slow_to_prepare_is_prepared_once(
+    modality: str, again: int, tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    task, cache = tiny_task(modality), ActivationCache(tmp_path)
+    kind = type(load_backbone(task.backbone))
+    prepared = Mock(side_effect=kind.prepare)
+    monkeypatch.setattr(kind, "prepare", lambda self, items: prepared(self, items))
+    fine_tune(task, "full", epochs=1, progress=False, cache=cache)
+    assert prepared.call_count == len(task.splits)
+    prepared.reset_mock()
+    fine_tune(task, "lora", epochs=1, seed=1, progress=False, cache=cache)
+    assert prepared.call_count == again  # a picture is read as it is
 
 
 def test_the_same_call_gives_the_same_run(tiny_task: Callable[[str], Task]):

@@ -14,15 +14,21 @@ TESTED = 240
 SEEDS = (0, 1, 2)
 
 
-@pytest.mark.parametrize("name", list(EXAMPLES))
-def test_bf16_scores_what_float32_scores(name: str):
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *((name, "full") for name in EXAMPLES),
+        ("solar-cells", "lora"),  # its frozen norms are computed inside the convolutions
+    ],
+)
+def test_bf16_scores_what_float32_scores(name: str, method: str):
     task = load_task(name, limit=EXAMPLES[name])
     step = max(1, len(task.test) // TESTED)
     task = replace(task, test=task.test.take(range(0, len(task.test), step)))
     runs = {
         precision: {
             seed: fine_tune(
-                task, "full", epochs=2, seed=seed, precision=precision, progress=False
+                task, method, epochs=2, seed=seed, precision=precision, progress=False
             ).predictions.probabilities
             for seed in SEEDS
         }

@@ -15,6 +15,7 @@ import torch
 from ftkit.errors import DataError, TrainingError
 from ftkit.tasks import Task
 from ftkit.training.callbacks import Callback
+from ftkit.training.history import Step
 from ftkit.training.loop import Inputs, Training, TrainingSettings, predict
 
 New = Callable[..., Training]
@@ -135,13 +136,19 @@ class AtEveryUpdate(Callback):
     """Records the gradient's norm at the moment when the optimizer uses it."""
 
     def on_start(self, training: Training) -> None:
-        self.norms: list[float] = []
+        self.by_step: dict[int, float] = {}
         parameters = list(training.trainable.trainable_parameters().values())
 
+        # where torch's own AdamW was made before ours in this process, torch calls the hook twice a step
         def record(*_: Any) -> None:
-            self.norms.append(float(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).norm()))
+            gradients = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+            self.by_step[len(training.history.steps)] = float(gradients.norm())
 
         training.optimizer.optimizer.register_step_pre_hook(record)
+
+    @property
+    def norms(self) -> list[float]:
+        return list(self.by_step.values())
 
 
 def test_long_gradients_are_cut_to_the_limit(new_training: New):
@@ -215,6 +222,21 @@ def test_batch_statistics_are_those_of_the_whole_batch(new_training: New):
     assert new_training("gradual", "image")._pass_length(processor) is None  # at first none are renewed
     assert new_training("lora", "image")._pass_length(processor) is not None
     assert new_training("lp-ft", "image")._pass_length(processor) is not None  # keeps those it has
+
+
+@pytest.mark.parametrize("modality", ["text", "image", "audio"])
+@pytest.mark.parametrize("method", ["partial", "lora", "adapter"])
+def test_what_is_frozen_has_neither_gradients_nor_moments(method: str, modality: str, new_training: New):
+    class Look(Callback):
+        def on_step(self, training: Training, step: Step) -> None:
+            frozen = [weight for weight in training.model.parameters() if not weight.requires_grad]
+            assert frozen
+            assert all(weight.grad is None for weight in frozen)
+
+    training = new_training(method, modality, callbacks=[Look()], epochs=1)
+    training.run()
+    of_training = {id(weight) for weight in training.model.parameters() if weight.requires_grad}
+    assert {id(weight) for weight in training.optimizer.state} == of_training
 
 
 def test_a_gpu_is_given_whole_batches(new_training: New):

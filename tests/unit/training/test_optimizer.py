@@ -118,6 +118,38 @@ def test_weights_beside_the_words_move_as_with_the_optimizer_of_torch(words: nn.
         assert torch.equal(trained(words, AdamW), theirs)
 
 
+@pytest.mark.parametrize("shortened", [True, False])
+def test_scaled_gradients_as_fp16_wants_them_move_weights_as_plain_ones_do(shortened: bool):
+    """A GPU's fp16 multiplies the loss, so that small gradients do not vanish; the scaler for CPUs is the same code."""
+
+    def trained(scaler: torch.amp.GradScaler) -> Tensor:
+        weight = nn.Parameter(torch.linspace(-1, 1, WIDTH))
+        optimizer = AdamW(groups(weight))
+        for target in (1.0, 2.0):
+            scaler.scale((weight - target).square().sum()).backward()
+            if shortened:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(clippable([weight]), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+        return weight.detach()
+
+    scaled = trained(torch.amp.GradScaler("cpu", init_scale=1024.0))
+    assert torch.equal(scaled, trained(torch.amp.GradScaler("cpu", enabled=False)))
+
+
+def test_a_step_whose_scaled_gradients_are_no_numbers_moves_nothing():
+    weight = nn.Parameter(torch.ones(WIDTH))
+    optimizer, scaler = AdamW(groups(weight)), torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(weight.sum() * float("inf")).backward()
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    assert torch.equal(weight, torch.ones(WIDTH))
+    assert scaler.get_scale() < 1024
+
+
 # ------------------------------------------------------------------------------------------------ gradients
 
 

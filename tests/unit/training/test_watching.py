@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ftkit.errors import TrainingError
 from ftkit.tasks import Task
@@ -77,6 +79,22 @@ def test_the_weights_of_the_best_epoch_are_put_back(method: str, new_training: N
     assert history.best == history.epochs[0]
     assert np.array_equal(answers(training), seen.after[1])
     assert not np.array_equal(seen.after[1], seen.after[3])
+
+
+def test_only_what_trains_is_kept_of_the_best_epoch(new_training: New):
+    kept: dict[str, Any] = {}
+    keeper = BestWeights()
+
+    class Look(Callback):
+        def on_epoch(self, training: Training, epoch: Epoch) -> None:
+            assert keeper.folder is not None
+            for path in Path(keeper.folder.name).iterdir():
+                kept.update(torch.load(path))
+
+    training = new_training("lora", "text", callbacks=[keeper, Look()])
+    training.run()
+    assert kept.keys() == training.trainable.trained_tensors().keys()
+    assert sum(tensor.nbytes for tensor in kept.values()) < training.trainable.count().total  # of four bytes each
 
 
 def test_where_the_last_epoch_is_asked_for_its_weights_are_kept(new_training: New, contradicted: Task):
