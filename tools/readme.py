@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RECORD = ROOT / "data" / "evidence" / "demo.json"
 FIGURES = ROOT / "docs" / "figures"
+NOTEBOOKS = ROOT / "notebooks"
 BENCH_PAGE = ROOT / "data" / "evidence" / "bench" / "README.md"
 
 
@@ -75,6 +76,7 @@ def readme() -> str:
         ("methods", methods_table()),
         ("results", "\n\n".join(results(task) for task in tasks)),
         ("speed", speed()),
+        ("lessons", lessons()),
     ):
         text = re.sub(
             rf"(<!-- {name} -->\n).*(<!-- /{name} -->)",
@@ -100,6 +102,23 @@ def speed() -> str:
     if found is None:
         sys.exit(f"{BENCH_PAGE} has no table of targets: run `python tests/bench/run.py page`.")
     return found[1]
+
+
+def lessons() -> str:
+    """One row a lesson: what its first cell says of prerequisites and minutes."""
+    rows = ["| lesson | needs | minutes |", "|---|---|---|"]
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+        title, needs, minutes = (_line(first, start) for start in ("# ", "| **Prerequisites** | ", "| **Minutes** | "))
+        from_here = re.sub(r"\]\((\w+\.ipynb)\)", rf"]({NOTEBOOKS.name}/\1)", needs)
+        rows.append(f"| [{title}]({NOTEBOOKS.name}/{path.name}) | {from_here} | {minutes} |")
+    return "\n".join(rows)
+
+
+def _line(text: str, start: str) -> str:
+    """What follows on the line of a text that starts so."""
+    found = next(line for line in text.splitlines() if line.startswith(start))
+    return found.removeprefix(start).removesuffix(" |")
 
 
 def methods_table() -> str:

@@ -54,8 +54,9 @@ class PairedTest:
     n_discordant: int
 
     def __str__(self) -> str:
-        points = f"{100 * self.difference:+.1f} points ({100 * self.low:+.1f} to {100 * self.high:+.1f})"
-        return f"{points}, p = {self.p_value:.2g}"
+        # first to more digits, or the same difference, computed in two ways, could be written in two
+        middle, low, high = (f"{round(100 * each, 6):+.1f}" for each in (self.difference, self.low, self.high))
+        return f"{middle} points ({low} to {high}), p = {self.p_value:.2g}"
 
 
 def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -> PairedTest:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.path import Path
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -187,6 +188,8 @@ def _annotated(axes: Axes, point: LabelledPoint, place: _Place) -> Annotation:
         va=place.vertical,
         fontsize=9,
         arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkB": 6} if far else None,
+        zorder=5,
+        path_effects=[withStroke(linewidth=3, foreground="white")],  # to be read where it stands on a line
     )
     # A label must not push the axes to another place after it has been set.
     annotation.set_in_layout(False)

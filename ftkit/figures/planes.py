@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 
 from ftkit.errors import UnknownNameError
@@ -293,8 +292,6 @@ def learn_forget(record: Record, title: str = "What is learned and what is forgo
         figure.settle()
         for axes, of_task in zip(all_axes, points, strict=True):
             label_points(figure, axes, of_task, [(0, axes.get_ylim()[0]), (0, axes.get_ylim()[1])])
-            for text in axes.texts:  # ranges of losses are wide, and names stand on them
-                text.set(zorder=5, path_effects=[withStroke(linewidth=3, foreground="white")])
         figure.describe(
             title,
             "Loss of the source ability, mean over seeds (lowest to highest), and test score with 95 % interval.",
