@@ -395,7 +395,8 @@ def _draw_loss(axes: Axes, record: Record, variant: Variant) -> tuple[LabelledPo
     measure = measure_of(variant.outcomes[0], "forgetting")
     unit = f" {measure['unit']}" if measure["unit"] else ""
     told = f"{variant.label}: lost {mean:.2f}{unit} ({least:.2f} to {most:.2f}), score {score}{off}."
-    return _labelled(mean, score, variant.detail, least, most), told
+    narrow = variant.detail.replace(", ", ",\n")  # fits beside a point where a long line does not
+    return _labelled(mean, score, narrow, least, most), told
 
 
 def _draw_adapter_off(axes: Axes, variant: Variant, mean: float, score: Score) -> str:
