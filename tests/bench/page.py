@@ -30,6 +30,8 @@ PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm")
 """Operations in which the work lies that the limit is of."""
 PRECISIONS = ("bf16", "float32")
 """In which the machine's matrix rate is told."""
+UNLIKE = "†"
+"""Marks what was measured with other settings on one processor than on another."""
 BUSY_AT_LEAST = 0.4
 TRUSTED_WHEN_BUSY = ("peers", "grid", "ablation", "limit", "growth")
 INTRODUCTION = """# Time and memory, measured
@@ -214,10 +216,20 @@ def _every_value(by_processor: Mapping[str, Sequence[Result]]) -> str:
             for processor, results in by_processor.items()
         }
         for name in dict.fromkeys(name for values in of_processor.values() for name in values) or [""]:
-            cells = [_outcome(values.get(name)) for values in of_processor.values()]
-            rows.append([target.case, target.demand, name, *cells])
+            found = [values.get(name) for values in of_processor.values()]
+            rows.append([target.case, target.demand, f"{name}{_mark(found)}", *map(_outcome, found)])
     table = _table(["case", "target", "measured on", *by_processor], rows)
-    return f"### Value by value\n\n{table}"
+    told = (
+        f"{UNLIKE} Not measured alike on all processors: numbers of examples or epochs, batch sizes or learning rates "
+        "differ, as their pages tell. Ratios are of two sides that were trained alike all the same."
+    )
+    return "\n\n".join(["### Value by value", table, *([told] if UNLIKE in table else [])])
+
+
+def _mark(values: Sequence[Value | None]) -> str:
+    """What stands behind a value's name where processors were not given the same."""
+    settings = [value.source.settings for value in values if value is not None]
+    return f" {UNLIKE}" if any(each != settings[0] for each in settings) else ""
 
 
 def _outcome(value: Value | None) -> str:
