@@ -186,13 +186,14 @@ class ActivationCache:
         nbytes = prod(shape) * dtype.itemsize
         if nbytes <= min(self.memory_bytes, LARGEST_IN_MEMORY):
             return torch.empty(shape, dtype=dtype)
-        if nbytes > self.disk_bytes or not self._make_room(nbytes):
-            raise _NoRoomError
-        part.mkdir()
-        try:
-            _reserve(part / _VALUES, nbytes)
-        except OSError as error:
-            raise _NoRoomError from error
+        with FileLock(self.folder / "room.lock"):  # of two processes, only one finds the last room free
+            if nbytes > self.disk_bytes or not self._make_room(nbytes):
+                raise _NoRoomError
+            part.mkdir()
+            try:
+                _reserve(part / _VALUES, nbytes)
+            except OSError as error:
+                raise _NoRoomError from error
         return _mapped(part / _VALUES, shape, dtype, writable=True)
 
     def _open(self, key: str) -> Activations | None:

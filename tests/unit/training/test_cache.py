@@ -4,7 +4,9 @@ import errno
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,26 @@ def test_what_was_computed_once_is_found_again(memory: int, tmp_path: Path):
     assert (found.depth, found.is_pooled, found.lengths.tolist()) == (2, False, [4, 6])
     assert found.attends is not None
     assert found.pools is None
+
+
+def test_two_that_want_the_last_room_do_not_both_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    reserve, taken = cache_module._reserve, []
+
+    def slowly(path: Path, nbytes: int) -> None:
+        time.sleep(0.2)
+        reserve(path, nbytes)
+        taken.append(sum(file.stat().st_size for file in tmp_path.rglob("values.bin")))
+
+    monkeypatch.setattr(cache_module, "_reserve", slowly)
+    caches = [ActivationCache(tmp_path, memory_bytes=0, disk_bytes=1500 * ROW) for _ in range(2)]
+    with ThreadPoolExecutor() as pool:
+        made = pool.map(
+            lambda key, cache: cache.activations(key, key, lambda allocate: activations(allocate, rows=1000)),
+            "ab",
+            caches,
+        )
+    assert any(each is not None for each in made)
+    assert max(taken) < 1500 * ROW
 
 
 def test_what_fits_memory_stays_off_the_disk(tmp_path: Path):
@@ -147,7 +169,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(cache_module, "_reserve", full)
     cache = ActivationCache(tmp_path, memory_bytes=0)
     assert cache.activations("a", "ten rows", activations) is None
-    assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lock", "room.lock"]
 
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path):
@@ -158,7 +180,7 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path):
     cache = ActivationCache(tmp_path, memory_bytes=0)
     with pytest.raises(KeyboardInterrupt):
         cache.activations("a", "ten rows", interrupted)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lock", "room.lock"]
 
 
 def test_what_another_process_is_writing_counts(tmp_path: Path):
@@ -236,7 +258,8 @@ def test_clearing_gives_the_disk_back(tmp_path: Path):
     (entry,) = cache.entries()
     assert entry.label == "ten rows"
     assert cache.clear() == entry.nbytes > 10 * ROW
-    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("a.lock", 0)]
+    left = sorted((path.name, path.stat().st_size) for path in tmp_path.iterdir())
+    assert left == [("a.lock", 0), ("room.lock", 0)]
 
 
 def _compute(folder: Path, log: Path) -> None:
@@ -299,7 +322,7 @@ def test_a_disk_that_is_full_at_the_end_costs_the_cache_and_not_the_training(
 
     monkeypatch.setattr("ftkit.training.cache._write_index", full)
     assert ActivationCache(tmp_path, memory_bytes=0).activations("a", "ten rows", activations) is None
-    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".lock"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems decide themselves what of a file stays in memory")
