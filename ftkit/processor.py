@@ -62,6 +62,26 @@ def limit_threads() -> int:
 
 
 @contextmanager
+def libraries_limited() -> Iterator[None]:
+    """Keep the libraries of numpy and scikit-learn to the CPUs that this process has, inside the block.
+
+    They know nothing of a container's share. A smaller number that was set before stays.
+
+    Examples
+    --------
+    >>> from threadpoolctl import threadpool_info
+    >>> with libraries_limited():
+    ...     all(library["num_threads"] <= usable_cores() for library in threadpool_info())
+    True
+    """
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    cores = usable_cores()
+    with threadpool_limits({library["prefix"]: min(cores, library["num_threads"]) for library in threadpool_info()}):
+        yield
+
+
+@contextmanager
 def one_thread() -> Iterator[None]:
     """Let torch compute with one thread inside the block.
 

@@ -10,6 +10,7 @@ import torch
 from accelerate.utils import send_to_device
 
 from ftkit.classifier import masked_mean
+from ftkit.processor import libraries_limited
 from ftkit.training.batches import evaluation_order
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def fit_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:
     ----------
     Alain and Bengio 2016, arXiv:1610.01644.
     """
-    return new_probe().fit(features, labels)
+    with libraries_limited():
+        return new_probe().fit(features, labels)
 
 
 def fit_transferable_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:
@@ -106,7 +108,8 @@ def fit_transferable_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline
     from sklearn.pipeline import make_pipeline
 
     least = HARDLY_VARIES * float(np.median(features.std(axis=0)))
-    return make_pipeline(VarianceThreshold(least**2), new_probe()).fit(features, labels)
+    with libraries_limited():
+        return make_pipeline(VarianceThreshold(least**2), new_probe()).fit(features, labels)
 
 
 def similarity(one: np.ndarray, other: np.ndarray) -> float:

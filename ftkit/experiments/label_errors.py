@@ -7,6 +7,7 @@ import numpy as np
 from ftkit.backbones import load_backbone
 from ftkit.classifier import backbone_settings
 from ftkit.experiments.features import new_probe, pooled_features
+from ftkit.processor import libraries_limited
 from ftkit.tasks import Task
 
 FOLDS = 5
@@ -39,5 +40,6 @@ def find_label_errors(task: Task) -> np.ndarray:
     backbone = load_backbone(task.backbone, **backbone_settings(task))
     features = pooled_features(backbone, task.train.items)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=_SEED)
-    probabilities = cross_val_predict(new_probe(), features, task.train.labels, cv=folds, method="predict_proba")
+    with libraries_limited():
+        probabilities = cross_val_predict(new_probe(), features, task.train.labels, cv=folds, method="predict_proba")
     return np.asarray(find_label_issues(task.train.labels, probabilities, n_jobs=1), dtype=bool)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ftkit.evaluation import METRICS
-from ftkit.processor import usable_cores
+from ftkit.processor import libraries_limited
 from ftkit.tasks.base import SAMPLE_RATE, Split, Task
 
 __all__ = ["BaselineResult", "fit_baselines", "mfcc"]
@@ -69,10 +69,8 @@ def fit_baselines(task: Task) -> list[BaselineResult]:
     list of BaselineResult
         The majority class first.
     """
-    from threadpoolctl import threadpool_limits
-
     fit_classical = {"text": _tfidf_logistic, "image": _pixels_svm, "audio": _mfcc_logistic}[task.modality]
-    with threadpool_limits(usable_cores()):  # scikit-learn's libraries know nothing of a container's share
+    with libraries_limited():
         return [_majority(task), fit_classical(task)]
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ftkit import processor
-from ftkit.processor import container_limit, limit_threads, processor_name, usable_cores
+from ftkit.processor import container_limit, libraries_limited, limit_threads, processor_name, usable_cores
 
 
 def write(path: Path, text: str) -> None:
@@ -55,6 +56,19 @@ def test_threads_are_cut_to_the_cores_and_never_raised(monkeypatch: pytest.Monke
         assert limit_threads() == torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_threads_of_other_libraries_are_cut_inside_the_block_and_never_raised(monkeypatch: pytest.MonkeyPatch):
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info()}
+
+    monkeypatch.setattr(processor, "usable_cores", lambda: 2)
+    with threadpool_limits(4):
+        with libraries_limited():
+            assert threads() == {2}
+        assert threads() == {4}
+    with threadpool_limits(1), libraries_limited():
+        assert threads() == {1}
 
 
 def test_the_processor_has_a_name():
