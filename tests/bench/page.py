@@ -293,6 +293,7 @@ def _peers(results: Sequence[Result], folder: Path) -> str:
             *_sizes(result, "ours"),
             str(result.settings["epochs"]),
             str(result.settings.get("batch_size", BATCH)),
+            f"{result.settings['lr']:g}",
             _seconds(result.spread("ours", "fit_seconds")),
             _seconds(result.spread(peer_of(result), "fit_seconds")),
             _ratio(time_ratio(result)),
@@ -304,8 +305,8 @@ def _peers(results: Sequence[Result], folder: Path) -> str:
         ]
         for result in results
     ]
-    head = ["task", "method", "peer", *SIZES, "epochs", "batch", "time, ours", "peer", "ratio", "memory, ours", "peer"]
-    table = _table([*head, "test score, ours", "peer", "score"], rows)
+    head = ["task", "method", "peer", *SIZES, "epochs", "batch", "rate", "time, ours", "peer", "ratio"]
+    table = _table([*head, "memory, ours", "peer", "test score, ours", "peer", "score"], rows)
     return "\n\n".join(
         ["## Against what people write today", table, *NOTES, _picture(charts.ratios(results), folder, "peers")]
     )

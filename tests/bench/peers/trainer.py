@@ -117,8 +117,8 @@ NOTES = (
     "the same adapter meets both loops.",
     "peft's prompt tuning knows text models only: pictures and speech have no peer there, and text has it in the whole "
     "comparison.",
-    "Both sides train at one learning rate, the one that trials of ftkit found best for its own model. The plain "
-    "script has another head, so a better score of ours tells little, and a worse one much.",
+    "Both sides train at one learning rate, the one that trials of ftkit had found best for its own model by then. The "
+    "plain script has another head, so a better score of ours tells little, and a worse one much.",
     "A smaller test holds the first items of every class, those of a few films and of one speaker: its scores tell "
     "whether both sides learned alike, and not how good either is.",
     "fastai trains by fit_one_cycle with every layer unfrozen, for as many epochs as ours; its fine_tune, in a row of "
