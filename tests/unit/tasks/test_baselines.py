@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from ftkit import processor
 from ftkit.evaluation import METRICS
 from ftkit.tasks import TASKS, baselines, load_task
 from ftkit.tasks.baselines import fit_baselines, mfcc
@@ -35,7 +36,7 @@ def test_baselines_give_probabilities_and_the_classical_one_beats_the_majority(
 
 def test_scikit_learn_takes_no_more_processors_than_a_container_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
-    monkeypatch.setattr(baselines, "usable_cores", lambda: 1)
+    monkeypatch.setattr(processor, "usable_cores", lambda: 1)
     monkeypatch.setattr(
         baselines, "_tfidf_logistic", lambda _: counts.extend(pool["num_threads"] for pool in threadpool_info())
     )
