@@ -77,7 +77,9 @@ def libraries_limited() -> Iterator[None]:
     from threadpoolctl import threadpool_info, threadpool_limits
 
     cores = usable_cores()
-    with threadpool_limits({library["prefix"]: min(cores, library["num_threads"]) for library in threadpool_info()}):
+    # limits go by prefix, which several libraries may share: the smallest, being last, is the one that counts
+    counts = sorted(((each["num_threads"], each["prefix"]) for each in threadpool_info()), reverse=True)
+    with threadpool_limits({prefix: min(cores, count) for count, prefix in counts}):
         yield
 
 
