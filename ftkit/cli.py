@@ -254,7 +254,7 @@ def compare(
     """Compare ways to fine-tune on one task, ready-made or your own."""
     started = time.perf_counter()
     from ftkit.experiments.comparison import compare as compare_methods
-    from ftkit.experiments.demo import TaskFacts, check_names
+    from ftkit.experiments.demo import check_names
     from ftkit.experiments.trials import recorded_trials
     from ftkit.methods import USUAL_METHODS, as_method
 
@@ -264,7 +264,6 @@ def compare(
     if report is not None:
         _check_output(report, "report.html")
     loaded = _load(task, limit, method_names, text=text, image=image, audio=audio, label=label, group=group)
-    TaskFacts.of(loaded).save(where)
     recorded = recorded_trials(loaded)
     if recorded is None or not all(recorded.of(as_method(name)) for name in method_names):
         typer.echo(
@@ -332,8 +331,8 @@ def train(
     group: Group = None,
 ) -> None:
     """Fine-tune once, on a ready-made task or your own data."""
-    from ftkit.experiments.demo import TaskFacts
     from ftkit.experiments.fine_tuning import fine_tune
+    from ftkit.experiments.task_facts import TaskFacts
 
     chosen = _method(method, setting or [], rank)
     loaded = _load(task, limit, [method], text=text, image=image, audio=audio, label=label, group=group)
@@ -642,7 +641,7 @@ def experiment(
     for each, record in zip(chosen, run_experiments(chosen, where, tell, tell_baseline), strict=True):
         typer.echo(f"{_many(len(record.outcomes), 'training')} in {where.absolute() / record.experiment}.json")
         _show_rates(each, record)
-    typer.echo(f"Claims judged by them: ftkit claims --records {where}")
+    typer.echo(f"Claims judged by them: ftkit claims --records {shlex.quote(str(where))}")
 
 
 @command("Nothing was changed.")
@@ -965,7 +964,7 @@ class _RunCounter:
 def _show_comparison(comparison: Comparison, folder: Path) -> None:
     from ftkit.catalog import asset
     from ftkit.evaluation import METRICS
-    from ftkit.experiments.demo import facts_of
+    from ftkit.experiments.task_facts import facts_of
 
     metrics = list(comparison.runs[0].scores)
     table = _table("Method", *_score_titles(metrics), "Rate", "Trained", "Time", "Memory", "File", right=True)
@@ -1016,10 +1015,13 @@ def _show_differences(comparison: Comparison) -> None:
     if len(comparison.by_method()) < 2:
         return
     best = comparison.best_method()
-    alone = any(len(runs) == 1 for runs in comparison.by_method().values())
+    counts = {len(runs) for runs in comparison.by_method().values()}
+    told = "; over test items only: one seed tells nothing of others" if counts == {1} else ""
+    if 1 in counts and len(counts) > 1:
+        told = "; of a method with one seed, seeds are taken to vary as the other's do"
     typer.echo(
         f"\nDifferences from {METHODS[best].title}, the best on validation (95 % intervals, p corrected after Holm"
-        f"{'; over test items only: one seed tells nothing of others' if alone else ''}):"
+        f"{told}):"
     )
     for name, test in comparison.differences(best).items():
         typer.echo(f"  {METHODS[name].title}: {test}")

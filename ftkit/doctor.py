@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ftkit.errors import FtkitError
+from ftkit.fetch import pip_install
 from ftkit.memory import memory_limit
 from ftkit.paths import cache_folder
 
@@ -110,7 +113,10 @@ def as_json(checks: Sequence[Check]) -> str:
     """Return the checks as JSON, for someone who helps; the user's home folder is written as ``~``."""
     home = str(Path.home())
     shown = [
-        replace(check, found=check.found.replace(home, "~"), remedy=check.remedy.replace(home, "~")) for check in checks
+        replace(check, found=check.found.replace(home, "~"), remedy=check.remedy.replace(home, "~"))
+        if len(home) > 1  # in some containers it is the root
+        else check
+        for check in checks
     ]
     return json.dumps({"ready": is_ready(checks), "checks": [asdict(check) for check in shown]}, indent=1)
 
@@ -148,7 +154,7 @@ def _versions() -> Check:
             "Versions",
             "problem",
             f"{', '.join(found)}; missing: {', '.join(missing)}",
-            f"Run `{Path(sys.executable).name} -m pip install {' '.join(missing)}`.",
+            f"Run `{pip_install(*map(_as_required, missing))}`.",
         )
     return Check("versions", "Versions", "ok", ", ".join(found))
 
@@ -167,18 +173,30 @@ def _torch() -> Check:
     wanted = TRIPLES.get(series[0])
     if wanted is None:
         return Check("torch", "torch", "warning", found, f"ftkit is tested with torch {', '.join(TRIPLES)}.")
+    matching = zip(("torch", "torchvision", "torchaudio"), (series[0], *wanted), strict=True)
     if tuple(series[1:]) != wanted or len(builds) > 1:
         return Check(
             "torch",
             "torch",
             "problem",
             f"{found}: they are not built for each other",
-            f"Install the matching three: torch=={series[0]}.* torchvision=={wanted[0]}.* torchaudio=={wanted[1]}.*",
+            "Install the matching three anew, all from where torch came from (`--index-url`, if it was named): "
+            f"`{pip_install('--force-reinstall', *(f'{name}=={each}.*' for name, each in matching))}`.",
         )
     import torchaudio  # noqa: F401
     import torchvision  # noqa: F401
 
     return Check("torch", "torch", "ok", f"{found}: they match, and torch computes")
+
+
+def _as_required(package: str) -> str:
+    """A package with the versions that ftkit asks for."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        for requirement in metadata.requires("ftkit") or []:
+            found = re.match(rf"{re.escape(package)}\s*([<>=!~][^;\s]*)?\s*(;|$)", requirement)
+            if found:
+                return f"{package}{found[1] or ''}"
+    return package
 
 
 def _memory() -> Check:
@@ -283,7 +301,7 @@ def _mirror() -> Check:
 
 def _speech() -> Check:
     if importlib.util.find_spec("espeakng_loader") is None:
-        remedy = f"Run `{Path(sys.executable).name} -m pip install espeakng-loader`."
+        remedy = f"Run `{pip_install('espeakng-loader')}`."
         return Check("speech", "eSpeak NG", "problem", "not installed; spoken-digits needs it", remedy)
     import espeakng_loader
 

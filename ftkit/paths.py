@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,12 +133,19 @@ def claimed(name: Path, *, wait: bool) -> Iterator[bool]:
 
 
 def _lock(path: Path) -> FileLock:
-    """Lock of a path: an empty file in the cache folder."""
+    """Lock of a path: an empty file in the cache folder, or for oneself alone where others have filled that."""
     from filelock import FileLock
 
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
     folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24])
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    if not os.access(file if file.exists() else folder, os.W_OK) or not folder.is_dir():
+        user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+        folder = Path(tempfile.gettempdir()) / f"ftkit-locks-{user}"
+        folder.mkdir(exist_ok=True)
+    return FileLock(folder / name)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import platform
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ftkit.control_groups import CONTROL_GROUPS, OWN_GROUPS, first_text, own_groups
@@ -104,8 +106,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(usual)
 
 
+@lru_cache(maxsize=1)
 def processor_name() -> str:
     """Name the CPU as its maker does, as far as the system tells."""
+    if platform.system() == "Darwin":  # elsewhere it is "arm" for every Mac
+        asked = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+        )
+        return asked.stdout.strip() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

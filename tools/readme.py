@@ -31,11 +31,12 @@ def record(runs: Path) -> None:
     """Write what a demo measured into the record and draw its figures; tasks that it left out stay as they are."""
     from ftkit.experiments.demo import load_comparisons
     from ftkit.figures import as_png
+    from ftkit.tasks import TASKS
 
     before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else []
     tasks = {task["task"]: task for task in before}
     FIGURES.mkdir(parents=True, exist_ok=True)
-    comparisons = load_comparisons(runs)
+    comparisons = [each for each in load_comparisons(runs) if each.task_name in TASKS]  # nobody's own data
     if len({comparison.task_name for comparison in comparisons}) < len(comparisons):
         titles = ", ".join(comparison.title for comparison in comparisons)
         sys.exit(f"{runs} holds several comparisons of one task ({titles}). Name a folder with the demo's runs alone.")

@@ -118,6 +118,8 @@ def whisper_encoder_weights() -> dict[str, Tensor]:
 
     version = asset("whisper-tiny-en").fingerprint[:12]
     converted = cache_folder() / "converted" / f"whisper-tiny-en-encoder-{version}.safetensors"
+    with suppress(FileNotFoundError, SafetensorError):
+        return load_file(converted)  # without a lock, which a cache that one may only read does not give
     converted.parent.mkdir(parents=True, exist_ok=True)
     with locked(converted):
         with suppress(FileNotFoundError, SafetensorError):

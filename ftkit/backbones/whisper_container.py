@@ -22,6 +22,7 @@ from ftkit.errors import AssetError
 
 CONTAINER_VERSION = 6
 SPECIFICATION = "WhisperSpec"
+AGAIN = "Delete its folder in the cache (`ftkit fetch --verify` names it) and run `ftkit fetch whisper-tiny-en`."
 DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 TINY_EN = {
     "vocab_size": 51864,
@@ -64,7 +65,7 @@ def read_container(path: Path) -> Container:
         try:
             return _read(file, path)
         except (KeyError, ValueError) as error:  # an unknown dtype, a name that is no text, a shape that does not fit
-            raise AssetError(f"{path.name} is damaged ({error}). Fetch whisper-tiny-en again.") from error
+            raise AssetError(f"{path.name} is damaged ({error}). {AGAIN}") from error
 
 
 def load_whisper(path: Path) -> WhisperForConditionalGeneration:
@@ -103,13 +104,13 @@ def _read(file: BinaryIO, path: Path) -> Container:
     if (version, specification) != (CONTAINER_VERSION, SPECIFICATION):
         raise AssetError(
             f"{path.name} is a container of version {version} for {specification!r}; ftkit reads version "
-            f"{CONTAINER_VERSION} for {SPECIFICATION!r}. Fetch the asset again with `ftkit fetch whisper-tiny-en`."
+            f"{CONTAINER_VERSION} for {SPECIFICATION!r}. {AGAIN}"
         )
     _unsigned(file)  # revision of the specification; the version above fixes the layout
     variables = dict(_variable(file) for _ in range(_unsigned(file)))
     aliases = tuple((_string(file), _string(file)) for _ in range(_unsigned(file)))
     if file.read(1):
-        raise AssetError(f"{path.name} holds more than its table of contents says. Fetch whisper-tiny-en again.")
+        raise AssetError(f"{path.name} holds more than its table of contents says. {AGAIN}")
     return Container(variables, aliases)
 
 
@@ -134,7 +135,7 @@ def _variable(file: BinaryIO) -> tuple[str, np.ndarray]:
 def _exactly(file: BinaryIO, count: int) -> bytes:
     data = file.read(count)
     if len(data) != count:
-        raise AssetError("The Whisper container ends too early. Fetch it again with `ftkit fetch whisper-tiny-en`.")
+        raise AssetError(f"The Whisper container ends too early. {AGAIN}")
     return data
 
 

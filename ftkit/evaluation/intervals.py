@@ -22,6 +22,7 @@ from ftkit.evaluation.student import (
     scores_without_groups,
     student_interval,
 )
+from ftkit.processor import libraries_limited
 
 # Resamples are drawn in blocks of about this many counts (16 MB), so that large test sets fit in memory.
 _COUNTS_PER_BLOCK = 2_000_000
@@ -153,9 +154,10 @@ def bootstrap(
     metric = find_metric(metric) if isinstance(metric, str) else metric
     whole, table = checked_predictions(labels, probabilities)
     value = metric.function(whole, table)
-    values = np.concatenate(
-        [metric.counted(whole, table, counts) for counts in resampled_counts(whole.size, groups, resamples, seed)]
-    )
+    with libraries_limited():
+        values = np.concatenate(
+            [metric.counted(whole, table, counts) for counts in resampled_counts(whole.size, groups, resamples, seed)]
+        )
     low, high = percentile_interval(values, confidence)
     found = Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
     over_items = partial(bootstrap, metric, whole, table, None, resamples, seed, confidence)
@@ -278,7 +280,7 @@ def mean_score(
 def _student_score(
     metric: Metric, labels: NDArray, tables: Sequence[NDArray], groups: NDArray, seed: int
 ) -> Score | None:
-    """Mean score of runs with the interval of few groups; None where the metric is undefined without one of these."""
+    """Mean score of runs with the interval of few groups; None where one of these holds all that a metric needs."""
     without = scores_without_groups(metric, labels, tables, groups)
     if np.isnan(without).any():
         return None
@@ -355,10 +357,11 @@ class RunScores:
         seed: int = 0,
     ) -> RunScores:
         """Score the predicted probabilities (n, classes) of each run; see `resampled_counts` for the rest."""
-        resampled = [
-            np.stack([metric.counted(labels, table, counts) for table in tables])
-            for counts in resampled_counts(labels.size, groups, resamples, seed)
-        ]
+        with libraries_limited():
+            resampled = [
+                np.stack([metric.counted(labels, table, counts) for table in tables])
+                for counts in resampled_counts(labels.size, groups, resamples, seed)
+            ]
         return cls(np.array([metric.function(labels, table) for table in tables]), np.concatenate(resampled, axis=1))
 
     def __sub__(self, other: RunScores) -> RunScores:
@@ -390,16 +393,32 @@ def resampled_means(parts: Sequence[RunScores], seed: int = 0) -> Values:
     seed : int, default 0
         Seed of the draws of runs.
     """
-    on_items: Values = np.sum([part.resampled.mean(axis=0) for part in parts], axis=0)
+    on_items = _means_over_runs(parts)
     if np.isnan(on_items).all():
         return on_items
     centre, spread = np.nanmean(on_items), np.nanvar(on_items)
-    common = 1 - sum(part.own_variance for part in parts) / spread if spread else 1.0
-    means: Values = centre + np.sqrt(max(0.0, common)) * (on_items - centre)
+    common = variance_over_items(parts) / spread if spread else 1.0
+    means: Values = centre + np.sqrt(common) * (on_items - centre)
     for number, part in enumerate(parts):
         runs = len(part.whole)
         drawn = np.random.default_rng([seed, number, 1]).integers(runs, size=(runs, on_items.size))
         means += widening(runs) * (part.whole[drawn].mean(axis=0) - part.whole.mean())
+    return means
+
+
+def variance_over_items(parts: Sequence[RunScores]) -> float:
+    """Return how the sum of the parts' mean scores varies over resamples, without what runs answer by themselves.
+
+    Parameters
+    ----------
+    parts : sequence of RunScores
+        On the same resamples of the items.
+    """
+    return max(0.0, float(np.nanvar(_means_over_runs(parts))) - sum(part.own_variance for part in parts))
+
+
+def _means_over_runs(parts: Sequence[RunScores]) -> Values:
+    means: Values = np.sum([part.resampled.mean(axis=0) for part in parts], axis=0)
     return means
 
 

@@ -37,7 +37,8 @@ class Metric:
         Number of classes -> the value expected of guessing every class equally often (of equally large classes).
     counted : callable
         (labels (n,), probabilities (n, classes), counts (resamples, n)) -> values (resamples,), where
-        ``counts[r, i]`` says how often item i counts in resample r. NaN where a resample leaves the metric undefined.
+        ``counts[r, i]`` says how often item i counts in resample r. NaN where the metric is undefined; a class that
+        a resample lacks has its value on all items.
     """
 
     name: str
@@ -98,19 +99,34 @@ def _accuracy(labels: Labels, probabilities: Probabilities, counts: Counts) -> V
 def _balanced_accuracy(labels: Labels, probabilities: Probabilities, counts: Counts) -> Values:
     members = _one_hot(labels, probabilities.shape[1])
     correct = (probabilities.argmax(axis=1) == labels)[:, None]
-    return _mean_of_defined(_divided(counts @ (members * correct), counts @ members))
+
+    def recall(counts: Counts) -> NDArray[np.float64]:
+        return _divided(counts @ (members * correct), counts @ members)
+
+    return _mean_over_classes(recall, counts)
 
 
 def _macro_f1(labels: Labels, probabilities: Probabilities, counts: Counts) -> Values:
     members = _one_hot(labels, probabilities.shape[1])
     chosen = _one_hot(probabilities.argmax(axis=1), probabilities.shape[1])
-    return _mean_of_defined(_divided(2 * (counts @ (members * chosen)), counts @ (members + chosen)))
+
+    def f1(counts: Counts) -> NDArray[np.float64]:
+        found = _divided(2 * (counts @ (members * chosen)), counts @ (members + chosen))
+        found[(counts @ members == 0) & members.any(axis=0)] = np.nan  # not zero: it was not asked for
+        return found
+
+    return _mean_over_classes(f1, counts)
 
 
 def _roc_auc(labels: Labels, probabilities: Probabilities, counts: Counts) -> Values:
     classes = [1] if probabilities.shape[1] == 2 else range(probabilities.shape[1])
-    areas = [_area_under_roc(labels == index, probabilities[:, index], counts) for index in classes]
-    return _mean_of_defined(np.stack(areas, axis=1))
+
+    def areas(counts: Counts) -> NDArray[np.float64]:
+        return np.stack(
+            [_area_under_roc(labels == index, probabilities[:, index], counts) for index in classes], axis=1
+        )
+
+    return _mean_over_classes(areas, counts)
 
 
 def _area_under_roc(positive: NDArray[np.bool_], scores: NDArray[np.float64], counts: Counts) -> Values:
@@ -139,8 +155,13 @@ def _divided(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
-def _mean_of_defined(values: NDArray[np.float64]) -> Values:
-    """Return the mean over classes (the last axis), leaving out those that a resample does not hold."""
+def _mean_over_classes(of_each: Callable[[Counts], NDArray[np.float64]], counts: Counts) -> Values:
+    """Return the mean over the classes of a value of each, (resamples, classes), leaving out those that have none.
+
+    A class that a resample lacks has its value on all items: without it the mean would be that of other classes.
+    """
+    whole, values = of_each(np.ones((1, counts.shape[1]))), of_each(counts)
+    values = np.where(np.isnan(values), whole, values)
     defined = ~np.isnan(values)
     return _divided(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
 

@@ -19,9 +19,12 @@ from ftkit.evaluation.intervals import (
     independent_draws,
     percentile_interval,
     resampled_means,
+    variance_over_items,
 )
 from ftkit.evaluation.metrics import Metric, Values, find_metric
 from ftkit.evaluation.student import (
+    ROUNDING,
+    Variation,
     group_variation,
     run_variation,
     scores_without_groups,
@@ -178,9 +181,11 @@ def paired_runs(
     difference of the mean scores moves with both; with one seed each this is `paired_bootstrap`. A seed stands for one
     draw of the training data and one order of it. Where both methods have the same seeds, they are drawn together: what
     an easy draw gave to both is no difference. Else they are drawn for each method by itself. What seeds add is widened
-    as in `mean_score`. With fewer than twenty groups it is Student's test: the variance of the difference over groups,
-    from what it would be without each of them, and that over seeds are added; where all groups agree by chance, the
-    items are drawn.
+    as in `mean_score`; the p-value of several seeds is Student's, of the same variances over items and seeds added,
+    since means of few seeds drawn again hardly ever come to lie far out. With fewer than twenty groups it is Student's
+    test: the variance of the difference over groups, from what it would be without each of them, and that over seeds
+    are added; where all groups agree by chance, the items are drawn. A single run of one method against several of the
+    other is taken to vary over seeds as these do, and the test is Student's too.
 
     Parameters
     ----------
@@ -276,9 +281,19 @@ def _paired(
 ) -> PairedTest:
     metric, truth, sides = _checked_sides(metric_name, labels, runs_a, runs_b)
     one, other = (RunScores.of(metric, truth, tables, groups, resamples=resamples, seed=seed) for tables in sides)
-    differences = resampled_means([one - other] if runs_a.keys() == runs_b.keys() else [one, -other], seed)
+    parts = [one - other] if runs_a.keys() == runs_b.keys() else [one, -other]
+    differences = resampled_means(parts, seed)
     low, high = np.clip(percentile_interval(differences, 0.95), -1, 1)
     difference, p_value = float(one.whole.mean() - other.whole.mean()), _p_value(differences)
+    of_runs = _run_variations([part.whole for part in parts])
+    if of_runs:
+        variations = _item_variations(parts, independent_draws(truth.size, groups)) + of_runs
+        if sum(each.variance for each in variations) < ROUNDING**2:  # seeds that agree by chance: items tell more
+            variations = _item_variations(parts, independent_draws(truth.size, groups), with_own=True) + of_runs
+            low, high = np.clip(student_interval(difference, variations), -1, 1)
+        p_value = student_p_value(difference, variations)
+        if any(len(part.whole) == 1 for part in parts):  # drawn again, a single run would not vary
+            low, high = np.clip(student_interval(difference, variations), -1, 1)
     discordant = _discordant(truth, sides)
     found = PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
     over_items = partial(_paired, metric_name, labels, runs_a, runs_b, None, resamples, seed)
@@ -294,7 +309,7 @@ def _paired_by_few_groups(
     resamples: int,
     seed: int,
 ) -> PairedTest | None:
-    """Student's test; None where the metric is undefined without one of the groups."""
+    """Student's test; None where the metric is undefined without one of the groups, or a class is in one alone."""
     metric, truth, sides = _checked_sides(metric_name, labels, runs_a, runs_b)
     one, other = (scores_without_groups(metric, truth, tables, groups) for tables in sides)
     if np.isnan(one).any() or np.isnan(other).any():
@@ -302,9 +317,9 @@ def _paired_by_few_groups(
     scores = [[metric.function(truth, table) for table in tables] for tables in sides]
     difference = float(np.mean(scores[0]) - np.mean(scores[1]))
     together = runs_a.keys() == runs_b.keys()
-    by_seed = [np.subtract(scores[0], scores[1])] if together else scores
+    by_seed = [np.subtract(scores[0], scores[1])] if together else [np.array(each) for each in scores]
     of_groups = group_variation([one - other] if together else [one, -other])
-    variations = [of_groups, *(each for values in by_seed for each in run_variation(values))]
+    variations = [of_groups, *_run_variations(by_seed)]
     low, high = np.clip(student_interval(difference, variations), -1, 1)
     discordant, p_value = _discordant(truth, sides), student_p_value(difference, variations)
     found = PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
@@ -317,15 +332,33 @@ def _in_doubt(
 ) -> PairedTest:
     """Return a difference with an interval where it was found without one, which would seem to leave no doubt.
 
-    Two that no item told apart may differ on other items. Where the difference is the same in all groups, by chance,
-    the items tell more.
+    Two that no item told apart, or every item alike, may differ otherwise on other items. Where the difference is
+    the same in all groups, by chance, the items tell more.
     """
     if found.low < found.high:
         return found
-    if not (found.difference or discordant):
-        low, high = _difference_interval(0, 0, independent_draws(found.n, groups))
+    if abs(found.difference) == 1 or not (found.difference or discordant):
+        drawn = independent_draws(found.n, groups)
+        low, high = _difference_interval(drawn * (found.difference == 1), drawn * (found.difference == -1), drawn)
         return replace(found, low=low, high=high)
     return over_items() if discordant and groups is not None else found
+
+
+def _item_variations(parts: Sequence[RunScores], drawn: int, *, with_own: bool = False) -> list[Variation]:
+    """Variation of the difference over items, of which so many are drawn; none where a single one can't vary."""
+    variance = variance_over_items(parts) + (sum(part.own_variance for part in parts) if with_own else 0.0)
+    return [Variation(variance, drawn - 1)] if drawn > 1 else []
+
+
+def _run_variations(by_side: Sequence[Values]) -> list[Variation]:
+    """Variation over runs of each side's mean; a single run beside several is taken to vary as these do."""
+    found = [each for values in by_side for each in run_variation(values)]
+    if len(by_side) == 2 and len(found) == 1:
+        (several,) = [values for values in by_side if len(values) > 1]
+        runs = len(several)
+        # one variation, of which nothing more is known than what so many runs tell
+        return [Variation(float(several.var(ddof=1)) * (1 + 1 / runs), runs - 1)]
+    return found
 
 
 def _checked_sides(

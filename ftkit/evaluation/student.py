@@ -108,11 +108,15 @@ def scores_without_groups(metric: Metric, labels: NDArray, tables: Sequence[NDAr
     Returns
     -------
     array of float, shape (runs, groups)
-        NaN where what is left leaves the metric undefined.
+        NaN where what is left leaves the metric undefined, or, of metrics by class, lacks a class.
     """
     names, member = np.unique(groups, return_inverse=True)
     counts = (member[None, :] != np.arange(names.size)[:, None]).astype(np.float64)
-    return np.stack([metric.counted(labels, table, counts) for table in tables])
+    scores = np.stack([metric.counted(labels, table, counts) for table in tables])
+    if metric.name != "accuracy":
+        left = [np.unique(labels[member != group]).size for group in range(names.size)]
+        scores[:, np.array(left) < np.unique(labels).size] = np.nan
+    return scores
 
 
 def group_variation(parts: Sequence[Values]) -> Variation:

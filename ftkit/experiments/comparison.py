@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from html import escape
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +21,7 @@ from ftkit.experiments.fairness import Fairness, method_facts
 from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
 from ftkit.experiments.probing import probe_runs
 from ftkit.experiments.run import RUN_FILE, Predictions, Run, file_size, load_run, percent
+from ftkit.experiments.task_facts import TaskFacts
 from ftkit.experiments.trials import Trial, Trials, joined, own_path, read_trials, recorded_trials
 from ftkit.experiments.tuning import tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
@@ -197,7 +199,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         fairness = self.fairness()
         lines = (*self.notes, fairness.selection, *fairness.warnings())
-        told = "".join(f"<p>{line}</p>" for line in lines)
+        told = "".join(f"<p>{escape(line, quote=False)}</p>" for line in lines)
         given = f"<details><summary>What each method was given</summary>{fairness.table().to_html()}</details>"
         return self.table().to_html() + self.baseline_table().to_html() + told + given
 
@@ -244,7 +246,8 @@ def compare(
     precision
         See `fine_tune`.
     folder
-        Where runs are kept, default ``runs`` in the working folder (or ``FTKIT_RUNS``).
+        Where runs are kept, with what a report must know of the data, default ``runs`` in the working folder (or
+        ``FTKIT_RUNS``).
     progress
         Show progress bars, default True.
     on_trial
@@ -272,6 +275,7 @@ def compare(
     seed_list = list(seeds) if isinstance(seeds, Iterable) else list(range(seeds))
     _check_request(task, chosen, seed_list, trials, choices)
     folder = runs_folder() if folder is None else Path(folder)
+    TaskFacts.of(task).save(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
     budget = _Budget(trials, choices, epochs, choose_precision(precision, task.modality))
     recorded = _trials_for(task, chosen, named, folder, budget, progress, on_trial)

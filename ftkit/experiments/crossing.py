@@ -37,12 +37,12 @@ class Crossing:
 
     @property
     def behind(self) -> list[int]:
-        """Sizes at which the first method is behind for certain: the whole interval lies below zero."""
+        """Sizes at which the first method is behind by its 95 % interval: all of it lies below zero."""
         return [size for size, test in self.differences.items() if test.high < 0]
 
     @property
     def ahead(self) -> list[int]:
-        """Sizes at which the first method is ahead for certain."""
+        """Sizes at which the first method is ahead by its 95 % interval."""
         return [size for size, test in self.differences.items() if test.low > 0]
 
     @property
@@ -128,8 +128,8 @@ def crossing_table(record: Record, first: str = "scratch") -> pandas.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The sizes at which the first is certainly behind, at which its 95 % interval holds zero, at which it is
-        certainly ahead, and where the means cross. Without a row for methods of which the record has fewer than two
+        The sizes at which the first is behind by its 95 % interval, at which that holds zero, at which it is
+        ahead, and where the means cross. Without a row for methods of which the record has fewer than two
         sizes yet.
     """
     import pandas

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-
-import numpy as np
 
 from ftkit.backbones import backbone_for
 from ftkit.catalog import Asset, asset
 from ftkit.errors import AssetError, FtkitError, UnknownNameError
 from ftkit.experiments.comparison import Comparison, compare, saved_baselines
 from ftkit.experiments.run import RUN_FILE, Run, load_run
+from ftkit.experiments.task_facts import facts_of
 from ftkit.experiments.trials import Trials, joined, kit_trials, own_path
 from ftkit.fetch import fetch, is_cached
 from ftkit.methods import METHODS, as_method
-from ftkit.paths import write_text
-from ftkit.tasks import TASKS, Task, load_task
+from ftkit.tasks import TASKS, load_task
 from ftkit.tasks.source_data import SOURCE_ASSETS
 
 __all__ = [
-    "TaskFacts",
     "compare_ready_made",
-    "facts_of",
     "fetch_missing",
     "load_comparisons",
     "missing_assets",
@@ -37,60 +34,6 @@ _SUBSTITUTES = {"fsdd": ("digits-captcha", "digits-spokennumbers")}
 
 _SHOWN_ASIDE = ("method", "settings", "learning_rate", "seed", "precision")
 """Parts of a specification that may differ inside one comparison; all others must be equal."""
-
-
-@dataclass(frozen=True)
-class TaskFacts:
-    """What a reader must know of a task's data, kept beside its runs so that reports need not load the data.
-
-    Attributes
-    ----------
-    name, title, modality, description, backbone, label_names, metric, assets, notes
-        As in `Task` and `TaskInfo`.
-    fingerprint
-        SHA-256 of the data.
-    counts
-        Items by split and class; a split whose classes are not known has the one entry ``""``.
-    groups
-        Number of groups (films, speakers) by split; empty where there are none.
-    """
-
-    name: str
-    title: str
-    modality: str
-    description: str
-    backbone: str
-    label_names: tuple[str, ...]
-    metric: str
-    assets: tuple[str, ...]
-    notes: tuple[str, ...]
-    fingerprint: str
-    counts: dict[str, dict[str, int]]
-    groups: dict[str, int]
-
-    @classmethod
-    def of(cls, task: Task) -> TaskFacts:
-        """Collect the facts of a task."""
-        return cls(
-            name=task.name,
-            title=task.title,
-            modality=task.modality,
-            description=TASKS[task.name].description if task.name in TASKS else "",
-            backbone=task.backbone,
-            label_names=task.label_names,
-            metric=task.metric,
-            assets=task.assets,
-            notes=task.notes,
-            fingerprint=task.fingerprint,
-            counts=task.counts(),
-            groups={
-                name: len(np.unique(split.groups)) for name, split in task.splits.items() if split.groups is not None
-            },
-        )
-
-    def save(self, folder: Path) -> None:
-        """Write the facts beside the runs of the task."""
-        write_text(_facts_path(folder, self.name, self.fingerprint), json.dumps(asdict(self), indent=1) + "\n")
 
 
 def compare_ready_made(
@@ -116,7 +59,7 @@ def compare_ready_made(
     methods
         Names.
     folder
-        Where runs are kept, with the facts of the task that a report needs.
+        Where runs are kept.
     seeds, epochs, precision
         See `compare`.
     limit
@@ -132,7 +75,6 @@ def compare_ready_made(
         If there is no such task or method.
     """
     task = load_task(name, limit=limit)
-    TaskFacts.of(task).save(folder)
     return compare(
         task,
         methods,
@@ -247,7 +189,8 @@ def load_comparisons(folder: Path) -> list[Comparison]:
     finished = [run for run in runs if not run.history.interrupted]
     if not finished:
         raise FtkitError(
-            f"There is no finished run in {folder}. Run `ftkit demo`, or `ftkit compare` with --folder {folder}, first."
+            f"There is no finished run in {folder}. Run `ftkit demo`, or `ftkit compare` with --folder "
+            f"{shlex.quote(str(folder))}, first."
         )
     alike: dict[str, list[Run]] = defaultdict(list)
     for run in finished:
@@ -256,49 +199,6 @@ def load_comparisons(folder: Path) -> list[Comparison]:
     order = {name: index for index, name in enumerate(TASKS)}
     comparisons.sort(key=lambda each: (order.get(each.task_name, len(order)), each.task_name, -_examples(each)))
     return _with_distinct_titles(comparisons)
-
-
-def facts_of(comparison: Comparison, folder: Path) -> TaskFacts:
-    """Facts of a comparison's task: those kept in the folder, else what the runs tell.
-
-    Parameters
-    ----------
-    comparison
-        Its first run names the data.
-    folder
-        Where its runs are kept.
-    """
-    first = comparison.runs[0]
-    path = _facts_path(folder, comparison.task_name, first.spec.fingerprint)
-    if path.is_file():
-        values = json.loads(path.read_text(encoding="utf-8"))
-        texts = ("label_names", "assets", "notes")
-        return TaskFacts(**{**values, **{name: tuple(values[name]) for name in texts}})
-    info = TASKS.get(comparison.task_name)
-    test = np.bincount(first.predictions.labels, minlength=len(first.label_names)).tolist()
-    groups = first.predictions.groups
-    return TaskFacts(
-        name=comparison.task_name,
-        title=info.title if info else comparison.task_name,
-        modality=first.spec.modality,
-        description=info.description if info else "",
-        backbone=first.spec.backbone,
-        label_names=first.label_names,
-        metric=first.metric,
-        assets=info.assets if info else (),
-        notes=comparison.notes,
-        fingerprint=first.spec.fingerprint,
-        counts={
-            "train": {"": first.spec.train_examples},
-            "validation": {"": first.spec.validation_examples},
-            "test": dict(zip(first.label_names, test, strict=True)),
-        },
-        groups={} if groups is None else {"test": len(set(groups))},
-    )
-
-
-def _facts_path(folder: Path, task: str, fingerprint: str) -> Path:
-    return folder / task / f"task-{fingerprint[:12]}.json"
 
 
 def _conditions(run: Run) -> str:

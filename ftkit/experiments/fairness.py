@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,7 +247,7 @@ class Fairness:
         return "\n".join([self.table().to_string(), self.selection, *self.warnings()])
 
     def _repr_html_(self) -> str:
-        lines = "".join(f"<p>{line}</p>" for line in (self.selection, *self.warnings()))
+        lines = "".join(f"<p>{escape(line, quote=False)}</p>" for line in (self.selection, *self.warnings()))
         return self.table().to_html() + lines
 
 

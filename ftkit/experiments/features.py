@@ -133,7 +133,8 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
     >>> round(similarity(points, -2 * points[:, ::-1]), 6)
     1.0
     """
-    first, second = (_products(features) for features in (one, other))
+    with libraries_limited():
+        first, second = (_products(features) for features in (one, other))
     own = _shared(first, first) * _shared(second, second)
     return _shared(first, second) / own**0.5 if own > 0 else 0.0
 

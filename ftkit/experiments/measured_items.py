@@ -10,6 +10,7 @@ import numpy as np
 
 from ftkit.evaluation import Variation, item_variation, without_own
 from ftkit.experiments.record import AnsweredItems, Outcome, Record, from_digits
+from ftkit.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,28 @@ def variation_of_difference(
     """
     one, other = (_parts_by_seed(record, quantity, outcomes) for quantity, outcomes in (first, second))
     if not (one and other and _asked(one) == _asked(other)):
-        return [_variation([list(side.values())]) for side in (one, other) if side]
+        known = [_variation([list(side.values())]) for side in (one, other) if side]
+        return known or [each for side in (first, second) for each in _probed_items(*side)]
     if one.keys() == other.keys():
         return [_variation([[one[seed] - other[seed] for seed in one]])]
     return [_variation([list(one.values()), [-each for each in other.values()]])]
+
+
+def _probed_items(quantity: str, outcomes: Sequence[Outcome]) -> list[Variation]:
+    """Variation over the validation items of what linear classifiers on features get right there.
+
+    Records do not tell which items these are: they are taken to be of their own for each side, and the same for all
+    trainings, which makes the variation rather too large.
+    """
+    name, part, *place = quantity.split(".")
+    if name != "layers" or not part.startswith("probe") or any(name not in each.measures for each in outcomes):
+        return []
+    shares = [each.measures[name][part][int(place[0])] for each in outcomes]
+    info = TASKS[outcomes[0].condition.task]
+    examples = min(each.condition.examples or info.default_train for each in outcomes)
+    items = round(info.default_validation * examples / info.default_train)
+    share = float(np.mean(shares))
+    return [Variation(share * (1 - share) / items, items - 1)]
 
 
 def _variation(sides: Sequence[Sequence[Parts]]) -> Variation:

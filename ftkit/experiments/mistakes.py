@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations_with_replacement, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Answers = NDArray[np.int_]
 Marked = NDArray[np.bool_]
 Overlap = Callable[[Marked, Marked], float]
+PARTS = 20
+"""Parts of the test items, whole groups each, that are left out in turn to see how far a value moves with items."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Mistakes:
     apart
         How much less two methods overlap than two trainings of one method, by `overlap_beyond_chance`, so that methods
         which make more mistakes are not taken to make others; mean over methods: value and the ends of its 95 %
-        interval over seeds, Student's. Below zero methods differ in more than their luck.
+        interval over seeds and items, Student's. Below zero methods differ in more than their luck.
     """
 
     task: str
@@ -105,7 +107,7 @@ def mistakes_of(record: Record, task: str) -> Mistakes:
         best=best,
         best_score=mean_test_score(record, of_best),
         gain=paired_runs(test.metric, labels, votes_by_seed, tables_by_seed(record, of_best), test.groups),
-        apart=_apart(wrong, shared),
+        apart=_apart(wrong, shared, None if test.groups is None else np.array(test.groups)),
     )
 
 
@@ -167,23 +169,35 @@ def overlaps(wrong: Mapping[str, Mapping[int, Marked]], overlap: Overlap) -> NDA
     overlap
         Of two such arrays.
     """
-    return np.array([[mean_overlap(one, other, overlap) for other in wrong.values()] for one in wrong.values()])
+    marked = list(wrong.values())
+    found = np.empty((len(marked), len(marked)))
+    for one, other in combinations_with_replacement(range(len(marked)), 2):
+        found[one, other] = found[other, one] = mean_overlap(marked[one], marked[other], overlap)
+    return found
 
 
-def _apart(wrong: Mapping[str, Mapping[int, Marked]], seeds: Sequence[int]) -> tuple[float, float, float]:
-    """Mean overlap of different methods minus that of one method's trainings, with its interval over seeds."""
+def _apart(
+    wrong: Mapping[str, Mapping[int, Marked]], seeds: Sequence[int], groups: NDArray | None
+) -> tuple[float, float, float]:
+    """Mean overlap of different methods minus that of one method's trainings, its interval over seeds and items."""
 
-    def difference(kept: Sequence[int]) -> float:
-        among = {method: {seed: of_seed[seed] for seed in kept} for method, of_seed in wrong.items()}
+    def difference(kept: Sequence[int], items: Marked) -> float:
+        among = {method: {seed: of_seed[seed][items] for seed in kept} for method, of_seed in wrong.items()}
         found = overlaps(among, overlap_beyond_chance)
         own = np.eye(len(found), dtype=bool)
         return float(found[~own].mean() - found[own].mean())
 
-    value = difference(seeds)
+    if groups is None or np.unique(groups).size < 2:  # a single group can't be left out
+        groups = np.arange(next(iter(next(iter(wrong.values())).values())).size)
+    names, member = np.unique(groups, return_inverse=True)
+    part = np.random.default_rng(0).permutation(names.size)[member] % min(names.size, PARTS)
+    everything = np.ones(part.size, dtype=bool)
+    value = difference(seeds, everything)
     if len(seeds) < 3:  # without one of two seeds, no two trainings of a method are left
         return value, -math.inf, math.inf
-    without_one = np.array([difference([each for each in seeds if each != seed]) for seed in seeds])
-    return (value, *student_interval(value, [jackknife(without_one)]))
+    without_seed = np.array([difference([each for each in seeds if each != seed], everything) for seed in seeds])
+    without_part = np.array([difference(seeds, part != each) for each in np.unique(part)])
+    return (value, *student_interval(value, [jackknife(without_seed), jackknife(without_part)]))
 
 
 def majority(answers: Sequence[Answers], classes: int) -> Answers:

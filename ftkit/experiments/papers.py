@@ -288,8 +288,18 @@ class PaperCard:
         """In a few words, whether the two sides can be compared."""
         agreeing = sum(badge.speaks_for for badge in self.badges)
         if agreeing == len(self.badges):
-            return "like for like"
+            return self._last_doubt() or "like for like"
         return f"not like for like: {agreeing} of {len(self.badges)} answers speak for it"
+
+    def _last_doubt(self) -> str:
+        """What keeps figures of like settings from being compared; empty where nothing does."""
+        if self.ours.score is None:
+            return "nothing to compare yet: ours is not measured"
+        if self.published.metric.replace("_", " ").lower() != str(self.ours.metric).replace("_", " ").lower():
+            return f"not like for like: {self.published.metric} is another metric than ours"
+        if self.published.split != "test":
+            return f"not like for like: the {self.published.split or 'unknown'} split is no test split"
+        return ""
 
     def __str__(self) -> str:
         published = self.published
@@ -363,7 +373,7 @@ def badges(published: Published, ours: OurResult) -> tuple[Badge, ...]:
         published = replace(published, parameters=None, examples=None, seeds=None, warm_start=None, epoch=None)
     assets = TASKS[ours.task].assets if ours.task in TASKS else ()
     same: Answer = _yes_or_no(published.data in assets) if published.verified else NOT_STATED
-    several: Answer = NOT_STATED if published.seeds is None else _yes_or_no(published.seeds > 1)
+    several: Answer = NOT_STATED if published.seeds is None else _yes_or_no(min(published.seeds, ours.seeds or 2) > 1)
     best: Answer = NOT_STATED if published.epoch is None else _yes_or_no(published.epoch == "best")
     warm: Answer = NOT_STATED if published.warm_start is None else _yes_or_no(published.warm_start)
     return (

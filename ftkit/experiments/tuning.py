@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count as count_from
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,9 +141,10 @@ def tune(
         if best is None:
             hopeless.append(f"{method.name} ({', '.join(f'{rate:g}' for rate in grid)})")
             continue
-        for other, rate in further_trials(method, best.learning_rate, choices):
-            if all(trial.learning_rate != rate for trial in known.over(epochs, seed).of(other)):
-                trial = run_trial(task, other, settings(other, rate), progress)
+        for other, pairs in groupby(further_trials(method, best.learning_rate, choices), key=itemgetter(0)):
+            done = {trial.learning_rate for trial in known.over(epochs, seed).of(other)}
+            rates = [rate for _, rate in pairs if rate not in done]
+            for trial in _trials(task, other, [settings(other, rate) for rate in rates], progress):
                 known = _kept(task, trial, path, on_trial)
     if hopeless:
         raise DivergedError(

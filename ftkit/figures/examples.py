@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ftkit.backbones import SAMPLE_RATE
 from ftkit.errors import DataError
 from ftkit.figures.display import DescribedFigure, Html, new_figure
-from ftkit.figures.style import GREY, RIGHT, WRONG, plain, style
+from ftkit.figures.style import GREY, INK, RIGHT, WRONG, plain, style
 from ftkit.tasks.sound import as_wave
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ def _caption(axes: Axes, example: Example, width: int) -> None:
         _shortened(f"{mark} {example.predicted}, {100 * example.probability:.0f} %", width),
         _shortened(f"true: {example.true}", width),
     ]
-    axes.set_title(plain("\n".join(lines)), fontsize=9, fontweight="normal", color=colour, pad=4)
+    axes.set_title(plain("\n".join(lines)), fontsize=9, fontweight="normal", color=INK, pad=4)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(colour)
     axes.spines[:].set_linewidth(1.6)

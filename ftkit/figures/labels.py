@@ -18,7 +18,6 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from ftkit.figures.display import DescribedFigure
-from ftkit.figures.style import GREY
 
 COVERING = 10
 """How many times dearer it is to cover something than to have a label between a pointer's ends."""
@@ -30,7 +29,10 @@ MISTAKEN = 2_000
 
 @dataclass(frozen=True)
 class LabelledPoint:
-    """A point with its intervals, sideways and upright, and a text to write beside it, in the units of the axes."""
+    """A point with its intervals, sideways and upright, and a text to write beside it, in the units of the axes.
+
+    The line that points from a text farther away has the point's colour.
+    """
 
     x: float
     y: float
@@ -39,6 +41,7 @@ class LabelledPoint:
     text: str
     left: float
     right: float
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def _annotated(axes: Axes, point: LabelledPoint, place: _Place) -> Annotation:
         ha=place.horizontal,
         va=place.vertical,
         fontsize=9,
-        arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkB": 6} if far else None,
+        arrowprops={"arrowstyle": "-", "color": point.colour, "linewidth": 0.8, "shrinkB": 6} if far else None,
         zorder=5,
         path_effects=[withStroke(linewidth=3, foreground="white")],  # to be read where it stands on a line
     )

@@ -196,7 +196,10 @@ def draw_trade_off(
         label_points(
             figure,
             axes,
-            [_labelled(place, each.score, name) for each, place, name in zip(points, places, named, strict=True)],
+            [
+                _labelled(each.look, place, each.score, name)
+                for each, place, name in zip(points, places, named, strict=True)
+            ],
             steps,
         )
         on_front = "On the Pareto front: " + ", ".join(points[index].label for index in front) + "."
@@ -396,7 +399,7 @@ def _draw_loss(axes: Axes, record: Record, variant: Variant) -> tuple[LabelledPo
     unit = f" {measure['unit']}" if measure["unit"] else ""
     told = f"{variant.label}: lost {mean:.2f}{unit} ({least:.2f} to {most:.2f}), score {score}{off}."
     narrow = variant.detail.replace(", ", ",\n")  # fits beside a point where a long line does not
-    return _labelled(mean, score, narrow, least, most), told
+    return _labelled(variant.look, mean, score, narrow, least, most), told
 
 
 def _draw_adapter_off(axes: Axes, variant: Variant, mean: float, score: Score) -> str:
@@ -411,8 +414,8 @@ def _draw_adapter_off(axes: Axes, variant: Variant, mean: float, score: Score) -
 
 
 def _labelled(
-    x: float, score: Score, text: str, least: float | None = None, most: float | None = None
+    look: MethodStyle, x: float, score: Score, text: str, least: float | None = None, most: float | None = None
 ) -> LabelledPoint:
     """A point with its score's interval; what it lost or cost has one where ends are given."""
     ends = (x if least is None else least, x if most is None else most)
-    return LabelledPoint(x, 100 * score.value, 100 * score.low, 100 * score.high, text, *ends)
+    return LabelledPoint(x, 100 * score.value, 100 * score.low, 100 * score.high, text, *ends, look.colour)

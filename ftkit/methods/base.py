@@ -173,9 +173,20 @@ class Trainable:
                 own[name].copy_(tensor)
 
     def save(self, folder: Path) -> None:
-        """Write what was trained, and only that, as safetensors."""
+        """Write what was trained, and only that, as safetensors.
+
+        Raises
+        ------
+        FtkitError
+            If it can't be written.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.trained_state(), folder / TRAINED_FILE)
+        try:
+            save_file(self.trained_state(), folder / TRAINED_FILE)
+        except SafetensorError as error:  # it is no OSError, on a full disk neither
+            raise FtkitError(
+                f"The weights can't be written to {folder} ({error}). Free some space, or choose another folder."
+            ) from error
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote.

@@ -15,8 +15,8 @@ from ftkit import catalog
 from ftkit.catalog import Asset
 from ftkit.errors import FtkitError
 from ftkit.evaluation import METRICS, Score
-from ftkit.experiments.demo import TaskFacts, facts_of
 from ftkit.experiments.run import file_size, percent
+from ftkit.experiments.task_facts import TaskFacts, facts_of
 from ftkit.methods import METHODS, as_method
 from ftkit.paths import write_text
 
@@ -33,8 +33,8 @@ _INTERVALS = {
     "wilson": "Wilson's score interval",
     "bootstrap": "the bootstrap over test items",
     "cluster bootstrap": "the bootstrap over whole groups of test items (films, speakers)",
-    "hierarchical bootstrap": "the bootstrap over seeds and over test items (or whole films, speakers)",
-    "student": "Student's t over whole groups of test items (speakers), too few for the bootstrap, and over seeds",
+    "hierarchical bootstrap": "the bootstrap over test items (or whole films, speakers)",
+    "student": "Student's t over whole groups of test items (speakers), too few for the bootstrap",
 }
 _SPLITS = {"train": "Training", "validation": "Validation", "test": "Test"}
 
@@ -238,7 +238,8 @@ def _figure(figure: Figure, caption: str) -> str:
 
     from ftkit.figures import as_html
 
-    return Markup(as_html(figure, caption))
+    # On a narrow page a figure is moved sideways, which the keyboard does where it can be focused.
+    return Markup(as_html(figure, caption).replace("<figure>", '<figure tabindex="0">', 1))
 
 
 # --- tables
@@ -330,11 +331,14 @@ def _from_frame(frame: Any) -> Table:
 
 
 def _intervals(comparison: Comparison) -> str:
-    """Say how each metric's interval was made."""
+    """Say how each metric's interval was made, of one method or another."""
     made: dict[str, list[str]] = {}
-    for metric, score in comparison.runs[0].scores.items():
-        made.setdefault(_INTERVALS.get(score.method, score.method), []).append(METRICS[metric].title)
-    return "; ".join(f"{', '.join(metrics)}: {way}" for way, metrics in made.items())
+    for metric in comparison.runs[0].scores:
+        scores = [comparison.score(name, metric) for name in comparison.by_method()]
+        ways = dict.fromkeys(_INTERVALS.get(score.method, score.method) for score in scores)
+        made.setdefault(" or, of some methods, ".join(ways), []).append(METRICS[metric].title)
+    seeds = "; over seeds too" if len({run.spec.seed for run in comparison.runs}) > 1 else ""
+    return "; ".join(f"{', '.join(metrics)}: {way}" for way, metrics in made.items()) + seeds
 
 
 # --- circumstances

@@ -20,6 +20,7 @@ __all__ = ["own_task"]
 
 _HELD_OUT_SHARE = 0.2
 _IMBALANCE = 2.0
+_RARE = 5
 
 
 def own_task(
@@ -55,7 +56,7 @@ def own_task(
         A column whose values no two splits share, such as the patient or the speaker. Give it whenever
         several rows come from one source: otherwise the score shows how well the source is recognised.
     name
-        Name of the task; from the file's name when not given.
+        Name of the task, with "own-" before that of a ready-made one; from the file's name when not given.
     seed
         Seed of the split.
 
@@ -105,7 +106,7 @@ def own_task(
         test=splits["test"],
         metric=metric,
         metrics=metrics,
-        notes=(*notes, *metric_notes),
+        notes=(*notes, *metric_notes, *_rare(splits["test"], label_names)),
     )
 
 
@@ -220,7 +221,23 @@ def _cut(train: Split, missing: list[str], label_names: tuple[str, ...], seed: i
         positions = split_by_stratum(train.labels, fractions, seed)
     else:
         positions = split_by_group(train.labels, train.groups, fractions, seed)
+        _check_classes(train, positions, ("train", *missing), label_names)
     return dict(zip(("train", *missing), map(train.take, positions), strict=True))
+
+
+def _check_classes(
+    train: Split, positions: list[np.ndarray], names: tuple[str, ...], label_names: tuple[str, ...]
+) -> None:
+    """Raise a `DataError` where a class has too few groups, or too unequal ones, to be in every split."""
+    assert train.groups is not None
+    for name, chosen in zip(names, positions, strict=True):
+        for label in np.setdiff1d(train.labels, train.labels[chosen]):
+            groups = len(np.unique(train.groups[train.labels == label]))
+            raise DataError(
+                f"No way was found to put {label_names[label]!r} into each of {len(names)} splits ({name} would have "
+                f"none): its examples lie in {groups} group{'s' if groups > 1 else ''}, and a group is never shared. "
+                "Add examples of it from other groups, or leave the group out if the examples are independent."
+            )
 
 
 def _metrics(train: Split, label_names: tuple[str, ...]) -> tuple[str, tuple[str, ...], list[str]]:
@@ -237,5 +254,21 @@ def _metrics(train: Split, label_names: tuple[str, ...]) -> tuple[str, tuple[str
     return "balanced_accuracy", ("balanced_accuracy", third, "accuracy"), [note]
 
 
+def _rare(test: Split, label_names: tuple[str, ...]) -> list[str]:
+    """Say which classes have so few test items that scores by class, and means of these, are hardly known."""
+    counts = np.bincount(test.labels, minlength=len(label_names))
+    rare = [f"{label_names[index]!r} ({counts[index]})" for index in np.flatnonzero(counts < _RARE)]
+    if not rare:
+        return []
+    return [
+        f"The test split has fewer than {_RARE} examples of {', '.join(rare)}: scores by class rest on them, and their "
+        "intervals are too narrow. Collect more."
+    ]
+
+
 def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "own-data"
+    """Make a name for folders and commands, which is never that of a ready-made task."""
+    from ftkit.tasks import TASKS
+
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "own-data"
+    return f"own-{slug}" if slug in TASKS else slug

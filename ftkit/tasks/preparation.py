@@ -40,17 +40,24 @@ def prepare(
     import filelock
 
     path = cache_folder() / "prepared" / f"{recipe}-{_key(recipe, version, assets, extra)}.npz"
+    found = _whole_splits(path)  # without a lock, which a cache that one may only read does not give
+    if found is not None:
+        return found
     path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{path}.lock"):
-        if path.exists():
-            try:
-                return read_splits(path)
-            except (zipfile.BadZipFile, KeyError, ValueError, EOFError):
-                # A damaged file (a full disk, a copied cache) is made anew rather than explained.
-                path.unlink()
-        splits = dict(build())
-        write_splits(path, splits)
-        return splits
+        found = _whole_splits(path)
+        if found is None:
+            found = dict(build())
+            write_splits(path, found)
+        return found
+
+
+def _whole_splits(path: Path) -> dict[str, Split] | None:
+    """Read splits; None where there are none, or a damaged file (a full disk, a copied cache), which is made anew."""
+    try:
+        return read_splits(path)
+    except (FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError, EOFError):
+        return None
 
 
 def write_splits(path: Path, splits: Mapping[str, Split]) -> None:

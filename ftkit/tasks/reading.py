@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +32,8 @@ __all__ = [
 
 IMAGE_SIZE = 160
 LONGEST_TOKENS = 128
+SWALLOWED = "\t[^\n]*\n|\n[^\n]*\t"
+"""A tab beside a line end within a text: the ends of rows that a quote has taken in."""
 
 Source: TypeAlias = "str | Path | pandas.DataFrame"
 
@@ -154,7 +158,7 @@ def list_items(source: str | Path, modality: Modality, column: str | None = None
     _require_filled(list(range(len(items))), items, column, str(path))
     if modality == "text":
         return items
-    files = [path.parent / Path(item).expanduser() for item in items]
+    files = [_beside(path.parent, item) for item in items]
     missing = [f"{file} (row {row + 1} of {path})" for row, file in enumerate(files) if not file.is_file()]
     if missing:
         raise DataError(f"There is no file {missing[0]}. Paths are relative to the table's folder.")
@@ -165,7 +169,7 @@ def _files_to_classify(path: Path, modality: Modality) -> list[str]:
     """Return a picture or recording, or those in a folder."""
     if modality == "text":
         raise DataError(f"{path} is no table, and texts come from one. Give a CSV file with a column of texts.")
-    files = [path] if path.is_file() else [each for each in sorted(path.rglob("*")) if _is_visible_file(each, path)]
+    files = [path] if path.is_file() else _visible_files(path)
     found = [str(each) for each in files if each.suffix.lower() in _SUFFIXES[modality]]
     if not found:
         kind, known = _KINDS[modality], ", ".join(sorted(_SUFFIXES[modality]))
@@ -175,7 +179,7 @@ def _files_to_classify(path: Path, modality: Modality) -> list[str]:
 
 
 def _existing(source: str | Path) -> Path:
-    path = Path(source).expanduser()
+    path = _beside(Path(), str(source))
     if not path.exists():
         raise DataError(f"{path} does not exist (seen from {Path.cwd()}). Check the name, or give the full path.")
     return path
@@ -190,10 +194,7 @@ def _load_table(path: Path) -> pandas.DataFrame:
         separator = "\t" if path.suffix.lower() in _TAB_SUFFIXES else ","
         if separator not in header and ";" in header:
             separator = ";"
-        # Words such as "NA" or "None" are texts and labels like any other; only nothing is nothing.
-        table = pandas.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig"
-        )
+        table = _parsed(path, separator)
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file in UTF-8: {error}. Save it as CSV in UTF-8.") from error
     except (pandas.errors.ParserError, pandas.errors.EmptyDataError, OSError) as error:
@@ -204,6 +205,28 @@ def _load_table(path: Path) -> pandas.DataFrame:
             'Put texts that hold the separator in quotes: "fine, but long",positive.'
         )
     return table
+
+
+def _parsed(path: Path, separator: str) -> pandas.DataFrame:
+    """Read a table whose texts stand in quotes where they need some; between tabs a quote may also stay open.
+
+    Many files with tabs know no quotes. There one that opens a text swallows the rows up to the next, or to the end.
+    """
+    import pandas
+
+    def read(**options: Any) -> pandas.DataFrame:
+        # Words such as "NA" or "None" are texts and labels like any other; only nothing is nothing.
+        known = {"dtype": str, "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
+        return pandas.read_csv(path, sep=separator, **known, **options)
+
+    if separator != "\t":
+        return read()
+    try:
+        table = read()
+    except pandas.errors.ParserError:
+        return read(quoting=csv.QUOTE_NONE)
+    swallowed = any(table[column].str.contains(SWALLOWED, na=False).any() for column in table.columns)
+    return read(quoting=csv.QUOTE_NONE) if swallowed else table
 
 
 def _read_table(table: pandas.DataFrame, columns: Columns, folder: Path, where: str) -> Examples:
@@ -251,7 +274,7 @@ def _read_folder(folder: Path, columns: Columns) -> Examples:
             f"The folders of {folder} are named after splits, not classes. In Python give each its own: "
             f"own_task({str(folder / classes[0].name)!r}, test=...); on the command line give one folder, to be cut."
         )
-    files = [path for path in sorted(folder.rglob("*")) if _is_visible_file(path, folder)]
+    files = _visible_files(folder)
     modality = _modality_of_files(files, columns, folder)
     chosen = [path for path in files if path.suffix.lower() in _SUFFIXES[modality] and path.parent != folder]
     empty = [path.name for path in classes if not any(file.is_relative_to(path) for file in chosen)]
@@ -285,7 +308,7 @@ class _Reader:
         if self._modality == "text":
             self._shortened += len(content.split()) > LONGEST_TOKENS - 2  # one begins a text and one ends it
             return content
-        path = folder / Path(content).expanduser()
+        path = _beside(folder, content)
         if not path.is_file():
             raise DataError(f"{path} does not exist{place}. Paths are relative to the table's folder.")
         try:
@@ -323,6 +346,10 @@ def read_image(path: Path, size: int = IMAGE_SIZE) -> np.ndarray:
     if upright.mode.startswith(("I", "F")):
         # More than eight bits: Pillow would clip to 255, so the range of the picture is stretched instead.
         pixels = np.asarray(upright, dtype=np.float64)
+        if not np.isfinite(pixels).all():
+            raise DataError(
+                f"{path} has pixels that are no numbers (NaN or infinite). Give them a value, or take the picture out."
+            )
         low, high = pixels.min(), pixels.max()
         upright = Image.fromarray(np.uint8(255 * (pixels - low) / max(high - low, 1e-12)))
     if upright.has_transparency_data:
@@ -395,8 +422,24 @@ def _as_text(value: Any) -> str:
     return re.sub(r"\x00", "", str(value)).strip()
 
 
-def _is_visible_file(path: Path, folder: Path) -> bool:
-    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _beside(folder: Path, name: str) -> Path:
+    """Return the path that a table names, relative to the table's folder or from somebody's home."""
+    try:
+        return folder / Path(name).expanduser()
+    except RuntimeError:  # "~draft.png" is nobody's home
+        return folder / name
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    """Return the files in a folder and below, in order; folders that are links are followed, though not in a circle."""
+    found: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        visible = [each for each in folders if not each.startswith(".")]
+        folders[:] = [each for each in visible if os.path.realpath(Path(place, each)) not in seen]
+        found += [Path(place, each) for each in names if not each.startswith(".")]
+    return sorted(path for path in found if path.is_file())
 
 
 def _modality_of_files(files: list[Path], columns: Columns, folder: Path) -> Modality:

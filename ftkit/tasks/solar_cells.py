@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from ftkit.fetch import fetch
 from ftkit.tasks.base import Split, Task, TaskInfo, grey_to_rgb
 from ftkit.tasks.preparation import prepare
 from ftkit.tasks.splitting import draw_training, stratified_draw
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["IMAGE_SIZE", "INFO", "load"]
 
@@ -95,9 +99,20 @@ def _build() -> dict[str, Split]:
 
 def _read(path: Path) -> tuple[np.ndarray, str]:
     """Return the small grey picture, (IMAGE_SIZE, IMAGE_SIZE) uint8, and a hash of the full one's pixels."""
+    full = open_grey(path)
+    return scale(full), hashlib.sha256(full.tobytes()).hexdigest()
+
+
+def open_grey(path: Path) -> Image:
+    """Read and decode a picture, in grey."""
     from PIL import Image
 
     with Image.open(path) as opened:
-        full = opened.convert("L")
-    small = full.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
-    return np.asarray(small), hashlib.sha256(full.tobytes()).hexdigest()
+        return opened.convert("L")
+
+
+def scale(full: Image) -> np.ndarray:
+    """Return a grey picture in the size that models see, (IMAGE_SIZE, IMAGE_SIZE) uint8."""
+    from PIL.Image import Resampling
+
+    return np.asarray(full.resize((IMAGE_SIZE, IMAGE_SIZE), Resampling.BICUBIC))

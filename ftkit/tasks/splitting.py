@@ -100,13 +100,14 @@ def split_by_group(
     boundaries = np.cumsum(_apportion(len(names), fractions))[:-1]
     generator = np.random.default_rng(seed)
     best: list[np.ndarray] = []
-    least_deviation = np.inf
+    least: tuple[int, float] = (len(fractions) * len(classes), np.inf)
     for _ in range(_DIVISIONS_TRIED):
         division = np.split(generator.permutation(len(names)), boundaries)
         filled = np.stack([counts[part].sum(axis=0) for part in division])
-        deviation = float((np.abs(filled - wanted) / wanted).max())
-        if deviation < least_deviation:
-            best, least_deviation = division, deviation
+        # A class that is missing from a part can't be made good by shares that are more nearly right.
+        rank = (int(np.count_nonzero(filled == 0)), float((np.abs(filled - wanted) / wanted).max()))
+        if rank < least:
+            best, least = division, rank
     return [np.flatnonzero(np.isin(group_of, part)) for part in best]
 
 

@@ -215,13 +215,22 @@ class ActivationCache:
                 found.append(part)
         return found
 
+    def _unreadable(self) -> list[Path]:
+        """Entries that no process can open, of a crash for one; what is being made again holds the lock."""
+        found = []
+        for path in self.folder.glob("[!.]*"):
+            if path.is_dir() and _entry(path / _INDEX) is None:
+                with contextlib.suppress(Timeout), FileLock(self.folder / f"{path.name}.lock", timeout=0):
+                    found.append(path)
+        return found
+
     def _make_room(self, nbytes: int, keep: str = "") -> bool:
         """Give up what was used least recently until so many more bytes fit the limit; return whether they do.
 
         What other processes are just writing counts, and stays.
         """
-        for part in self._abandoned():
-            _remove(part)
+        for left in (*self._abandoned(), *self._unreadable()):
+            _remove(left)
         needed = nbytes + sum(map(_nbytes, self.folder.glob(".*.part")))
         if needed > self.disk_bytes:
             return False
@@ -283,7 +292,9 @@ def activation_key(
         Hexadecimal, 24 digits.
     """
     versions = [metadata.version(name) for name in ("ftkit", "torch", "transformers", "timm", "tokenizers")]
-    computed = [precision, device, processor_name(), versions]  # processors round differently, and may share a cache
+    # Processors and cards round differently, and may share a cache.
+    cards = [torch.cuda.get_device_name(each) for each in range(torch.cuda.device_count())]
+    computed = [precision, device, processor_name(), cards, versions]
     facts = [_RECIPE, backbone.name, backbone.settings, weights, depth, split_fingerprint, *computed]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 

@@ -11,6 +11,7 @@ import torch
 from ftkit.errors import TrainingError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from tqdm.std import tqdm
 
     from ftkit.training.history import Epoch, Step
@@ -66,15 +67,24 @@ class BestWeights(Callback):
         """Keep the weights where they are the best so far."""
         if self.best is None or self.improves(epoch, self.best):
             if epoch.epoch < training.settings.epochs:  # after the last epoch nothing changes them any more
-                tensors = training.trainable.trained_tensors()
-                # unlike safetensors, torch writes tensors from where they lie; copies would come on top of a step's
-                torch.save({name: tensor.detach() for name, tensor in tensors.items()}, self._file(epoch.epoch))
+                self._write(training.trainable.trained_tensors(), self._file(epoch.epoch))
             # a Ctrl-C at any moment finds the file of the epoch that history names
             before, training.history.best_epoch = training.history.best_epoch, epoch.epoch
             self.best = epoch
             self._file(before).unlink(missing_ok=True)
         elif self.patience is not None and epoch.epoch - self.best.epoch >= self.patience:
             training.stop()
+
+    def _write(self, tensors: dict[str, Tensor], path: Path) -> None:
+        # unlike safetensors, torch writes tensors from where they lie; copies would come on top of a step's
+        try:
+            torch.save({name: tensor.detach() for name, tensor in tensors.items()}, path)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter, on a full disk for one
+            size = sum(tensor.nbytes for tensor in tensors.values())
+            raise TrainingError(
+                f"The best epoch's weights ({size / 1e6:,.0f} MB) can't be kept in {path.parent.parent}: {error}. Free "
+                "some space there, or name another folder for temporary files in TMPDIR."
+            ) from error
 
     def improves(self, epoch: Epoch, best: Epoch) -> bool:
         """Whether an epoch's weights take the place of those kept so far."""

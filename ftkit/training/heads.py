@@ -62,6 +62,8 @@ def train_heads(
 ) -> list[TrainedHead]:
     """Train several heads at once on pooled features.
 
+    In bf16 they round as one alone does. In fp16, whose gradients need scaling, they train in float32.
+
     Parameters
     ----------
     heads

@@ -426,9 +426,10 @@ def new_accelerator(precision: str = "float32") -> Accelerator:
     # what stays float32 beside bf16 or fp16 on a GPU
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
     AcceleratorState._reset_state()
-    accelerator = Accelerator(
-        mixed_precision=PRECISIONS[precision], dataloader_config=DataLoaderConfiguration(non_blocking=True)
-    )
+    # A copy that is not waited for must come from pinned memory, which only CUDA has: elsewhere it may copy what the
+    # next batch has overwritten.
+    copying = DataLoaderConfiguration(non_blocking=torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=PRECISIONS[precision], dataloader_config=copying)
     if accelerator.num_processes > 1:
         raise TrainingError(
             f"{accelerator.num_processes} processes were started to train together; ftkit trains in one. Start it "

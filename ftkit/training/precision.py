@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -94,15 +95,22 @@ def bf16_speed(modality: str = "text") -> float:
     """
     path = cache_folder() / "precision.json"
     key = f"{modality}, {processor_name()}, one thread, torch {torch.__version__}"
-    with locked(path):
-        try:
-            known: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
-        if key not in known:
-            known[key] = measure_bf16_speed(modality)
-            write_text(path, json.dumps(known, indent=1) + "\n")
-    return known[key]
+    known = _speeds_in(path)
+    if key not in known:
+        with suppress(OSError), locked(path):  # where nothing can be written, every process measures for itself
+            known = _speeds_in(path)
+            if key not in known:
+                known[key] = measure_bf16_speed(modality)
+                write_text(path, json.dumps(known, indent=1) + "\n")
+    return known[key] if key in known else measure_bf16_speed(modality)
+
+
+def _speeds_in(path: Path) -> dict[str, float]:
+    """Read what was measured before; nothing where the file is missing or damaged."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def measure_bf16_speed(modality: str) -> float:

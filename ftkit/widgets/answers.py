@@ -117,13 +117,14 @@ def error_html(error: Exception) -> str:
 def _row(answer: MethodAnswer, truth: str | None) -> str:
     left = 'style="text-align: left"'
     label, share = answer.ranking[0]
-    mark, colour = "", "inherit"
+    mark = ""
     if truth is not None:
-        mark, colour = ("✓ ", RIGHT) if label == truth else ("✗ ", WRONG)
+        sign, colour = ("✓", RIGHT) if label == truth else ("✗", WRONG)
+        mark = f'<strong style="color: {colour}">{sign}</strong> '
     second = ", ".join(f"{name} {100 * value:.0f} %" for name, value in answer.ranking[1:2])
     return (
         f'<tr><th scope="row" {left}>{escape(answer.title)}</th>'
-        f'<td style="text-align: left; color: {colour}">{mark}{escape(label)}</td>'
+        f"<td {left}>{mark}{escape(label)}</td>"
         f"<td {left}>{_bar(share, method_style(answer.name).colour)} {100 * share:.0f} %</td>"
         f"<td {left}>{escape(second)}</td></tr>"
     )

@@ -103,8 +103,8 @@ def try_it(runs: Sequence[Run], task: Task, number: int = 6) -> Panel:
     offered = choices(task, number)
     form = (_text_form if task.modality == "text" else _file_form)(widgets, runs, task, offered)
     first = offered[0]
-    shown = f"<p>{escape(first.title)}</p>" + _answer(runs, first.item, first.truth)
     form.answer.value = _answer(runs, first.item, first.truth)
+    shown = f"<p>{escape(first.title)}</p>" + form.answer.value
     credit = widgets.HTML(f"<p><small>{escape(_credit(task))}</small></p>")
     return Panel(widgets.VBox([*form.parts, form.answer, credit]), shown + credit.value, _TITLE)
 
@@ -126,11 +126,14 @@ def _text_form(widgets: Any, runs: Sequence[Run], task: Task, offered: Sequence[
     truths = {choice.item: choice.truth for choice in offered}
 
     def choose(change: dict[str, Any]) -> None:
-        text.value = offered[change["new"]].item
-        reply(button)
+        if change["new"] is not None:
+            text.value = offered[change["new"]].item
+            reply(button)
 
     def reply(_: Any) -> None:
         answer.value = _answer(runs, text.value, truths.get(text.value))
+        if text.value not in truths:
+            chooser.value = None  # so that any example can be chosen again
 
     chooser.observe(choose, names="value")
     button.on_click(reply)
@@ -153,6 +156,8 @@ def _file_form(widgets: Any, runs: Sequence[Run], task: Task, offered: Sequence[
     size = len(offered[0].item)  # of pictures: as high as wide
 
     def choose(change: dict[str, Any]) -> None:
+        if change["new"] is None:
+            return
         choice = offered[change["new"]]
         player.value = show(choice.item)
         answer.value = _answer(runs, choice.item, choice.truth)
@@ -163,9 +168,11 @@ def _file_form(widgets: Any, runs: Sequence[Run], task: Task, offered: Sequence[
                 item = read_upload(task.modality, file["name"], bytes(file["content"]), size)
             except FtkitError as error:
                 answer.value = error_html(error)
-                return
+                continue
             player.value = show(item)
             answer.value = f"<p>{escape(file['name'])}</p>" + _answer(runs, item, None)
+            chooser.value = None
+        upload.value = ()  # so that the same file, or any example, can be chosen again
 
     chooser.observe(choose, names="value")
     upload.observe(read, names="value")

@@ -103,6 +103,7 @@ def width(value: int, task: str = "movie-reviews", method: str = "full", limit: 
 
     loaded = load(task, limit, TEST_ITEMS)
     chosen = as_method(method)
+    warm_up(loaded, method)  # its libraries are loaded then, and do not count as growth
     start = resident_memory()
     trainable = chosen.apply(_classifier_of(loaded, value))
     backbone = trainable.classifier.backbone
@@ -128,7 +129,7 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
 def _train(task: Task, method: str, size: float) -> Point:
     import ftkit
 
-    warm_up(task, method)  # its libraries are loaded then, and do not count as growth
+    warm_up(task, method)
     start = resident_memory()
     with fresh_activations():
         run = ftkit.fine_tune(task, method, epochs=1, progress=False)

@@ -20,7 +20,7 @@ SIZES = (1024, 2048)
 ROUNDS = 6
 WARM_UP = 2
 """Steps that are not counted: the first ones allocate memory and choose kernels."""
-SHOWN_OPERATIONS = 8
+SHOWN_OPERATIONS = 16
 TEST_ITEMS = 40
 
 

@@ -1,4 +1,4 @@
-"""ftkit's side of every comparison: the same call that a lesson makes, with the pieces that make it fast."""
+"""ftkit's side of every comparison: what a lesson calls, or what that calls, with the pieces that make it fast."""
 
 from __future__ import annotations
 

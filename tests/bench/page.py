@@ -9,6 +9,8 @@ from pathlib import Path
 
 import charts
 import growth
+import memory
+import start
 from growth import AXES, slope
 from harness import CHANGED, NOT_KEPT, Result, Spread, folder_name, load_results
 from measuring import BATCH
@@ -34,13 +36,17 @@ UNLIKE = "†"
 """Marks what was measured with other settings on one processor than on another."""
 BUSY_AT_LEAST = 0.4
 TRUSTED_WHEN_BUSY = ("peers", "grid", "ablation", "limit", "growth")
+ALIKE_WITHIN = 1.2
+"""How many times as long the slowest repetition may take as the fastest, before it is named."""
 INTRODUCTION = """# Time and memory, measured
 
 Written by `python tests/bench/run.py page` from the JSON files in the folders beside it, one for each processor.
-Cases that are compared were run in turns, each in a fresh process and with an empty cache of frozen activations. A
-cell shows the median and, in brackets, the lowest and the highest; a ratio is of runs made one after the other.
-*Time* is from the loaded task to the trained model (weights read, data prepared, epochs trained), validation and test
-excluded; *memory* is the highest resident memory of the whole process, imports included.
+Cases that are compared were run one after the other, and where they were repeated in turns, each in a fresh process and
+with an empty cache of frozen activations. A cell shows the median and, in brackets, the lowest and the highest; a ratio
+is of runs made one after the other. *Time* against peers and with pieces off is from the loaded task to the trained
+model (weights read, data prepared, epochs trained), validation and test excluded; of growth it is that of the epochs,
+and of the demo, of lessons and of a start that of the whole process. *Memory* is the highest resident memory of the
+whole process, imports included.
 
 A target that has a peer is met where the time is, and our score is not below the peer's by more than chance explains.
 These trainings are short, though, and a side that has not come beyond guessing has no score to compare: there the time
@@ -139,11 +145,22 @@ def _doubts(results: Sequence[Result]) -> list[str]:
         for sample in samples
         if sample.busy < BUSY_AT_LEAST
     ]
+    apart = [
+        f"{result.part} {result.name}, {case}: {_seconds(spread)}"
+        for result in results
+        for case, spread in _repeated_seconds(result).items()
+        if spread.high > ALIKE_WITHIN * spread.low
+    ]
     undated = _parts([result for result in results if NOT_KEPT in result.commits])
     doubts = []
     if found:
         doubts.append(
             f"**Not to be trusted**: the cores were busy less than {BUSY_AT_LEAST:.0%} in {'; '.join(found)}."
+        )
+    if apart:
+        doubts.append(
+            f"**Far apart**: the slowest repetition took more than {ALIKE_WITHIN:g} times as long as the fastest, and "
+            f"something may have run beside it, in {'; '.join(apart)}."
         )
     if undated:
         doubts.append(
@@ -154,6 +171,12 @@ def _doubts(results: Sequence[Result]) -> list[str]:
     if loose:
         doubts.append(f"**Of code that changed meanwhile**, or was not committed yet: {'; '.join(_names(loose))}.")
     return doubts
+
+
+def _repeated_seconds(result: Result) -> dict[str, Spread]:
+    """Seconds of every case whose repetitions should have taken about as long."""
+    key = {"peers": "fit_seconds", "grid": "fit_seconds", "ablation": "fit_seconds", "growth": "seconds"}
+    return {case: result.spread(case, key[result.part]) for case in result.samples} if result.part in key else {}
 
 
 def _processors(by_processor: Mapping[str, Sequence[Result]]) -> str:
@@ -263,13 +286,24 @@ def _profiles(missed: Sequence[Value], results: Sequence[Result]) -> list[str]:
     if not found:
         return []
     rows = [
-        [result.settings["task"], _method(result), f"`{operation}`", f"{share:.0%}"]
+        [result.settings["task"], _method(result), operation, f"{share:.0%}"]
         for result in found
-        for operation, share in result.values("ours", "profile")[0].items()
+        for operation, share in _whole(result.values("ours", "profile")[0]).items()
     ]
     title = "Where the time of a step goes (of a comparison: in full fine-tuning), by operation:"
     table = _table(["task", "method", "operation", "share of the time"], rows)
     return [title, table, *filter(None, map(_products, found))]
+
+
+def _whole(profile: Mapping[str, float]) -> dict[str, float]:
+    """Write shares of the costly operations, and of all others together.
+
+    Examples
+    --------
+    >>> _whole({"aten::mm": 0.75})
+    {'`aten::mm`': 0.75, 'all others': 0.25}
+    """
+    return {**{f"`{name}`": share for name, share in profile.items()}, "all others": 1 - sum(profile.values())}
 
 
 def _products(result: Result) -> str:
@@ -377,8 +411,9 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
     told = (
         "Pieces are turned off one by one, then all. They lean on each other: torch's own kernels for pictures are "
         "slowest in bf16, so that without the chosen ones a training may take longer than with bf16 off as well; and "
-        "without them normalised maps are checkpointed, which computes them twice. Scores are of few steps, and "
-        "say nothing where a case is still guessing."
+        "without them normalised maps are checkpointed, which computes them twice. Threads and late imports have no "
+        "switch. Scores are of few steps, few test items and one or two seeds: they tell a broken piece, and no "
+        "difference of some points; where a case is still guessing they say nothing."
     )
     picture = _picture(charts.ablations(results), folder, "ablation")
     return "\n\n".join(["## What each piece gives", told, table, picture])
@@ -461,11 +496,17 @@ def _memory(results: Sequence[Result], folder: Path) -> str:
     return "\n\n".join([*parts, *_demo_runs(results), *_composition(results)])
 
 
+EARLIER = "the downloads and what earlier runs had prepared of them, kept activations excepted"
+"""What a demo had at its start before that was written down."""
+
+
 def _demo_runs(results: Sequence[Result]) -> list[str]:
     """Say where the time and the memory of the whole demo go."""
-    runs = [run for result in results for run in result.samples.get("demo", [])[:1] for run in run.values["runs"]]
-    if not runs:
+    demos = [sample for result in results for sample in result.samples.get("demo", [])[:1]]
+    if not demos:
         return []
+    (demo,) = demos
+    runs = demo.values["runs"]
     rows = [
         [
             run["task"],
@@ -477,11 +518,11 @@ def _demo_runs(results: Sequence[Result]) -> list[str]:
         for run in sorted(runs, key=lambda run: (run["task"], list(METHOD_STYLES).index(run["method"])))
     ]
     head = ["task", "method", "training", "validation and test", "peak memory of the run"]
-    (whole,) = (sample.seconds for result in results for sample in result.samples.get("demo", [])[:1])
-    rest = whole - sum(run["seconds"] + run["evaluation_seconds"] for run in runs)
+    rest = demo.seconds - sum(run["seconds"] + run["evaluation_seconds"] for run in runs)
     told = (
-        f"Of the demo's {whole:.0f} s, {rest:.0f} s are loading libraries in a process for each task, the tasks' data "
-        "and baselines, saving, and the report; the others go here:"
+        f"The demo began with {demo.values.get('began_with', EARLIER)}. Of its {demo.seconds:.0f} s, {rest:.0f} s are "
+        "loading libraries in a process for each task, the tasks' data and baselines, saving, and the report; the "
+        "others go here:"
     )
     return [told, _table(head, rows)]
 
@@ -498,7 +539,11 @@ def _composition(results: Sequence[Result]) -> list[str]:
         return []
     stages = list(next(iter(found.values())))
     rows = [[stage, *(f"{reached[stage] / 1e6:,.0f} MB" for reached in found.values())] for stage in stages]
-    title = "What the memory of a process is made of (full fine-tuning): what is resident once each thing is there:"
+    examples = inspect.signature(memory.composition).parameters["limit"].default
+    title = (
+        f"What the memory of a process is made of (full fine-tuning on {examples} examples): what is resident once "
+        "each thing is there:"
+    )
     return [title, _table(["", *found], rows)]
 
 
@@ -508,7 +553,7 @@ def _start(results: Sequence[Result], folder: Path) -> str:
     ]
     told = (
         "From the start of a process to the printed `ftkit --help`, to the end of `import ftkit`, and to the first "
-        "step of full fine-tuning on film reviews, on a machine whose precision was chosen before."
+        f"step of full fine-tuning on {start.EXAMPLES} film reviews, on a machine whose precision was chosen before."
     )
     return "\n\n".join(["## Start", told, _table(["to", "time"], rows)])
 

@@ -1,9 +1,14 @@
-"""The pieces that make ftkit's training fast or small, and how each is turned off."""
+"""The pieces that make ftkit's training fast or small, and how each is turned off.
+
+Two have no switch: threads are as many as the process may use, and heavy libraries are imported on first use, which
+`start.py` measures.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -14,7 +19,8 @@ if TYPE_CHECKING:
 
     from ftkit.backbones.speech import SpeechInput
     from ftkit.experiments.run import Run
-    from ftkit.tasks import Task
+    from ftkit.tasks import Split, Task
+    from ftkit.training.history import Epoch
     from ftkit.training.loop import Training, TrainingSettings
 
 Off = AbstractContextManager[None]
@@ -70,7 +76,7 @@ def padding_computed() -> Off:
 
 
 def prepared_at_every_reading() -> Off:
-    """Tokenise texts, scale pictures and compute spectrograms whenever a batch is read."""
+    """Tokenise texts and compute spectrograms whenever a batch is read."""
     from ftkit.experiments.fine_tuning import Prepared
     from ftkit.training.augmentation import Augmentation
 
@@ -80,6 +86,43 @@ def prepared_at_every_reading() -> Off:
 
     inputs = Prepared.inputs
     return replaced((Prepared, "inputs", lambda self, split, augmentation=None: inputs(self, split, NoChange())))
+
+
+def decoded_at_every_reading() -> Off:
+    """Open, decode and scale the pictures of solar cells whenever a batch is read."""
+    from ftkit.experiments.fine_tuning import Prepared
+    from ftkit.fetch import fetch
+    from ftkit.tasks.base import grey_to_rgb
+    from ftkit.tasks.solar_cells import open_grey, scale
+    from ftkit.training.augmentation import Augmentation, ChangedItems
+    from ftkit.training.loop import Inputs
+
+    class FromFile(Augmentation):
+        def change_item(self, item: Path) -> np.ndarray:
+            return grey_to_rgb(scale(open_grey(item))[None])[0]
+
+    def inputs(self: Prepared, split: Split, augmentation: Augmentation | None = None) -> Inputs:
+        files = [fetch("elpv") / "images" / Path(name).name for name in split.identifiers]
+        prepare = self.trainable.classifier.backbone.prepare
+        return Inputs(ChangedItems(files, FromFile(), prepare), split.labels, lengths=[1] * len(split))
+
+    return replaced((Prepared, "inputs", inputs))
+
+
+def best_weights_copied() -> Off:
+    """Copy all weights in memory too whenever an epoch is the best so far, frozen ones among them."""
+    from ftkit.training.callbacks import BestWeights
+
+    keep = BestWeights.on_epoch
+    copies: dict[str, Tensor] = {}
+
+    def on_epoch(self: BestWeights, training: Training, epoch: Epoch) -> None:
+        keep(self, training, epoch)
+        if self.best is epoch:
+            copies.clear()
+            copies.update({name: tensor.clone() for name, tensor in training.trainable.model.state_dict().items()})
+
+    return replaced((BestWeights, "on_epoch", on_epoch))
 
 
 def weights_cast_at_every_use() -> Off:
@@ -245,12 +288,14 @@ PIECES: dict[str, Callable[[], Off]] = {
     "padding to the longest of a batch only": padded_to_the_most,
     "padding in attention alone": padding_computed,
     "data prepared once": prepared_at_every_reading,
+    "pictures decoded once": decoded_at_every_reading,
     "frozen weights cast once": weights_cast_at_every_use,
     "gradients only of what trains": gradients_of_all_weights,
     "chosen kernels": default_kernels,
     "fused optimizer": plain_optimizer,
     "words by row": gradients_of_all_words,
     "long batches in parts": batches_whole,
+    "only what trains kept of the best epoch": best_weights_copied,
     "feature maps computed again": maps_kept,
     "frozen norms inside convolutions": norms_after_convolutions,
     "LoRA inside the weights": updates_beside_the_weights,
@@ -266,6 +311,8 @@ PIECES_OF_MODALITIES = {
     "padding in attention alone": ("text", "audio"),
     "batches by length": ("text",),  # pictures are all of one size, and recordings come in random batches
     "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
+    "data prepared once": ("text", "audio"),
+    "pictures decoded once": ("image",),
     "words by row": ("text",),
     "feature maps computed again": ("image",),
     "frozen norms inside convolutions": ("image",),
@@ -276,6 +323,8 @@ PIECES_OF_MODALITIES = {
 PIECES_OF_METHODS = {
     "frozen activations": ("linear-probe", "partial"),
     "data prepared once": ("full", "scratch", "lora", "adapter"),  # the others read frozen activations
+    "pictures decoded once": ("full", "scratch", "lora", "adapter"),
+    "only what trains kept of the best epoch": ("lora", "adapter"),  # of which the copy is many times what trains
     "frozen weights cast once": ("linear-probe", "partial", "lora", "adapter"),
     "gradients only of what trains": ("lora", "adapter"),  # where frozen blocks are in every step
     "words by row": ("full", "scratch"),

@@ -264,7 +264,7 @@ TARGETS = (
         ),
     ),
     Target(
-        "any method, speech",
+        "any method that the plain script has, speech",
         f"at most {SPEECH} of the plain script's time",
         lambda results: _ratios(peers_where(results, task="spoken-digits"), SPEECH),
     ),

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,32 @@ def test_share_is_json_without_the_user_s_name() -> None:
     assert [check["name"] for check in shared["checks"]][:3] == ["python", "versions", "torch"]
     hidden = as_json([Check("cache", "Cache", "ok", f"{Path.home()}/cache, writable")])
     assert json.loads(hidden)["checks"][0]["found"] == "~/cache, writable"
+
+
+def test_a_home_that_is_the_root_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/")
+    shown = as_json([Check("cache", "Cache", "ok", "/srv/cache, 3.1 steps/s")])
+    assert json.loads(shown)["checks"][0]["found"] == "/srv/cache, 3.1 steps/s"
+
+
+def test_libraries_that_do_not_match_are_installed_anew_into_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"torch": "2.9.1+cpu", "torchvision": "0.24.1", "torchaudio": "2.9.1"}
+    monkeypatch.setattr(metadata, "version", lambda name: versions.get(name, "1.0"))
+    found = doctor._torch()
+    assert found.state == "problem"
+    assert f"{sys.executable} -m pip install --force-reinstall 'torch==2.9.*' 'torchvision==0.24.*'" in found.remedy
+
+
+def test_a_missing_library_is_named_with_its_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
+
+    def missing(name: str) -> str:
+        if name == "torchaudio":
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert "-m pip install 'torchaudio<2.10,>=2.9'" in doctor._versions().remedy
 
 
 def test_empty_cache_is_told_with_the_size_to_fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

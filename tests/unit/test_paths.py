@@ -152,6 +152,18 @@ def test_two_processes_write_a_locked_file_one_after_the_other(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_where_a_cache_can_only_be_read_locks_lie_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, own = tmp_path / "cache", tmp_path / "own"
+    cache.mkdir()
+    own.mkdir()
+    (cache / "locks").touch()  # no folder can be made there
+    monkeypatch.setenv("FTKIT_CACHE", str(cache))
+    monkeypatch.setattr("tempfile.tempdir", str(own))
+    with paths.claimed(tmp_path / "work", wait=False) as ours:
+        assert ours
+        assert len(list(own.glob("ftkit-locks-*/*"))) == 1
+
+
 def test_work_that_another_process_claims_is_ours_when_that_dies(tmp_path: Path) -> None:
     work = tmp_path / "work"
     code = (

@@ -10,9 +10,10 @@ import pytest
 
 from ftkit.errors import FtkitError
 from ftkit.experiments.comparison import Comparison, compare
-from ftkit.experiments.demo import TaskFacts, facts_of, load_comparisons, needed_assets
+from ftkit.experiments.demo import load_comparisons, needed_assets
 from ftkit.experiments.fine_tuning import fine_tune
 from ftkit.experiments.library import EXPERIMENTS
+from ftkit.experiments.task_facts import TaskFacts, facts_of
 from ftkit.methods import LoRA
 from ftkit.report import build_report, write_report
 from ftkit.report.build import Circumstances
@@ -35,7 +36,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def comparison(task: Task, folder: Path) -> Comparison:
-    TaskFacts.of(task).save(folder)
     return compare(task, ["linear-probe", "prompt"], seeds=2, epochs=1, folder=folder, progress=False)
 
 
@@ -56,6 +56,7 @@ def test_report_says_how_seeds_and_time_were_spent(comparison: Comparison, folde
     page = build_report([comparison], folder, CIRCUMSTANCES)
     assert "scores are means over seeds" in page
     assert "4 runs, 2 seeds a method" in page
+    assert "whole groups of test items (speakers), too few for the bootstrap; over seeds too" in page
     assert "95 s, this report included" in page
     assert "1,234 MB, of the whole process" in page
 

@@ -1,4 +1,4 @@
-"""Wrong labels in the training data."""
+"""Wrong labels in the training data; those of the validation split, which choose the epoch, stay right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ COMMON = {"task": "movie-reviews", "method": METHODS, "epochs": 3, "seed": [0, 1
 EXPERIMENT = Experiment(
     name="label-noise",
     title="Wrong labels",
-    question="What do wrong labels cost, can they be found, and what would other data or another method give?",
+    question="What do wrong training labels cost, can they be found, and what would other data or another method give?",
     conditions=(
         *grid(examples=EXAMPLES, label_noise=[0.0, 0.1, 0.2, 0.4], **COMMON),
         *grid(examples=EXAMPLES, label_noise=[0.2, 0.4], repaired=True, **COMMON),

@@ -27,7 +27,7 @@ def train(task: str, **options: Any) -> Measured:
 
 
 def fine_tune(task: str, **options: Any) -> Measured:
-    """Fine-tune by fastai's own recipe: an epoch with the body frozen, then ``epochs`` of all layers; see `fitted`."""
+    """Fine-tune by fastai's own recipe: the first of the epochs with the body frozen, then all layers; see `fitted`."""
     return fitted(_recipe, task, **options)
 
 
@@ -37,7 +37,9 @@ def _one_cycle(learner: Any, epochs: int, lr: float) -> None:
 
 
 def _recipe(learner: Any, epochs: int, lr: float) -> None:
-    learner.fine_tune(epochs, base_lr=lr)
+    if epochs < 2:
+        raise ValueError(f"epochs = {epochs}: the recipe needs one with the body frozen and one without")
+    learner.fine_tune(epochs - 1, base_lr=lr)  # it counts its frozen epoch extra
 
 
 def fitted(

@@ -259,3 +259,23 @@ def test_few_groups_that_score_alike_by_chance_leave_the_doubt_of_their_items():
 def test_one_answer_to_everything_is_a_point_in_groups_that_are_mixed_alike():
     always = score("accuracy", [0, 1] * 30, [[0.9, 0.1]] * 60, np.repeat(["a", "b", "c"], 20))
     assert (always.low, always.value, always.high) == (0.5, 0.5, 0.5)
+
+
+def test_a_resample_that_lacks_a_rare_class_does_not_score_the_other_alone():
+    """The rare one is never right: no resample may come to the score of the easy one, whatever it holds."""
+    labels = np.repeat([0, 1], [119, 1])
+    probabilities = np.tile([0.8, 0.2], (120, 1))
+    probabilities[:6] = [0.2, 0.8]
+    found = score("balanced_accuracy", labels, probabilities)
+    assert found.value == pytest.approx(113 / 119 / 2)
+    assert 0.4 < found.low < found.high < 0.52
+
+
+def test_a_class_in_one_of_few_groups_leaves_no_group_out():
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(6), 20)
+    labels = np.where((groups == 5) & (np.arange(120) % 4 == 0), 1, 0)
+    correct = generator.random(120) < np.where(labels, 0.4, 0.9)
+    found = score("balanced_accuracy", labels, 0.2 + 0.6 * np.eye(2)[np.where(correct, labels, 1 - labels)], groups)
+    assert found.method == "cluster bootstrap"
+    assert 0 < found.low < found.value < found.high < 0.9

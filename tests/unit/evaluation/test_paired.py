@@ -254,3 +254,41 @@ def test_a_difference_that_is_alike_in_few_groups_by_chance_leaves_the_doubt_of_
     assert found.difference == pytest.approx(3 / 60)
     assert found.low < 3 / 60 < found.high
     assert found.low <= 0 or found.p_value < 0.05
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_few_seeds_seldom_make_a_very_small_p_value(seeds: int) -> None:
+    """Where seeds vary much more than items, and the methods are equally good."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(300) % 2
+    found = []
+    for _ in range(400):
+        one, other = (
+            by_seed(sure(labels, generator.random(300) < share) for share in generator.normal(0.6, 0.12, seeds))
+            for _ in range(2)
+        )
+        found.append(paired_runs("accuracy", labels, one, other, resamples=100).p_value)
+    assert np.mean(np.array(found) < 0.01) < 0.025
+    assert np.mean(np.array(found) < 0.001) < 0.006
+
+
+def test_a_method_with_one_seed_is_taken_to_vary_as_the_other() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(2000) % 2
+    several = by_seed(sure(labels, generator.random(2000) < share) for share in (0.70, 0.75, 0.80))
+    single = {1: sure(labels, generator.random(2000) < 0.84)}
+    test, back = (paired_runs("accuracy", labels, *sides) for sides in ((single, several), (several, single)))
+    assert test.difference == pytest.approx(0.09, abs=0.02)
+    assert test.low < 0 < test.high
+    assert test.p_value > 0.1
+    assert (back.low, back.high, back.p_value) == pytest.approx((-test.high, -test.low, test.p_value))
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_difference_of_everything_may_be_smaller_on_other_items(runs: int) -> None:
+    labels = np.arange(20) % 2
+    right, wrong = (by_seed(sure(labels, np.full(20, is_right)) for _ in range(runs)) for is_right in (True, False))
+    test = paired_runs("accuracy", labels, right, wrong)
+    alone = mcnemar(labels, labels, 1 - labels)
+    assert (test.difference, test.low, test.high) == (1.0, alone.low, alone.high)
+    assert paired_runs("accuracy", labels, wrong, right).high == -alone.low

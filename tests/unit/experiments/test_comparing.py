@@ -196,9 +196,11 @@ def test_linear_probes_of_all_rates_and_of_all_seeds_train_together(
     monkeypatch.setattr("ftkit.experiments.comparison.fine_tune", alone)
     monkeypatch.setattr("ftkit.experiments.tuning.run_trial", alone)
     board = compare(
-        own_reviews, ["linear-probe"], seeds=2, epochs=1, trials=2, choices=0, folder=tmp_path, progress=False
+        own_reviews, ["linear-probe"], seeds=2, epochs=1, trials=2, choices=2, folder=tmp_path, progress=False
     )
     assert [run.spec.seed for run in board.runs] == [0, 1]
+    assert board.trials is not None
+    assert len(board.trials.trials) == 4
 
 
 def test_linear_probes_whose_features_find_no_room_are_tried_one_by_one(

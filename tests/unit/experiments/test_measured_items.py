@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,18 @@ def test_seeds_of_both_sides_are_compared_with_each_other_and_others_side_by_sid
 def test_a_record_without_items_tells_none(quantity: str):
     made = [outcome("full", MANY, forgetting={"after": 0.5}, corruption={"scores": [0.9, 0.8]})]
     assert variation_of_difference(record(), (quantity, made), (quantity, made)) == []
+
+
+def test_what_probes_of_layers_get_right_varies_as_so_many_answers_of_their_own():
+    """Of the solar cells' usual 300 validation items, half as many for half as many training examples."""
+    condition = Condition("solar-cells", "full", examples=500)
+    made = [
+        bare_outcome(replace(condition, seed=seed), LABELS, MANY, measures={"layers": {"probe": [0.5, share]}})
+        for seed, share in enumerate((0.7, 0.9))
+    ]
+    first, last = variation_of_difference(record(), ("layers.probe.0", made), ("layers.probe.-1", made))
+    assert (first.variance, first.freedom) == (pytest.approx(0.25 / 150), 149)
+    assert (last.variance, last.freedom) == (pytest.approx(0.16 / 150), 149)
 
 
 def test_a_metric_that_is_no_share_tells_none():

@@ -20,6 +20,7 @@ from ftkit.experiments.papers import (
     NOT_STATED,
     UNVERIFIED,
     OurResult,
+    PaperCard,
     Published,
     badges,
     cards_from_records,
@@ -172,7 +173,24 @@ def test_a_figure_like_ours_in_all_things_compares_like_for_like():
     found = badges(published(), OURS)
     assert [badge.answer for badge in found] == ["yes", "yes", "yes", "yes", "no", "no"]
     assert all(badge.speaks_for and badge.mark == "✓" for badge in found)
-    assert paper_card(record(outcome(0)), published()).verdict == "like for like"
+    assert paper_card(record(outcome(0), outcome(1)), published()).verdict == "like for like"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"metric": "macro F1"}, "not like for like: macro F1 is another metric than ours"),
+        ({"split": "validation"}, "not like for like: the validation split is no test split"),
+        ({"split": None}, "not like for like: the unknown split is no test split"),
+    ],
+)
+def test_another_metric_or_split_is_not_like_for_like(changes: dict[str, Any], verdict: str):
+    assert paper_card(record(outcome(0), outcome(1)), published(**changes)).verdict == verdict
+
+
+def test_a_single_seed_of_ours_is_not_several_and_nothing_measured_compares_with_nothing():
+    assert paper_card(record(outcome(0)), published()).verdict.startswith("not like for like: 5 of 6")
+    assert PaperCard(published(), OURS, badges(published(), OURS)).verdict.startswith("nothing to compare yet")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +232,7 @@ def test_of_a_figure_from_memory_no_answer_is_given():
 
 
 def test_what_is_not_stated_does_not_speak_for_a_comparison():
-    card = paper_card(record(outcome(0)), published(warm_start=True, epoch=None))
+    card = paper_card(record(outcome(0), outcome(1)), published(warm_start=True, epoch=None))
     assert card.verdict == "not like for like: 4 of 6 answers speak for it"
     assert [badge.mark for badge in card.badges] == ["✓", "✓", "✓", "✓", "✗", "?"]
 

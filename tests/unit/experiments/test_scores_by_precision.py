@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ftkit import fine_tune, load_task
-from ftkit.evaluation import paired_runs
+from ftkit.evaluation import METRICS, paired_runs
 
-EXAMPLES = {"movie-reviews": 192, "solar-cells": 96, "spoken-digits": 100}
+EXAMPLES = {"movie-reviews": 400, "solar-cells": 96, "spoken-digits": 100}
 TESTED = 240
 SEEDS = (0, 1, 2)
 
@@ -17,8 +19,10 @@ SEEDS = (0, 1, 2)
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        *((name, "full") for name in EXAMPLES),
+        ("movie-reviews", "full"),
+        ("solar-cells", "full"),
         ("solar-cells", "lora"),  # its frozen norms are computed inside the convolutions
+        ("spoken-digits", "lora"),
     ],
 )
 def test_bf16_scores_what_float32_scores(name: str, method: str):
@@ -34,6 +38,10 @@ def test_bf16_scores_what_float32_scores(name: str, method: str):
         }
         for precision in ("bf16", "float32")
     }
+    for precision, found in runs.items():  # two that guess agree too
+        learned = np.mean([METRICS["balanced_accuracy"].function(task.test.labels, each) for each in found.values()])
+        chance = 1 / len(task.label_names)
+        assert learned > chance + 2 * math.sqrt(chance * (1 - chance) / len(task.test)), precision
     test = paired_runs("accuracy", task.test.labels, runs["bf16"], runs["float32"])
     assert test.low <= 0 <= test.high, test
     assert abs(test.difference) < 0.05, test

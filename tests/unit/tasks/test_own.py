@@ -369,3 +369,95 @@ def test_what_is_not_there_to_classify_is_an_error(digit_folder: Path, tmp_path:
     (tmp_path / "gap.csv").write_text("text,other\nfine,x\n,y\n", encoding="utf-8")
     with pytest.raises(DataError, match="nothing in the column 'text': row 2"):
         list_items(tmp_path / "gap.csv", "text")
+
+
+# ------------------------------------------------------------------------------------------------ what people have
+
+
+def test_a_class_whose_groups_are_of_unequal_size_is_still_in_every_split() -> None:
+    """Three sick patients, of whom two wrote many texts: no share is right, and none may be nothing."""
+    sizes = [("healthy", 10)] * 12 + [("sick", 45), ("sick", 45), ("sick", 10)]
+    rows = [
+        {"text": f"patient {patient} writes {note}", "label": label, "patient": f"p{patient}"}
+        for patient, (label, count) in enumerate(sizes)
+        for note in range(count)
+    ]
+    for seed in range(4):
+        task = own_task(pandas.DataFrame(rows), group="patient", seed=seed)
+        assert all(set(split.labels) == {0, 1} for split in task.splits.values())
+
+
+def test_a_class_with_too_few_groups_is_named() -> None:
+    rows = [
+        {"text": f"{label} {group} {note}", "label": label, "patient": f"{label} {group}"}
+        for label, groups in (("a", 9), ("b", 9), ("c", 2))
+        for group in range(groups)
+        for note in range(5)
+    ]
+    with pytest.raises(DataError, match=r"No way was found to put 'c' into each of 3 splits.* lie in 2 groups"):
+        own_task(pandas.DataFrame(rows), group="patient")
+
+
+@pytest.mark.parametrize("last", ['"What a film', "What a film"])
+@pytest.mark.parametrize("text_first", [True, False])
+def test_a_quote_between_tabs_swallows_no_rows(text_first: bool, last: str, tmp_path: Path) -> None:
+    texts = [f"film number {n}" for n in range(40)]
+    texts[9] = '"The plot" is thin, he said'
+    texts[12] = '"What a night'
+    texts[20] = 'They call it "art"'
+    texts[39] = last
+    rows = [("text", "label"), *((text, "good" if n % 2 else "bad") for n, text in enumerate(texts))]
+    path = tmp_path / "reviews.tsv"
+    lines = ["\t".join(row if text_first else reversed(row)) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    task = own_task(path)
+    assert sorted(text for split in task.splits.values() for text in split.items) == sorted(texts)
+
+
+def test_quoted_texts_between_tabs_may_hold_line_ends(review_table: pandas.DataFrame, tmp_path: Path) -> None:
+    table = review_table.assign(review=[f"{text}\nsecond line" for text in review_table["review"]])
+    table.to_csv(tmp_path / "reviews.tsv", index=False, sep="\t")
+    task = own_task(tmp_path / "reviews.tsv", text="review", label="verdict")
+    assert all(text.endswith("\nsecond line") for split in task.splits.values() for text in split.items)
+
+
+def test_a_picture_with_pixels_that_are_no_numbers_is_named(cell_folder: Path) -> None:
+    pixels = np.ones((20, 20), dtype=np.float32)
+    pixels[3, 4] = np.nan
+    Image.fromarray(pixels).save(cell_folder / "ok" / "gap.tif")
+    with pytest.raises(DataError, match=r"gap\.tif has pixels that are no numbers"):
+        own_task(cell_folder)
+
+
+def test_class_folders_may_be_links_even_in_a_circle(cell_folder: Path, tmp_path: Path) -> None:
+    expected = own_task(cell_folder)
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for folder in cell_folder.iterdir():
+        (linked / folder.name).symlink_to(folder, target_is_directory=True)
+        (folder / "back").symlink_to(linked, target_is_directory=True)
+    (linked / "ok" / "back" / "note.txt").touch()
+    found = own_task(linked)
+    assert found.fingerprint == expected.fingerprint
+
+
+def test_a_path_that_begins_with_a_tilde_is_a_name_like_any_other(cell_folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {"image": str(path), "label": path.parent.name}
+        for path in sorted(cell_folder.rglob("*"))
+        if path.suffix == ".jpg"
+    ]
+    (tmp_path / "~nobody-of-this-name.jpg").write_bytes(Path(rows[0]["image"]).read_bytes())
+    rows[0]["image"] = "~nobody-of-this-name.jpg"
+    pandas.DataFrame(rows).to_csv(tmp_path / "cells.csv", index=False)
+    assert len(own_task(tmp_path / "cells.csv").train)
+    rows[0]["image"] = "~nobody-else.jpg"
+    pandas.DataFrame(rows).to_csv(tmp_path / "cells.csv", index=False)
+    with pytest.raises(DataError, match=r"~nobody-else\.jpg does not exist \(row 1 of"):
+        own_task(tmp_path / "cells.csv")
+
+
+def test_own_data_never_have_the_name_of_a_ready_made_task(review_table: pandas.DataFrame, tmp_path: Path) -> None:
+    review_table.to_csv(tmp_path / "movie-reviews.csv", index=False)
+    task = own_task(tmp_path / "movie-reviews.csv", text="review", label="verdict")
+    assert (task.name, task.title) == ("own-movie-reviews", "movie-reviews")

@@ -79,12 +79,16 @@ def test_in_bf16_training_from_them_is_training_without(
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_methods_that_leave_the_same_blocks_alone_share_them(
-    modality: str, tiny_task: Callable[[str], Task], tmp_path: Path
+    modality: str, tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
     cache = ActivationCache(tmp_path, memory_bytes=0)
     options: dict[str, Any] = {"epochs": 1, "precision": "float32", "progress": False, "cache": cache}
     first = fine_tune(tiny_task(modality), Partial(blocks=2), **options)
     kept = {entry.key for entry in cache.entries()}
+    monkeypatch.setattr("ftkit.experiments.fine_tuning.compute_activations", again)
     for method in (Partial(blocks=2), LoRA(blocks=2), Adapter(blocks=2)):
         run = fine_tune(tiny_task(modality), method, lr=1e-3, seed=1, **options)
         assert run.cost.frozen_depth == first.cost.frozen_depth

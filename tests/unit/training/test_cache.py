@@ -252,6 +252,18 @@ def test_a_damaged_entry_is_made_anew(tmp_path: Path, damage: Callable[[Path], o
     assert float(found.values.max()) == 2.0
 
 
+def test_what_no_process_can_read_goes_first(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=0, disk_bytes=25 * ROW + 20_000)
+    cache.activations("a", "ten rows", activations)
+    (tmp_path / "a" / "index.npz").write_bytes(b"not an index")
+    with FileLock(tmp_path / "a.lock"):  # it is being made again
+        cache.activations("b", "ten rows", activations)
+        assert (tmp_path / "a").exists()
+    cache.activations("c", "ten rows", activations)
+    assert not (tmp_path / "a").exists()
+    assert {entry.key for entry in cache.entries()} == {"b", "c"}
+
+
 def test_clearing_gives_the_disk_back(tmp_path: Path):
     cache = ActivationCache(tmp_path, memory_bytes=0)
     cache.activations("a", "ten rows", activations)

@@ -15,7 +15,6 @@ import torch
 from ftkit.errors import DataError, TrainingError
 from ftkit.tasks import Task
 from ftkit.training.callbacks import Callback
-from ftkit.training.history import Step
 from ftkit.training.loop import Inputs, Training, TrainingSettings, predict
 
 New = Callable[..., Training]
@@ -227,16 +226,39 @@ def test_batch_statistics_are_those_of_the_whole_batch(new_training: New):
 @pytest.mark.parametrize("modality", ["text", "image", "audio"])
 @pytest.mark.parametrize("method", ["partial", "lora", "adapter"])
 def test_what_is_frozen_has_neither_gradients_nor_moments(method: str, modality: str, new_training: New):
-    class Look(Callback):
-        def on_step(self, training: Training, step: Step) -> None:
-            frozen = [weight for weight in training.model.parameters() if not weight.requires_grad]
-            assert frozen
-            assert all(weight.grad is None for weight in frozen)
-
-    training = new_training(method, modality, callbacks=[Look()], epochs=1)
+    training = new_training(method, modality, epochs=1)
+    trained = {id(weight) for weight in training.trainable.trainable_parameters().values()}
+    frozen = [weight for weight in training.trainable.model.parameters() if id(weight) not in trained]
+    before = [weight.detach().clone() for weight in frozen]
+    with_gradient: set[int] = set()
+    for weight in training.trainable.model.parameters():
+        if weight.requires_grad:
+            weight.register_post_accumulate_grad_hook(lambda weight: with_gradient.add(id(weight)))
     training.run()
-    of_training = {id(weight) for weight in training.model.parameters() if weight.requires_grad}
-    assert {id(weight) for weight in training.optimizer.state} == of_training
+    assert frozen
+    assert all(map(torch.equal, frozen, before))
+    assert with_gradient == trained
+    assert {id(weight) for group in training.optimizer.param_groups for weight in group["params"]} == trained
+    assert {id(weight) for weight in training.optimizer.state} == trained
+
+
+@pytest.mark.parametrize("modality", ["text", "image", "audio"])
+def test_frozen_blocks_keep_nothing_for_the_backward_pass(modality: str, new_training: New):
+    def kept(method: str) -> int:
+        sizes: list[int] = []
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        training = new_training(method, modality, epochs=1)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            training.run()
+        return sum(sizes)
+
+    whole = kept("full")
+    assert kept("partial") < 0.6 * whole
+    assert kept("linear-probe") < 0.01 * whole
 
 
 def test_a_gpu_is_given_whole_batches(new_training: New):

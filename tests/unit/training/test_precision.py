@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -56,6 +57,14 @@ def test_what_a_processor_measures_does_not_decide_for_another_accelerator(monke
     assert choose_precision("auto") == "bf16"
 
 
+@pytest.mark.parametrize(("times_as_fast", "expected"), [(0.7, "float32"), (1.0, "float32"), (1.5, "bf16")])
+def test_bf16_must_be_much_faster_to_be_chosen(times_as_fast: float, expected: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    monkeypatch.setattr("ftkit.training.precision.bf16_speed", lambda modality: times_as_fast)
+    assert choose_precision("auto", "image") == expected
+
+
 @pytest.mark.parametrize("modality", ["text", "image", "audio"])
 def test_on_a_processor_the_choice_follows_the_measurement(modality: str):
     if torch.cuda.is_available():
@@ -72,6 +81,21 @@ def test_it_is_measured_once_so_that_a_machine_trains_in_one_precision(tmp_path:
     bf16_speed.cache_clear()  # as in another process
     assert bf16_speed("text") == first > 0
     assert len(json.loads((tmp_path / "precision.json").read_text())) == 1
+    bf16_speed.cache_clear()
+
+
+def test_where_nothing_can_be_written_it_is_measured_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("FTKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr("ftkit.training.precision.write_text", full_disk)
+    bf16_speed.cache_clear()
+    assert bf16_speed("text") > 0
+    monkeypatch.setattr("ftkit.training.precision.locked", full_disk)
+    bf16_speed.cache_clear()
+    assert bf16_speed("text") > 0
+    assert not (tmp_path / "precision.json").exists()
     bf16_speed.cache_clear()
 
 

@@ -97,6 +97,15 @@ def test_only_what_trains_is_kept_of_the_best_epoch(new_training: New):
     assert sum(tensor.nbytes for tensor in kept.values()) < training.trainable.count().total  # of four bytes each
 
 
+def test_a_full_disk_is_named_with_what_to_do(new_training: New, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc] . PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match=r"best epoch's weights \(\d+ MB\) can't be kept in .*TMPDIR"):
+        new_training(callbacks=[BestWeights()]).run()
+
+
 def test_where_the_last_epoch_is_asked_for_its_weights_are_kept(new_training: New, contradicted: Task):
     seen = Answers()
     keeper = as_keeper("last")

@@ -102,6 +102,18 @@ def test_uploaded_picture_is_shown_and_answered_and_a_broken_one_is_refused(pict
     assert "broken.png" in answer.value
 
 
+def test_the_same_picture_and_the_same_example_can_be_asked_about_again(picture_run: Run, cells: Task) -> None:
+    box = widgets.try_it([picture_run], cells).box
+    upload, chooser = all_of(box, ipywidgets.FileUpload)[0], all_of(box, ipywidgets.Dropdown)[0]
+    shown = all_of(box, ipywidgets.Image)[0]
+    own, example = as_png(cells.test.items[5]), as_png(choices(cells)[0].item)
+    for _ in range(2):
+        upload.value = (uploaded("my cell.png", own),)
+        assert shown.value == own
+        chooser.value = 0
+        assert shown.value == example
+
+
 def test_chosen_picture_is_shown(picture_run: Run, cells: Task) -> None:
     box = widgets.try_it([picture_run], cells).box
     all_of(box, ipywidgets.Dropdown)[0].value = 3
