@@ -216,7 +216,7 @@ def _parsed(path: Path, separator: str) -> pandas.DataFrame:
 
     def read(**options: Any) -> pandas.DataFrame:
         # Words such as "NA" or "None" are texts and labels like any other; only nothing is nothing.
-        known = {"dtype": str, "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
+        known: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_values": [""], "encoding": "utf-8-sig"}
         return pandas.read_csv(path, sep=separator, **known, **options)
 
     if separator != "\t":

@@ -35,11 +35,11 @@ ALL = """
     peers --task solar-cells --method linear-probe --limit 256 --test-limit 200
     peers --task solar-cells --method partial,full,lora,adapter --epochs 2 --limit 256 --test-limit 200
     peers --task solar-cells --peer fastai --epochs 2 --limit 256 --test-limit 200
-    peers --task solar-cells --peer fastai-fine-tune --epochs 2 --limit 256 --test-limit 200
+    peers --task solar-cells --peer fastai-fine-tune --epochs 4 --limit 256 --test-limit 200
     peers --task spoken-digits --method linear-probe --limit 96 --test-limit 100 --batch-size 8
     peers --task spoken-digits --method partial,full,lora --epochs 3 --limit 96 --test-limit 100 --batch-size 8
     peers --task spoken-digits --method adapter,scratch --epochs 3 --limit 96 --test-limit 100 --batch-size 8
-    grid --limit 200 --test-limit 300
+    grid --limit 400 --epochs 4 --test-limit 300
     limit --method full
     limit --method scratch,linear-probe,partial,lora,adapter,prompt --repeats 1
     ablation --task movie-reviews --method linear-probe,partial,full,lora --epochs 2 --limit 400 --test-limit 200
