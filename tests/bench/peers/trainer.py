@@ -122,7 +122,7 @@ NOTES = (
     "A smaller test holds the first items of every class, those of a few films and of one speaker: its scores tell "
     "whether both sides learned alike, and not how good either is.",
     "fastai trains by fit_one_cycle with every layer unfrozen, for as many epochs as ours; its fine_tune, in a row of "
-    "its own, puts an epoch with a frozen body before these.",
+    "its own, trains the first of them with the body frozen.",
 )
 """What a reader of the comparison must know."""
 
