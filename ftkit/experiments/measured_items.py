@@ -75,10 +75,10 @@ def _probed_items(quantity: str, outcomes: Sequence[Outcome]) -> list[Variation]
     Records do not tell which items these are: they are taken to be of their own for each side, and the same for all
     trainings, which makes the variation rather too large.
     """
-    name, part, *place = quantity.split(".")
-    if name != "layers" or not part.startswith("probe") or any(name not in each.measures for each in outcomes):
+    if not quantity.startswith("layers.probe") or any("layers" not in each.measures for each in outcomes):
         return []
-    shares = [each.measures[name][part][int(place[0])] for each in outcomes]
+    _, part, stage = quantity.split(".")
+    shares = [each.measures["layers"][part][int(stage)] for each in outcomes]
     info = TASKS[outcomes[0].condition.task]
     examples = min(each.condition.examples or info.default_train for each in outcomes)
     items = round(info.default_validation * examples / info.default_train)
