@@ -22,7 +22,6 @@ from ftkit.evaluation.student import (
     scores_without_groups,
     student_interval,
 )
-from ftkit.processor import libraries_limited
 
 # Resamples are drawn in blocks of about this many counts (16 MB), so that large test sets fit in memory.
 _COUNTS_PER_BLOCK = 2_000_000
@@ -154,10 +153,9 @@ def bootstrap(
     metric = find_metric(metric) if isinstance(metric, str) else metric
     whole, table = checked_predictions(labels, probabilities)
     value = metric.function(whole, table)
-    with libraries_limited():
-        values = np.concatenate(
-            [metric.counted(whole, table, counts) for counts in resampled_counts(whole.size, groups, resamples, seed)]
-        )
+    values = np.concatenate(
+        [metric.counted(whole, table, counts) for counts in resampled_counts(whole.size, groups, resamples, seed)]
+    )
     low, high = percentile_interval(values, confidence)
     found = Score(value, low, high, whole.size, "bootstrap" if groups is None else "cluster bootstrap")
     over_items = partial(bootstrap, metric, whole, table, None, resamples, seed, confidence)
@@ -357,11 +355,10 @@ class RunScores:
         seed: int = 0,
     ) -> RunScores:
         """Score the predicted probabilities (n, classes) of each run; see `resampled_counts` for the rest."""
-        with libraries_limited():
-            resampled = [
-                np.stack([metric.counted(labels, table, counts) for table in tables])
-                for counts in resampled_counts(labels.size, groups, resamples, seed)
-            ]
+        resampled = [
+            np.stack([metric.counted(labels, table, counts) for table in tables])
+            for counts in resampled_counts(labels.size, groups, resamples, seed)
+        ]
         return cls(np.array([metric.function(labels, table) for table in tables]), np.concatenate(resampled, axis=1))
 
     def __sub__(self, other: RunScores) -> RunScores:

@@ -26,6 +26,7 @@ from ftkit.experiments.trials import Trial, Trials, joined, own_path, read_trial
 from ftkit.experiments.tuning import tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
 from ftkit.paths import claimed, runs_folder, write_text
+from ftkit.processor import libraries_limited
 from ftkit.training.callbacks import rank
 from ftkit.training.loop import TrainingSettings
 from ftkit.training.precision import choose_precision
@@ -97,6 +98,7 @@ class Comparison:
         present = {run.spec.method for run in self.runs}
         return {name: [run for run in self.runs if run.spec.method == name] for name in METHODS if name in present}
 
+    @libraries_limited()
     def score(self, method: str, metric: str | None = None) -> Score:
         """Mean test score of a method over its seeds, with the interval that seeds and test items leave."""
         runs = self.by_method()[method]
@@ -105,6 +107,7 @@ class Comparison:
             metric or self.metric, first.labels, [run.predictions.probabilities for run in runs], first.groups
         )
 
+    @libraries_limited()
     def differences(self, reference: str | None = None, metric: str | None = None) -> dict[str, PairedTest]:
         """Test every method against one of them, on the same items, corrected for the number of tests.
 
@@ -473,6 +476,7 @@ def saved_baselines(folder: Path, task_name: str, fingerprint: str) -> list[Base
     ]
 
 
+@libraries_limited()
 def _baselines(task: Task, folder: Path) -> list[Baseline]:
     """Read the task's baselines, fitting them the first time."""
     saved = saved_baselines(folder, task.name, task.fingerprint)

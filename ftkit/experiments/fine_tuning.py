@@ -22,6 +22,7 @@ from ftkit.experiments.run import DECIMALS, Cost, Predictions, Run, Spec
 from ftkit.experiments.trials import recorded_rate
 from ftkit.memory import release_memory
 from ftkit.methods import Method, Trainable, as_method
+from ftkit.processor import libraries_limited
 from ftkit.randomness import seeded
 from ftkit.training.activations import Activations, Allocate, compute_activations
 from ftkit.training.augmentation import Augmentation, ChangedItems, as_augmentation
@@ -482,6 +483,7 @@ def as_predictions(split: Split, probabilities: np.ndarray) -> Predictions:
     )
 
 
+@libraries_limited()
 def _scores(task: Task, predictions: Predictions) -> dict[str, Score]:
     return {
         name: score_with_interval(name, predictions.labels, predictions.probabilities, predictions.groups)

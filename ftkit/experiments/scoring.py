@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ftkit.errors import DataError
 from ftkit.evaluation import Score, find_metric, mean_score
 from ftkit.experiments.record import Answered, AnsweredItems, Outcome, Record, from_digits
+from ftkit.processor import libraries_limited
 
 
 def test_of(record: Record, outcomes: Sequence[Answered]) -> AnsweredItems:
@@ -80,6 +81,7 @@ def class_count(test: AnsweredItems) -> int:
     return int(from_digits(test.labels).max()) + 1
 
 
+@libraries_limited()
 def mean_test_score(record: Record, outcomes: Sequence[Answered]) -> Score:
     """Mean score over outcomes (seeds) by the metric that selects on their task, with its 95 % interval.
 
