@@ -23,6 +23,7 @@ from ftkit.experiments.trials import recorded_rate
 from ftkit.memory import release_memory
 from ftkit.methods import Method, Trainable, as_method
 from ftkit.processor import libraries_limited
+from ftkit.progress import with_bar
 from ftkit.randomness import seeded
 from ftkit.training.activations import Activations, Allocate, compute_activations
 from ftkit.training.augmentation import Augmentation, ChangedItems, as_augmentation
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from ftkit.tasks.base import Split, Task
 
 logger = logging.getLogger(__name__)
+
+PREPARED_AT_ONCE = 256
+"""Items that a backbone prepares between two moves of a progress bar."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,19 @@ class Prepared:
         Keeps what the frozen blocks compute; None computes it anew in every epoch.
     start_seconds
         Time spent on a method that trained the head first, default 0.
+    description
+        What its progress bars begin with; None, the default, shows none.
     """
 
     trainable: Trainable
     precision: str
     cache: ActivationCache | None
     start_seconds: float = 0.0
+    description: str | None = None
+
+    def bar(self, work: str) -> str | None:
+        """What the progress bar of some of its work says, None where it shows none."""
+        return None if self.description is None else f"{self.description}, {work}"
 
     @property
     def frozen_depth(self) -> int:
@@ -98,7 +109,14 @@ class Prepared:
             of_others = 0.0 if below is None else below.seconds
             accelerator = new_accelerator(self.precision)
             inputs = below or self._read(split)
-            return compute_activations(classifier, inputs, depth, accelerator=accelerator, allocate=allocate)
+            return compute_activations(
+                classifier,
+                inputs,
+                depth,
+                accelerator=accelerator,
+                allocate=allocate,
+                bar=self.bar("frozen blocks"),
+            )
 
         started = time.perf_counter()
         found = cache.activations(self._key(split, depth), label, build)
@@ -123,13 +141,18 @@ class Prepared:
         """Prepare a split; where that takes long, what was prepared for an earlier run is used again."""
         backbone = self.trainable.classifier.backbone
         if self.cache is None or not backbone.preparation_is_slow:
-            return backbone.prepare(split.items)
+            return self._prepare(split)
         key = f"{backbone.name} {backbone.settings} {split.fingerprint}"
         prepared = self.cache.remembered(key)
         if prepared is None:
-            prepared = backbone.prepare(split.items)
+            prepared = self._prepare(split)
             self.cache.remember(key, prepared, sum(backbone.nbytes(item) for item in prepared))
         return prepared
+
+    def _prepare(self, split: Split) -> list[Any]:
+        backbone, count = self.trainable.classifier.backbone, len(split)
+        parts = [split.items[start : start + PREPARED_AT_ONCE] for start in range(0, count, PREPARED_AT_ONCE)]
+        return [each for part in with_bar(parts, self.bar("inputs"), count, len) for each in backbone.prepare(part)]
 
 
 def fine_tune(
@@ -259,6 +282,7 @@ def fine_tune(
                 watching,
                 augmentation,
                 checkpointing=checkpointing,
+                validation_bar=prepared.bar("validation"),
             )
         )
         release_memory()  # the optimizer's, and what a step needs; the test comes on top of nothing else
@@ -338,7 +362,7 @@ def prepare(
     task, method, settings, cache
         See `fine_tune`.
     progress
-        Show a progress bar where something is trained, default False.
+        Show a progress bar where something takes long, default False.
 
     Raises
     ------
@@ -351,7 +375,8 @@ def prepare(
         head, seconds = _first_head(task, method.starts_with, settings, cache, progress)
         classifier.head.load_state_dict(head)
     with seeded(settings.seed):
-        return Prepared(method.apply(classifier), settings.precision, cache, seconds)
+        description = f"{task.name}, {method.name}" if progress else None
+        return Prepared(method.apply(classifier), settings.precision, cache, seconds, description)
 
 
 def _train(training: Training) -> tuple[History, np.ndarray]:
@@ -376,7 +401,7 @@ def _first_head(
 ) -> tuple[dict[str, Tensor], float]:
     """Train with another method at a rate of its own; return the head's weights and the seconds that it took."""
     method, rate = start
-    prepared = prepare(task, method, usual, cache)
+    prepared = prepare(task, method, usual, cache, progress=progress)
     train, validation = prepared.inputs(task.train), prepared.inputs(task.validation)
     settings = usual.with_rate_and_seed(rate, usual.seed)
     watching: list[Callback] = [BestWeights()]
@@ -469,6 +494,7 @@ def answers(split: Split, prepared: Prepared, inputs: Inputs) -> Predictions:
         inputs.inputs,
         most=backbone.evaluation_length,
         accelerator=new_accelerator(prepared.precision),
+        bar=prepared.bar("answers"),
     )
     return as_predictions(split, probabilities)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ftkit.evaluation import METRICS
 from ftkit.processor import libraries_limited
+from ftkit.progress import with_bar
 from ftkit.tasks.base import SAMPLE_RATE, Split, Task
 
 __all__ = ["BaselineResult", "fit_baselines", "mfcc"]
@@ -57,12 +58,19 @@ class BaselineResult:
     settings: str
 
 
-def fit_baselines(task: Task) -> list[BaselineResult]:
+def fit_baselines(task: Task, *, progress: bool = False) -> list[BaselineResult]:
     """Fit the majority class and the classical method of the task's modality on its training split.
 
     Text: TF-IDF of words and word pairs with logistic regression. Images: 48 x 48 grey pixels, principal
     components and a support vector machine with RBF kernel (probabilities by Platt's sigmoid). Audio: mel cepstra
     (Davis and Mermelstein, 1980), mean and standard deviation over each third of the clip, with logistic regression.
+
+    Parameters
+    ----------
+    task
+        Its validation split chooses the regularisation; its test split is answered once.
+    progress
+        Show a progress bar where fitting takes long, default False.
 
     Returns
     -------
@@ -71,7 +79,7 @@ def fit_baselines(task: Task) -> list[BaselineResult]:
     """
     fit_classical = {"text": _tfidf_logistic, "image": _pixels_svm, "audio": _mfcc_logistic}[task.modality]
     with libraries_limited():
-        return [_majority(task), fit_classical(task)]
+        return [_majority(task), fit_classical(task, progress)]
 
 
 def mfcc(samples: np.ndarray) -> np.ndarray:
@@ -116,7 +124,7 @@ def _majority(task: Task) -> BaselineResult:
     )
 
 
-def _tfidf_logistic(task: Task) -> BaselineResult:
+def _tfidf_logistic(task: Task, progress: bool) -> BaselineResult:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -130,6 +138,7 @@ def _tfidf_logistic(task: Task) -> BaselineResult:
         task,
         lambda split: vectorizer.transform(split.items),
         lambda strength: LogisticRegression(C=strength, class_weight=_class_weights(task), max_iter=2000),
+        progress,
     )
     return BaselineResult(
         name="tfidf-logistic",
@@ -140,7 +149,7 @@ def _tfidf_logistic(task: Task) -> BaselineResult:
     )
 
 
-def _pixels_svm(task: Task) -> BaselineResult:
+def _pixels_svm(task: Task, progress: bool) -> BaselineResult:
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -157,7 +166,7 @@ def _pixels_svm(task: Task) -> BaselineResult:
             machine = make_pipeline(StandardScaler(), components, SVC(C=strength, class_weight=weights), memory=kept)
             return _CalibratedMachine(machine, weights)
 
-        probabilities, strength = _best_on_validation(task, lambda split: _grey_pixels(split.items), build)
+        probabilities, strength = _best_on_validation(task, lambda split: _grey_pixels(split.items), build, progress)
     return BaselineResult(
         name="pixels-svm",
         title="Pixels + RBF support vector machine",
@@ -168,7 +177,7 @@ def _pixels_svm(task: Task) -> BaselineResult:
     )
 
 
-def _mfcc_logistic(task: Task) -> BaselineResult:
+def _mfcc_logistic(task: Task, progress: bool) -> BaselineResult:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -181,6 +190,7 @@ def _mfcc_logistic(task: Task) -> BaselineResult:
             StandardScaler(),
             LogisticRegression(C=strength / 100, class_weight=_class_weights(task), max_iter=5000),
         ),
+        progress,
     )
     return BaselineResult(
         name="mfcc-logistic",
@@ -232,13 +242,14 @@ def _class_weights(task: Task) -> str | None:
 
 
 def _best_on_validation(
-    task: Task, features: Callable[[Split], Any], build: Callable[[float], Any]
+    task: Task, features: Callable[[Split], Any], build: Callable[[float], Any], progress: bool
 ) -> tuple[np.ndarray, float]:
     """Return the test probabilities of the regularisation that is best on validation, and that regularisation."""
     train, validation = features(task.train), features(task.validation)
     metric = METRICS[task.metric].function
     best_score, best_strength, best_model = -np.inf, _STRENGTHS[0], None
-    for strength in _STRENGTHS:
+    bar = f"{task.name}, classical method" if progress else None
+    for strength in with_bar(_STRENGTHS, bar, len(_STRENGTHS), unit="strength"):
         model = build(strength).fit(train, task.train.labels)
         score = metric(task.validation.labels, model.predict_proba(validation))
         # The strongest regularisation wins a tie.

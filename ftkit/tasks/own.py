@@ -35,6 +35,7 @@ def own_task(
     group: str | None = None,
     name: str | None = None,
     seed: int = 0,
+    progress: bool = True,
 ) -> Task:
     """Make a task from texts, pictures or recordings of your own.
 
@@ -59,6 +60,8 @@ def own_task(
         Name of the task, with "own-" before that of a ready-made one; from the file's name when not given.
     seed
         Seed of the split.
+    progress
+        Show a progress bar while many pictures or recordings are read, default True.
 
     Returns
     -------
@@ -83,7 +86,11 @@ def own_task(
     """
     columns = Columns(text, image, audio, label, group)
     sources = {"train": train, "validation": validation, "test": test}
-    given = {split: read_examples(source, columns) for split, source in sources.items() if source is not None}
+    given = {
+        split: read_examples(source, columns, progress=progress)
+        for split, source in sources.items()
+        if source is not None
+    }
     modality = _one_modality(given)
     label_names = _label_names(given)
     notes = [note for examples in given.values() for note in examples.notes]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ftkit.backbones import LONGEST_SECONDS
 from ftkit.errors import DataError
+from ftkit.progress import with_bar
 from ftkit.tasks.base import SAMPLE_RATE, Modality
 from ftkit.tasks.sound import read_sound
 
@@ -42,7 +43,7 @@ _AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", "
 _SUFFIXES: dict[Modality, frozenset[str]] = {"image": _IMAGE_SUFFIXES, "audio": _AUDIO_SUFFIXES}
 _TAB_SUFFIXES = frozenset((".tsv", ".tab"))
 _TABLE_SUFFIXES = _TAB_SUFFIXES | {".csv", ".txt", ""}
-_KINDS: dict[Modality, str] = {"image": "picture", "audio": "recording"}
+_KINDS: dict[Modality, str] = {"image": "picture", "audio": "recording", "text": "text"}
 _USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "text": ("text", "sentence", "review", "comment", "message", "content", "body", "tweet", "document"),
     "image": ("image", "picture", "photo", "image_path", "image_file"),
@@ -100,8 +101,8 @@ class Examples:
         return len(self.labels)
 
 
-def read_examples(source: Source, columns: Columns) -> Examples:
-    """Read a table (a path or a DataFrame) or a folder.
+def read_examples(source: Source, columns: Columns, *, progress: bool = False) -> Examples:
+    """Read a table (a path or a DataFrame) or a folder, with a progress bar where that is wanted and takes long.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def read_examples(source: Source, columns: Columns) -> Examples:
         When it does not exist, is no table or folder of classes, or a row of it cannot be used.
     """
     if not isinstance(source, (str, Path)):
-        return _read_table(source, columns, Path.cwd(), "the table")
+        return _read_table(source, columns, Path.cwd(), "the table", progress)
     path = _existing(source)
     if path.is_dir():
         if columns.label is not None or columns.group is not None or columns.text is not None:
@@ -117,8 +118,8 @@ def read_examples(source: Source, columns: Columns) -> Examples:
                 f"{path} is a folder, which has no columns: its folders are the classes. "
                 "Leave text, label and group out, or give a table of paths."
             )
-        return _read_folder(path, columns)
-    return _read_table(_load_table(path), columns, path.parent, str(path))
+        return _read_folder(path, columns, progress)
+    return _read_table(_load_table(path), columns, path.parent, str(path), progress)
 
 
 def list_items(source: str | Path, modality: Modality, column: str | None = None) -> list[str]:
@@ -229,7 +230,7 @@ def _parsed(path: Path, separator: str) -> pandas.DataFrame:
     return read(quoting=csv.QUOTE_NONE) if swallowed else table
 
 
-def _read_table(table: pandas.DataFrame, columns: Columns, folder: Path, where: str) -> Examples:
+def _read_table(table: pandas.DataFrame, columns: Columns, folder: Path, where: str, progress: bool) -> Examples:
     table = table.rename(columns=str)
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
@@ -255,9 +256,10 @@ def _read_table(table: pandas.DataFrame, columns: Columns, folder: Path, where: 
         _require_filled(rows, groups, columns.group, where)
         groups = [groups[row] for row in rows]
     read = _Reader(modality)
+    shown = with_bar(rows, f"Reading {_KINDS[modality]}s" if progress else None, len(rows))
     return Examples(
         modality=modality,
-        contents=[read(contents[row], folder, f" (row {row + 1} of {where})") for row in rows],
+        contents=[read(contents[row], folder, f" (row {row + 1} of {where})") for row in shown],
         labels=[labels[row] for row in rows],
         groups=groups,
         identifiers=[f"row {row + 1}" if modality == "text" else f"row {row + 1}: {contents[row]}" for row in rows],
@@ -265,7 +267,7 @@ def _read_table(table: pandas.DataFrame, columns: Columns, folder: Path, where: 
     )
 
 
-def _read_folder(folder: Path, columns: Columns) -> Examples:
+def _read_folder(folder: Path, columns: Columns, progress: bool) -> Examples:
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
         raise DataError(f"{folder} holds no folders. Put the files into one folder a class, named after the class.")
@@ -283,7 +285,8 @@ def _read_folder(folder: Path, columns: Columns) -> Examples:
             f"The folder {empty[0]!r} of {folder} holds no {_KINDS[modality]}. Add some, or take the folder out."
         )
     read = _Reader(modality)
-    contents = [read(str(path.relative_to(folder)), folder, "") for path in chosen]
+    shown = with_bar(chosen, f"Reading {folder.name}" if progress else None, len(chosen))
+    contents = [read(str(path.relative_to(folder)), folder, "") for path in shown]
     notes = read.notes()
     if len(chosen) < len(files):
         notes.append(f"{len(files) - len(chosen)} other files in {folder} were left out.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ftkit.fetch import fetch
+from ftkit.progress import with_bar
 from ftkit.tasks.base import Split, Task, TaskInfo, grey_to_rgb
 from ftkit.tasks.preparation import prepare
 from ftkit.tasks.splitting import draw_training, stratified_draw
@@ -79,7 +80,7 @@ def _build() -> dict[str, Split]:
     pictures: list[np.ndarray] = []
     kept: list[tuple[str, float, str]] = []
     seen: set[str] = set()
-    for path, defect, kind in certain:
+    for path, defect, kind in with_bar(certain, "Reading solar cells", len(certain)):
         picture, pixels = _read(folder / path)
         # The same picture twice could be in training and test at once.
         if pixels in seen:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ftkit.backbones.base import Embedded, padded_length
 from ftkit.memory import leave_pages
+from ftkit.progress import with_bar
 from ftkit.training.batches import evaluation_order
 from ftkit.training.precision import AUTOCAST_TYPES, frozen_weights_cast
 
@@ -158,6 +159,7 @@ def compute_activations(
     *,
     accelerator: Accelerator,
     allocate: Allocate = lambda shape, dtype: torch.empty(shape, dtype=dtype),
+    bar: str | None = None,
 ) -> Activations:
     """Take prepared inputs through the first blocks of a classifier, in eval mode.
 
@@ -174,6 +176,8 @@ def compute_activations(
         Decides device and precision.
     allocate
         Gives the tensor that is filled; by default one in memory.
+    bar
+        What the progress bar says, shown where this takes longer than a moment; None, the default, shows none.
 
     Returns
     -------
@@ -192,7 +196,8 @@ def compute_activations(
     dtype = AUTOCAST_TYPES.get(accelerator.mixed_precision)
     filled: _Rows | None = None
     with frozen_weights_cast(classifier, [], dtype), torch.no_grad(), accelerator.autocast():
-        for indices in evaluation_order(lengths.tolist(), backbone.evaluation_length):
+        order = evaluation_order(lengths.tolist(), backbone.evaluation_length)
+        for indices in with_bar(order, bar, len(lengths), len):
             batch = send_to_device(reader.collate([inputs[i] for i in indices]), device)
             embedded = Embedded(classifier.pooled(batch)) if is_pooled else backbone.advance(batch, depth)
             if filled is None:

@@ -21,6 +21,7 @@ from ftkit.errors import DataError, DivergedError, TrainingError
 from ftkit.evaluation.metrics import METRICS
 from ftkit.memory import reuse_freed_memory
 from ftkit.processor import limit_threads
+from ftkit.progress import with_bar
 from ftkit.randomness import seeded
 from ftkit.training.batches import Collate, Part, evaluation_order, training_loader
 from ftkit.training.history import Epoch, History, Step
@@ -188,6 +189,7 @@ class Training:
         augmentation: Augmentation | None = None,
         *,
         checkpointing: bool = False,
+        validation_bar: str | None = None,
     ) -> None:
         check_split("training", train)
         check_split("validation", validation)
@@ -198,6 +200,7 @@ class Training:
         self.callbacks = callbacks
         self.augmentation = augmentation
         self.checkpointing = checkpointing
+        self.validation_bar = validation_bar
         self.history = History(metric)
         self.validation_probabilities: list[np.ndarray] = []
         self.backbone = trainable.classifier.backbone
@@ -299,7 +302,12 @@ class Training:
             seconds = time.perf_counter() - started
             reader, inputs = self._reader(self.validation), self.validation.inputs
             probabilities = predict(
-                self.model, reader, inputs, most=self.backbone.evaluation_length, accelerator=self.accelerator
+                self.model,
+                reader,
+                inputs,
+                most=self.backbone.evaluation_length,
+                accelerator=self.accelerator,
+                bar=self.validation_bar,
             )
             if not np.isfinite(probabilities).all():  # after the last step no loss would show it
                 raise self._diverged(f"The answers on validation became nan after epoch {number}")
@@ -445,6 +453,7 @@ def predict(
     *,
     most: int | None = None,
     accelerator: Accelerator | None = None,
+    bar: str | None = None,
 ) -> np.ndarray:
     """Class probabilities of prepared inputs.
 
@@ -460,6 +469,8 @@ def predict(
         Longest batch, see `evaluation_order`: the backbone's ``evaluation_length``. None, the default, sets no limit.
     accelerator
         Decides device and precision; by default the model's own device in float32.
+    bar
+        What the progress bar says, shown where this takes longer than a moment; None, the default, shows none.
 
     Returns
     -------
@@ -476,7 +487,7 @@ def predict(
     rows: dict[int, np.ndarray] = {}
     # not around the move above: weights that are moved in inference mode could never train again
     with frozen_weights_cast(model, [], dtype), torch.inference_mode():
-        for indices in batches:
+        for indices in with_bar(batches, bar, len(inputs), len):
             batch = send_to_device(reader.collate([inputs[i] for i in indices]), device)
             with autocast():
                 logits = model(batch)

@@ -14,7 +14,7 @@ import ftkit
 
 PACKAGE = Path(ftkit.__file__).parent
 LAYERS = (
-    ("child_process", "control_groups", "errors", "memory", "paths", "processor", "randomness"),
+    ("child_process", "control_groups", "errors", "memory", "paths", "processor", "progress", "randomness"),
     ("catalog",),
     ("fetch",),
     ("evaluation",),

@@ -38,7 +38,7 @@ def test_scikit_learn_takes_no_more_processors_than_a_container_allows(monkeypat
     counts: list[int] = []
     monkeypatch.setattr(processor, "usable_cores", lambda: 1)
     monkeypatch.setattr(
-        baselines, "_tfidf_logistic", lambda _: counts.extend(pool["num_threads"] for pool in threadpool_info())
+        baselines, "_tfidf_logistic", lambda *_: counts.extend(pool["num_threads"] for pool in threadpool_info())
     )
     fit_baselines(load_task("movie-reviews", limit=40))
     assert set(counts) == {1}
