@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from html import escape
 from numbers import Integral
 from pathlib import Path
@@ -18,12 +17,12 @@ from ftkit.errors import DataError, DivergedError, FtkitError, NoRoomError
 from ftkit.evaluation import METRICS, PairedTest, Score, mean_score, paired_against
 from ftkit.evaluation import score as score_with_interval
 from ftkit.experiments.fairness import Fairness, method_facts
-from ftkit.experiments.fine_tuning import default_settings, describe, fine_tune
-from ftkit.experiments.probing import probe_runs
+from ftkit.experiments.fine_tuning import describe, fine_tune
+from ftkit.experiments.probing import Probes
 from ftkit.experiments.run import RUN_FILE, Predictions, Run, file_size, load_run, percent
 from ftkit.experiments.task_facts import TaskFacts
 from ftkit.experiments.trials import Trial, Trials, joined, own_path, read_trials, recorded_trials
-from ftkit.experiments.tuning import tune
+from ftkit.experiments.tuning import possible_rates, trial_settings, tune
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
 from ftkit.paths import claimed, runs_folder, write_text
 from ftkit.processor import libraries_limited
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ftkit.tasks.base import Task
+
+TRIALS_SEED = 0
+"""Seed of the trials that a comparison makes."""
 
 
 @dataclass(frozen=True)
@@ -281,14 +283,15 @@ def compare(
     TaskFacts.of(task).save(folder)
     chosen.sort(key=lambda method: list(METHODS).index(method.name))
     budget = _Budget(trials, choices, epochs, choose_precision(precision, task.modality))
-    recorded = _trials_for(task, chosen, named, folder, budget, progress, on_trial)
+    probes = _probes(task, chosen, named, seed_list, budget, progress)
+    recorded = _trials_for(task, chosen, named, folder, budget, probes, progress, on_trial)
     chosen = [recorded.best_settings(method) if method.name in named else method for method in chosen]
     runs: dict[Path, Run] = {}
     diverged: list[DivergedError] = []
     notes = list(task.notes)
     pairs = [(method, int(seed)) for method in chosen for seed in seed_list]  # numpy's can't be written as JSON
     planned = [_Planned.of(task, method, seed, recorded, budget, folder) for method, seed in pairs]
-    for each in _with_progress(_in_order(task, planned), len(planned), task, progress):
+    for each in _with_progress(_in_order(planned, probes), len(planned), task, progress):
         try:
             run = each.find_or_train(task, progress)
         except DivergedError as error:
@@ -305,7 +308,7 @@ def compare(
         title=task.title,
         metric=task.metric,
         runs=[runs[each.place] for each in planned if each.place in runs],
-        baselines=_baselines(task, folder),
+        baselines=_baselines(task, folder, progress),
         trials=recorded,
         notes=tuple(notes),
     )
@@ -340,6 +343,30 @@ class _Budget:
     epochs: int | None
     precision: str
 
+    def rates_and_choices(self, is_open: bool) -> tuple[int, int]:
+        """How many learning rates and other settings are tried: of a method whose settings are given, rates only."""
+        return (self.trials, self.choices) if is_open else (self.trials + self.choices, 0)
+
+
+def _probes(
+    task: Task, methods: list[Method], named: list[str], seeds: list[int], budget: _Budget, progress: bool
+) -> Probes:
+    """Linear probes of all learning rates that trials may come to, with every seed: any of them may be a run."""
+    probing = [method for method in _untried(task, methods) if isinstance(method, LinearProbe)]
+    settings = [
+        trial_settings(task, method, rate, epochs=budget.epochs, seed=int(seed), precision=budget.precision)
+        for method in probing
+        for rate in possible_rates(method, *budget.rates_and_choices(method.name in named))
+        for seed in dict.fromkeys((TRIALS_SEED, *seeds))
+    ]
+    return Probes(task, settings, progress=progress)
+
+
+def _untried(task: Task, methods: list[Method]) -> list[Method]:
+    """Methods of which no trials come with the kit."""
+    recorded = recorded_trials(task)
+    return [method for method in methods if recorded is None or not recorded.of(method)]
+
 
 def _trials_for(
     task: Task,
@@ -347,6 +374,7 @@ def _trials_for(
     named: list[str],
     folder: Path,
     budget: _Budget,
+    probes: Probes,
     progress: bool,
     on_trial: Callable[[Trial], None] | None,
 ) -> Trials:
@@ -354,22 +382,27 @@ def _trials_for(
 
     Of those that are named, settings are tried too; the others have more learning rates in their place.
     """
-    recorded = recorded_trials(task)
-    others = [method for method in methods if recorded is None or not recorded.of(method)]
     own = own_path(folder, task.name, task.fingerprint)
-    open_to_choice = [method for method in others if method.name in named]
-    as_given = [method for method in others if method.name not in named]
-    trying = partial(
-        tune, task, path=own, epochs=budget.epochs, precision=budget.precision, on_trial=on_trial, progress=progress
-    )
-    for of_these, rates, choices in (
-        (open_to_choice, budget.trials, budget.choices),
-        (as_given, budget.trials + budget.choices, 0),
-    ):
+    untried = _untried(task, methods)
+    for is_open in (True, False):
+        rates, choices = budget.rates_and_choices(is_open)
         with contextlib.suppress(DivergedError):  # so will the runs of that method, which are left out by name
-            trying(methods=of_these, trials=rates, choices=choices)
-    known = read_trials(own, task).over(task.epochs if budget.epochs is None else budget.epochs, 0)
-    return joined(recorded, known, methods)
+            tune(
+                task,
+                [method for method in untried if (method.name in named) == is_open],
+                own,
+                trials=rates,
+                choices=choices,
+                epochs=budget.epochs,
+                seed=TRIALS_SEED,
+                precision=budget.precision,
+                probes=probes,
+                on_trial=on_trial,
+                progress=progress,
+            )
+    epochs = task.epochs if budget.epochs is None else budget.epochs
+    known = read_trials(own, task).over(epochs, TRIALS_SEED)
+    return joined(recorded_trials(task), known, methods)
 
 
 @dataclass(frozen=True)
@@ -384,9 +417,7 @@ class _Planned:
     def of(cls, task: Task, method: Method, seed: int, trials: Trials, budget: _Budget, folder: Path) -> _Planned:
         best = trials.best(method)
         rate = method.typical_rate if best is None else best.learning_rate
-        settings = default_settings(task, method, precision=budget.precision).with_rate_and_seed(rate, seed)
-        if budget.epochs is not None:
-            settings = replace(settings, epochs=budget.epochs)
+        settings = trial_settings(task, method, rate, epochs=budget.epochs, seed=seed, precision=budget.precision)
         return cls(method, settings, folder / describe(task, method, settings).folder_name)
 
     @property
@@ -417,27 +448,26 @@ class _Planned:
         return run
 
 
-def _in_order(task: Task, planned: Sequence[_Planned]) -> Iterator[_Planned]:
+def _in_order(planned: Sequence[_Planned], probes: Probes) -> Iterator[_Planned]:
     """Yield the linear probes last: their features are computed from where another method begins to train."""
-    probes = [each for each in planned if isinstance(each.method, LinearProbe)]
-    yield from (each for each in planned if each not in probes)
-    _probe_together(task, [each for each in probes if not each.is_done])
-    yield from probes
+    last = [each for each in planned if isinstance(each.method, LinearProbe)]
+    yield from (each for each in planned if each not in last)
+    _probe_together([each for each in last if not each.is_done], probes)
+    yield from last
 
 
-def _probe_together(task: Task, probes: Sequence[_Planned]) -> None:
+def _probe_together(planned: Sequence[_Planned], probes: Probes) -> None:
     """Train linear probes of several seeds in one computation; they are then found.
 
     Where one diverges, or there is no room for their features, all are left to be trained alone.
     """
     with contextlib.ExitStack() as claims, contextlib.suppress(DivergedError, NoRoomError):
-        for each in sorted(probes, key=lambda each: each.place):  # in one order in all processes, or two wait for ever
+        for each in sorted(planned, key=lambda each: each.place):  # in one order in all processes, or two wait for ever
             claims.enter_context(claimed(each.place, wait=True))
-        left = [each for each in probes if not each.is_done]  # by another process, in the meantime
-        if len(left) < 2:
-            return
-        for each, run in zip(left, probe_runs(task, [each.settings for each in left]), strict=True):
-            run.save(each.place)
+        left = [each for each in planned if not each.is_done]  # by another process, in the meantime
+        if left:
+            for each, run in zip(left, probes.runs([each.settings for each in left]), strict=True):
+                run.save(each.place)
 
 
 def _with_progress(planned: Iterable[_Planned], count: int, task: Task, progress: bool) -> Iterable[_Planned]:
@@ -477,7 +507,7 @@ def saved_baselines(folder: Path, task_name: str, fingerprint: str) -> list[Base
 
 
 @libraries_limited()
-def _baselines(task: Task, folder: Path) -> list[Baseline]:
+def _baselines(task: Task, folder: Path, progress: bool) -> list[Baseline]:
     """Read the task's baselines, fitting them the first time."""
     saved = saved_baselines(folder, task.name, task.fingerprint)
     if saved:
@@ -495,7 +525,7 @@ def _baselines(task: Task, folder: Path) -> list[Baseline]:
             result.settings,
             result.seconds,
         )
-        for result in fit_baselines(task)
+        for result in fit_baselines(task, progress=progress)
     ]
     write_text(_baselines_path(folder, task.name, task.fingerprint), json.dumps([asdict(line) for line in lines]))
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftkit.classifier import new_head
@@ -20,63 +21,133 @@ if TYPE_CHECKING:
     from ftkit.tasks.base import Task
 
 
-def probe(task: Task, settings: Sequence[TrainingSettings], cache: ActivationCache | None = None) -> list[TrainedHead]:
-    """Train one linear probe for each of several settings, all in one computation; the test split is not read.
+class Probes:
+    """Linear probes on one task, all that are planned trained in one computation as soon as one is asked for.
+
+    What is asked for besides trains with it; each comes out as if it had been trained alone.
 
     Parameters
     ----------
     task
         What to learn.
-    settings
-        One a probe; they differ in learning rate and seed only.
+    planned
+        Settings of probes that may be asked for, default none; they differ in learning rate and seed only.
     cache
         Keeps the features, default the shared one.
+    progress
+        Show progress bars, default False.
+
+    Examples
+    --------
+    ``heads = Probes(task).heads([settings.with_rate_and_seed(rate, 0) for rate in (0.003, 0.01, 0.03)])``
     """
-    prepared = _prepared(task, settings, cache)
-    return _trained(task, prepared, settings, _features(prepared, task, "train"))
 
+    def __init__(
+        self,
+        task: Task,
+        planned: Sequence[TrainingSettings] = (),
+        cache: ActivationCache | None = None,
+        *,
+        progress: bool = False,
+    ) -> None:
+        self._task = task
+        self._planned = tuple(planned)
+        self._cache = shared_cache() if cache is None else cache
+        self._progress = progress
+        self._trained: dict[TrainingSettings, _Probe] = {}
 
-def probe_runs(task: Task, settings: Sequence[TrainingSettings], cache: ActivationCache | None = None) -> Iterator[Run]:
-    """Train linear probes together and give them out as runs, one after the other.
+    def heads(self, settings: Sequence[TrainingSettings]) -> list[TrainedHead]:
+        """Return the probe of each of several settings, trained where it is not yet; the test split is not read.
 
-    They share one model in memory: save a run, or be done with its model, before asking for the next.
+        Parameters
+        ----------
+        settings
+            One a probe; they differ from each other, and from what is planned, in learning rate and seed only.
 
-    Parameters
-    ----------
-    task, settings, cache
-        See `probe`.
+        Raises
+        ------
+        TrainingError
+            If they differ in more.
+        DivergedError
+            If one of those that train together diverges. What was planned is then given up, so that no learning rate
+            that nobody asked for keeps others from being trained.
+        NoRoomError
+            If there is no room for the features.
+        """
+        if self._lacks(settings):
+            self._train(settings)
+        return [self._trained[each].head for each in settings]
 
-    Yields
-    ------
-    Run
-        As `fine_tune` makes it; seconds are its share of the whole.
-    """
-    with MemoryWatch() as memory:
-        prepared = _prepared(task, settings, cache)
-        train = _features(prepared, task, "train")
+    def runs(self, settings: Sequence[TrainingSettings]) -> Iterator[Run]:
+        """Give probes out as runs, one after the other.
+
+        They share one model in memory: save a run, or be done with its model, before asking for the next.
+
+        Parameters
+        ----------
+        settings
+            As for `heads`, which tells what is raised.
+
+        Yields
+        ------
+        Run
+            As `fine_tune` makes it; seconds are its share of the whole.
+        """
+        prepared = self._train(settings) if self._lacks(settings) else self._prepared(settings[0])
         started = time.perf_counter()
-        heads = _trained(task, prepared, settings, train)
-        validation, test = (_features(prepared, task, name) for name in ("validation", "test"))
-        training = sum(head.history.seconds for head in heads)
-    share = (time.perf_counter() - started - training) / len(heads)
-    for each, head in zip(settings, heads, strict=True):
-        prepared.trainable.load_trained_state({"head.weight": head.weight, "head.bias": head.bias})
-        yield finished_run(
-            task,
-            describe(task, LinearProbe(), each),
-            prepared,
-            head.history,
-            answers(task.validation, prepared, validation),
-            answers(task.test, prepared, test),
-            seconds=head.history.seconds + train.seconds / len(heads),
-            evaluation_seconds=share,
-            peak_memory_bytes=memory.peak_bytes,
-            frozen_depth=prepared.frozen_depth,
-        )
+        with MemoryWatch() as memory:
+            validation, test = (_features(prepared, self._task, name) for name in ("validation", "test"))
+        share = (time.perf_counter() - started) / len(settings)
+        for each in settings:
+            probe = self._trained[each]
+            prepared.trainable.load_trained_state({"head.weight": probe.head.weight, "head.bias": probe.head.bias})
+            yield finished_run(
+                self._task,
+                describe(self._task, LinearProbe(), each),
+                prepared,
+                probe.head.history,
+                answers(self._task.validation, prepared, validation),
+                answers(self._task.test, prepared, test),
+                seconds=probe.seconds,
+                evaluation_seconds=probe.evaluation_seconds + share,
+                peak_memory_bytes=max(probe.peak_memory_bytes, memory.peak_bytes),
+                frozen_depth=prepared.frozen_depth,
+            )
+
+    def _lacks(self, settings: Sequence[TrainingSettings]) -> bool:
+        return any(each not in self._trained for each in settings)
+
+    def _prepared(self, settings: TrainingSettings) -> Prepared:
+        return prepare(self._task, LinearProbe(), settings, self._cache, progress=self._progress)
+
+    def _train(self, settings: Sequence[TrainingSettings]) -> Prepared:
+        """Train what is asked for and, with it, all that is planned; return the model that the features are of."""
+        together = [each for each in dict.fromkeys((*settings, *self._planned)) if each not in self._trained]
+        self._planned = ()
+        with MemoryWatch() as memory:
+            prepared = self._prepared(together[0])
+            started = time.perf_counter()
+            train, validation = (_features(prepared, self._task, name) for name in ("train", "validation"))
+            backbone = prepared.trainable.classifier.backbone
+            heads = [new_head(backbone.width, len(self._task.label_names), each.seed) for each in together]
+            trained = train_heads(heads, train, validation, together, self._task.metric, backbone.bucket)
+            elapsed = time.perf_counter() - started
+        share = 1 / len(together)
+        evaluation_seconds = elapsed - train.seconds - sum(head.history.seconds for head in trained)
+        for each, head in zip(together, trained, strict=True):
+            seconds = head.history.seconds + train.seconds * share
+            self._trained[each] = _Probe(head, seconds, evaluation_seconds * share, memory.peak_bytes)
+        return prepared
 
 
-def _prepared(task: Task, settings: Sequence[TrainingSettings], cache: ActivationCache | None) -> Prepared:
-    return prepare(task, LinearProbe(), settings[0], shared_cache() if cache is None else cache)
+@dataclass(frozen=True)
+class _Probe:
+    """A trained head and its share of the cost of all that trained together, see `Cost`."""
+
+    head: TrainedHead
+    seconds: float
+    evaluation_seconds: float
+    peak_memory_bytes: int
 
 
 def _features(prepared: Prepared, task: Task, split: str) -> Inputs:
@@ -86,10 +157,3 @@ def _features(prepared: Prepared, task: Task, split: str) -> Inputs:
             f"The {split} features of {task.name} fit neither memory nor disk. Free some space (`ftkit cache --clear`)."
         )
     return inputs
-
-
-def _trained(task: Task, prepared: Prepared, settings: Sequence[TrainingSettings], train: Inputs) -> list[TrainedHead]:
-    backbone = prepared.trainable.classifier.backbone
-    heads = [new_head(backbone.width, len(task.label_names), each.seed) for each in settings]
-    validation = _features(prepared, task, "validation")
-    return train_heads(heads, train, validation, settings, task.metric, backbone.bucket)

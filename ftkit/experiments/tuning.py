@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ftkit.errors import DivergedError, FtkitError, NoRoomError
 from ftkit.experiments.fine_tuning import default_settings, prepare
 from ftkit.experiments.machine import Machine
-from ftkit.experiments.probing import probe
+from ftkit.experiments.probing import Probes
 from ftkit.experiments.trials import Trial, Trials, read_trials
 from ftkit.memory import clean_start
 from ftkit.methods import LinearProbe, Method, as_method
@@ -72,6 +72,25 @@ def further_trials(method: Method, best_rate: float, count: int) -> list[tuple[M
     return [*pairs, *((method, rate) for rate in islice(between, count - len(pairs)))]
 
 
+def possible_rates(method: Method, trials: int, choices: int) -> list[float]:
+    """Learning rates at which a method without other settings may come to be tried, whichever of a grid is best.
+
+    Parameters
+    ----------
+    method
+        Such as the linear probe.
+    trials, choices
+        As given to `tune`.
+
+    Examples
+    --------
+    >>> possible_rates(as_method("linear-probe"), trials=3, choices=1)
+    [0.0032, 0.0057, 0.01, 0.018, 0.032, 0.057]
+    """
+    grid = rate_grid(method, trials)
+    return sorted({*grid, *(rate for best in grid for _, rate in further_trials(method, best, choices))})
+
+
 def tune(
     task: Task,
     methods: Sequence[str | Method],
@@ -82,6 +101,7 @@ def tune(
     epochs: int | None = None,
     seed: int = 0,
     precision: str = "auto",
+    probes: Probes | None = None,
     on_trial: Callable[[Trial], None] | None = None,
     progress: bool = True,
 ) -> Trials:
@@ -104,6 +124,8 @@ def tune(
         Further trials a method at the best of these rates, default 0, see `further_trials`.
     epochs, seed, precision
         See `fine_tune`.
+    probes
+        Where linear probes are taken from, so that they may train with others; None: those of a grid train together.
     on_trial
         Called after every trial.
     progress
@@ -128,13 +150,14 @@ def tune(
         method.check_applies(task.modality)
     epochs = task.epochs if epochs is None else epochs
     known = read_trials(path, task)
-    settings = partial(_settings, task, epochs=epochs, seed=seed, precision=precision)
+    probes = Probes(task, progress=progress) if probes is None else probes
+    settings = partial(trial_settings, task, epochs=epochs, seed=seed, precision=precision)
     hopeless: list[str] = []
     for method in tried:
         done = {trial.learning_rate for trial in known.over(epochs, seed).of(method)}
         grid = rate_grid(method, trials)
         rates = [rate for rate in grid if rate not in done]
-        for trial in _trials(task, method, [settings(method, rate) for rate in rates], progress):
+        for trial in _trials(task, method, [settings(method, rate) for rate in rates], probes, progress):
             known = _kept(task, trial, path, on_trial)
         of_grid = tuple(trial for trial in known.over(epochs, seed).of(method) if trial.learning_rate in grid)
         best = Trials(known.task, known.fingerprint, of_grid).best(method)
@@ -144,7 +167,7 @@ def tune(
         for other, pairs in groupby(further_trials(method, best.learning_rate, choices), key=itemgetter(0)):
             done = {trial.learning_rate for trial in known.over(epochs, seed).of(other)}
             rates = [rate for _, rate in pairs if rate not in done]
-            for trial in _trials(task, other, [settings(other, rate) for rate in rates], progress):
+            for trial in _trials(task, other, [settings(other, rate) for rate in rates], probes, progress):
                 known = _kept(task, trial, path, on_trial)
     if hopeless:
         raise DivergedError(
@@ -166,11 +189,13 @@ def _kept(task: Task, trial: Trial, path: Path, on_trial: Callable[[Trial], None
     return known
 
 
-def _trials(task: Task, method: Method, settings: Sequence[TrainingSettings], progress: bool) -> Iterator[Trial]:
+def _trials(
+    task: Task, method: Method, settings: Sequence[TrainingSettings], probes: Probes, progress: bool
+) -> Iterator[Trial]:
     """Train once with each and measure on validation only; linear probes train together."""
     if isinstance(method, LinearProbe) and settings:
         try:
-            heads = probe(task, settings)
+            heads = probes.heads(settings)
         except (DivergedError, NoRoomError):  # each by itself, where one diverged or their features can't be kept
             pass
         else:
@@ -180,9 +205,12 @@ def _trials(task: Task, method: Method, settings: Sequence[TrainingSettings], pr
         yield run_trial(task, method, each, progress)
 
 
-def _settings(task: Task, method: Method, rate: float, *, epochs: int, seed: int, precision: str) -> TrainingSettings:
+def trial_settings(
+    task: Task, method: Method, rate: float, *, epochs: int | None, seed: int, precision: str
+) -> TrainingSettings:
+    """How a method is trained at a learning rate, in a trial and in a run of a comparison; see `tune`."""
     usual = default_settings(task, method, seed=seed, precision=precision)
-    return replace(usual, learning_rate=rate, epochs=epochs)
+    return replace(usual, learning_rate=rate, epochs=usual.epochs if epochs is None else epochs)
 
 
 def run_trial(task: Task, method: Method, settings: TrainingSettings, progress: bool = True) -> Trial:
@@ -216,6 +244,7 @@ def _train(task: Task, method: Method, settings: TrainingSettings, progress: boo
         settings,
         task.metric,
         watching,
+        validation_bar=prepared.bar("validation"),
     )
     return training.run()
 

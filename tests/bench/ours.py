@@ -161,15 +161,15 @@ def _all_cells(task: Task, method: str, rates: Sequence[float], seeds: int, epoc
 
 
 def probes_on(task: Task, cells: Sequence[tuple[float, int]], epochs: int) -> Measured:
-    """Train linear probes of several rates and seeds together: `tune` does so with its rates, `compare` with seeds."""
+    """Train linear probes of several rates and seeds together, as `compare` does."""
     from ftkit.experiments.fine_tuning import default_settings
-    from ftkit.experiments.probing import probe_runs
+    from ftkit.experiments.probing import Probes
     from ftkit.methods import LinearProbe
 
     usual = replace(default_settings(task, LinearProbe()), epochs=epochs, class_weights=False)
     watch = Stopwatch()
     outcomes, evaluation_seconds, training_seconds = [], 0.0, 0.0
-    for run in probe_runs(task, [usual.with_rate_and_seed(rate, seed) for rate, seed in cells]):
+    for run in Probes(task).runs([usual.with_rate_and_seed(rate, seed) for rate, seed in cells]):
         outcomes.append(outcome_of(run))
         evaluation_seconds += run.cost.evaluation_seconds
         training_seconds += run.seconds

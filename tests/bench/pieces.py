@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ftkit.backbones.speech import SpeechInput
     from ftkit.experiments.run import Run
-    from ftkit.tasks import Split, Task
+    from ftkit.tasks import Split
     from ftkit.training.history import Epoch
     from ftkit.training.loop import Training, TrainingSettings
 
@@ -270,13 +270,14 @@ def one_head_at_a_time() -> Off:
     """Train linear probes of several rates and seeds one after the other."""
     from ftkit.experiments import probing
 
-    together = probing.probe_runs
+    together = probing.Probes
 
-    def one_by_one(task: Task, settings: Sequence[TrainingSettings]) -> Iterator[Run]:
-        for each in settings:
-            yield from together(task, [each])
+    class OneByOne(together):  # type: ignore[misc, valid-type]
+        def runs(self, settings: Sequence[TrainingSettings]) -> Iterator[Run]:
+            for each in settings:
+                yield from super().runs([each])
 
-    return replaced((probing, "probe_runs", one_by_one))
+    return replaced((probing, "Probes", OneByOne))
 
 
 # --- which pieces there are

@@ -77,5 +77,5 @@ def test_trainings_run_through_all_that_takes_the_place_of_a_piece(
 def test_probes_run_through_what_takes_the_place_of_theirs(tiny_task: Callable[[str], Task], watched: Watched):
     with turned_off(PIECES_OF_PROBES), fresh_activations():
         measured = probes_on(tiny_task("text"), [(0.01, 0), (0.1, 0)], epochs=1)
-    assert watched.called == {"probe_runs"}
+    assert watched.called == {"Probes"}
     assert [outcome.learning_rate for outcome in measured.outcomes] == [0.01, 0.1]

@@ -31,7 +31,9 @@ from ftkit.experiments.trials import Trial, Trials, kit_trials, own_path, record
 from ftkit.experiments.tuning import tune
 from ftkit.methods import Method, as_method
 from ftkit.paths import claimed
-from ftkit.tasks import Task
+from ftkit.tasks import Task, load_task
+from ftkit.training.heads import TrainedHead, train_heads
+from ftkit.training.loop import TrainingSettings
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -111,10 +113,8 @@ def test_an_interrupted_comparison_goes_on_where_it_stopped(
 
 
 def test_a_whole_run_is_kept_where_the_comparison_is_stopped_while_its_test_is_answered(
-    first_comparison: Comparison, own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    assert first_comparison.trials is not None
-    first_comparison.trials.save(own_path(tmp_path, own_reviews.name, own_reviews.fingerprint))
     options = {"epochs": 1, "trials": 1, "choices": 0, "folder": tmp_path, "progress": False}
 
     def stopped(*arguments: Any, **settings: Any) -> Run:
@@ -125,10 +125,10 @@ def test_a_whole_run_is_kept_where_the_comparison_is_stopped_while_its_test_is_a
     with monkeypatch.context() as patch:
         patch.setattr("ftkit.experiments.comparison.fine_tune", stopped)
         with pytest.raises(KeyboardInterrupt):
-            compare(own_reviews, ["linear-probe"], **options)
+            compare(own_reviews, ["bitfit"], **options)
     (kept,) = tmp_path.rglob("run.json")
     written = kept.stat().st_mtime_ns
-    assert [run.spec.method for run in compare(own_reviews, ["linear-probe"], **options).runs] == ["linear-probe"]
+    assert [run.spec.method for run in compare(own_reviews, ["bitfit"], **options).runs] == ["bitfit"]
     assert kept.stat().st_mtime_ns == written
 
 
@@ -187,20 +187,54 @@ def test_a_method_that_diverges_at_every_rate_tried_keeps_no_other_from_being_co
     }
 
 
-def test_linear_probes_of_all_rates_and_of_all_seeds_train_together(
-    own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.fixture
+def heads_at_once(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[float, int]]]:
+    """Learning rates and seeds of the probes of every computation; none may train in another way."""
+    found: list[list[tuple[float, int]]] = []
+
+    def noted(*given: Any) -> list[TrainedHead]:
+        settings: list[TrainingSettings] = given[3]
+        found.append([(each.learning_rate, each.seed) for each in settings])
+        return train_heads(*given)
+
     def alone(*_: object, **__: object) -> None:
         raise AssertionError("a linear probe was trained by itself")
 
+    monkeypatch.setattr("ftkit.experiments.probing.train_heads", noted)
     monkeypatch.setattr("ftkit.experiments.comparison.fine_tune", alone)
     monkeypatch.setattr("ftkit.experiments.tuning.run_trial", alone)
-    board = compare(
-        own_reviews, ["linear-probe"], seeds=2, epochs=1, trials=2, choices=2, folder=tmp_path, progress=False
-    )
-    assert [run.spec.seed for run in board.runs] == [0, 1]
+    return found
+
+
+@pytest.mark.parametrize("seeds", [1, 2, [3, 4]])
+@pytest.mark.parametrize("method", ["linear-probe", LinearProbe()])
+def test_linear_probes_of_all_rates_and_seeds_train_in_one_computation(
+    own_reviews: Task,
+    tmp_path: Path,
+    heads_at_once: list[list[tuple[float, int]]],
+    method: str | Method,
+    seeds: int | list[int],
+):
+    options: dict[str, Any] = {"epochs": 1, "trials": 2, "choices": 2, "folder": tmp_path, "progress": False}
+    board = compare(own_reviews, [method], seeds=seeds, **options)
+    (together,) = heads_at_once
     assert board.trials is not None
-    assert len(board.trials.trials) == 4
+    tried = {(trial.learning_rate, trial.seed) for trial in board.trials.trials}
+    made = {(run.spec.learning_rate, run.spec.seed) for run in board.runs}
+    assert len(tried) == 4  # as many as any other method, though more were trained
+    assert [run.spec.seed for run in board.runs] == (list(range(seeds)) if isinstance(seeds, int) else seeds)
+    assert tried | made <= set(together)
+    assert len(set(together)) == len(together)
+    compare(own_reviews, [method], seeds=seeds, **options)
+    assert len(heads_at_once) == 1  # what is found is not trained again
+
+
+def test_linear_probes_of_a_ready_made_task_train_at_their_recorded_rate_only(
+    tmp_path: Path, heads_at_once: list[list[tuple[float, int]]]
+):
+    reviews = load_task("movie-reviews", limit=40)
+    board = compare(reviews, ["linear-probe"], seeds=2, epochs=1, folder=tmp_path, progress=False)
+    assert heads_at_once == [[(run.spec.learning_rate, run.spec.seed) for run in board.runs]]
 
 
 def test_linear_probes_whose_features_find_no_room_are_tried_one_by_one(
@@ -209,8 +243,8 @@ def test_linear_probes_whose_features_find_no_room_are_tried_one_by_one(
     def no_room(*_: Any) -> None:
         raise NoRoomError
 
-    monkeypatch.setattr("ftkit.experiments.tuning.probe", no_room)
-    monkeypatch.setattr("ftkit.experiments.comparison.probe_runs", no_room)
+    monkeypatch.setattr("ftkit.experiments.probing.Probes.heads", no_room)
+    monkeypatch.setattr("ftkit.experiments.probing.Probes.runs", no_room)
     board = compare(
         own_reviews, ["linear-probe"], seeds=2, epochs=1, trials=2, choices=0, folder=tmp_path, progress=False
     )

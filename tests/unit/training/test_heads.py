@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ import torch
 from ftkit import fine_tune
 from ftkit.errors import DivergedError, TrainingError
 from ftkit.experiments.fine_tuning import default_settings
-from ftkit.experiments.probing import probe, probe_runs
+from ftkit.experiments.probing import Probes
 from ftkit.methods import LinearProbe
 from ftkit.tasks import Task
 from ftkit.training.cache import ActivationCache
-from ftkit.training.heads import train_heads
+from ftkit.training.heads import TrainedHead, train_heads
 from ftkit.training.loop import TrainingSettings
 
 CELLS = ((1e-2, 0), (3e-2, 0), (1e-2, 1))
@@ -36,7 +36,7 @@ def several(task: Task, precision: str = "float32", **options: Any) -> list[Trai
 def test_together_is_alone(modality: str, options: dict[str, Any], tiny_task: Callable[[str], Task], tmp_path: Path):
     task = tiny_task(modality)
     settings = several(task, **options)
-    runs = probe_runs(task, settings, ActivationCache(tmp_path))
+    runs = Probes(task, cache=ActivationCache(tmp_path)).runs(settings)
     for (rate, seed), together in zip(CELLS, runs, strict=True):
         alone = fine_tune(
             task,
@@ -62,7 +62,7 @@ def test_together_is_alone(modality: str, options: dict[str, Any], tiny_task: Ca
 @pytest.mark.parametrize("modality", ["text", "image", "audio"])
 def test_together_is_alone_in_bf16_but_for_its_digits(modality: str, tiny_task: Callable[[str], Task], tmp_path: Path):
     task = tiny_task(modality)
-    runs = probe_runs(task, several(task, "bf16"), ActivationCache(tmp_path))
+    runs = Probes(task, cache=ActivationCache(tmp_path)).runs(several(task, "bf16"))
     options: dict[str, Any] = {"batch_size": 6, "precision": "bf16", "progress": False, "class_weights": False}
     for (rate, seed), together in zip(CELLS, runs, strict=True):
         alone = fine_tune(task, "linear-probe", lr=rate, seed=seed, epochs=2, **options)
@@ -71,26 +71,61 @@ def test_together_is_alone_in_bf16_but_for_its_digits(modality: str, tiny_task: 
         np.testing.assert_allclose(together.predictions.probabilities, alone.predictions.probabilities, atol=1e-2)
 
 
+def test_what_is_planned_trains_with_the_first_that_is_asked_for_and_is_then_given_out(
+    tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    task = tiny_task("text")
+    settings, sizes = several(task), list[int]()
+
+    def counted(heads: Sequence[Any], *rest: Any) -> list[TrainedHead]:
+        sizes.append(len(heads))
+        return train_heads(heads, *rest)
+
+    monkeypatch.setattr("ftkit.experiments.probing.train_heads", counted)
+    probes = Probes(task, settings, ActivationCache(tmp_path))
+    (first,) = probes.heads(settings[1:2])
+    assert sizes == [3]
+    later = list(probes.runs(settings[::-1]))
+    assert sizes == [3]
+    assert [(run.spec.learning_rate, run.spec.seed) for run in later] == list(CELLS[::-1])
+    assert later[1].history == first.history
+    assert all(run.cost.seconds >= run.history.seconds > 0 for run in later)
+    assert all(run.cost.peak_memory_bytes > 0 for run in later)
+    probes.heads([settings[0].with_rate_and_seed(0.02, 5)])
+    assert sizes == [3, 1]
+
+
+def test_a_plan_that_diverges_keeps_none_that_is_asked_for_from_training(
+    tiny_task: Callable[[str], Task], tmp_path: Path
+):
+    task = tiny_task("audio")
+    good, *_ = several(task)
+    probes = Probes(task, [good.with_rate_and_seed(1e38, 0)], ActivationCache(tmp_path))
+    with pytest.raises(DivergedError, match=r"1e\+38"):
+        probes.heads([good])
+    assert len(probes.heads([good])) == 1
+
+
 def test_they_may_differ_in_rate_and_seed_only(tiny_task: Callable[[str], Task], tmp_path: Path):
     task = tiny_task("audio")
     first, *_ = several(task)
     other = default_settings(task, LinearProbe())
     with pytest.raises(TrainingError, match="learning rate and seed only"):
-        probe(task, [first, other], ActivationCache(tmp_path))
+        Probes(task, cache=ActivationCache(tmp_path)).heads([first, other])
 
 
 def test_a_loss_that_is_not_a_number_names_the_rate(tiny_task: Callable[[str], Task], tmp_path: Path):
     task = tiny_task("audio")
     settings = [each.with_rate_and_seed(rate, 0) for each, rate in zip(several(task), (1e-2, 1e38, 1e-2), strict=True)]
     with pytest.raises(TrainingError, match=r"with learning rate 1e\+38"):
-        probe(task, settings, ActivationCache(tmp_path))
+        Probes(task, cache=ActivationCache(tmp_path)).heads(settings)
 
 
 def test_answers_that_are_no_numbers_name_the_rate(tiny_task: Callable[[str], Task], tmp_path: Path):
     """Weights that overflow at the last step leave no loss to tell it."""
     settings = [replace(each, epochs=1, batch_size=64, learning_rate=1e38) for each in several(tiny_task("audio"))]
     with pytest.raises(DivergedError, match=r"validation became nan after epoch 1 with learning rate 1e\+38"):
-        probe(tiny_task("audio"), settings, ActivationCache(tmp_path))
+        Probes(tiny_task("audio"), cache=ActivationCache(tmp_path)).heads(settings)
 
 
 def test_features_that_are_not_pooled_are_refused(new_training: Callable[..., Any]):
@@ -104,4 +139,4 @@ def test_features_that_are_not_pooled_are_refused(new_training: Callable[..., An
 def test_dropout_is_refused_since_heads_that_train_together_have_none(tiny_task: Callable[[str], Task], tmp_path: Path):
     task = tiny_task("audio")
     with pytest.raises(TrainingError, match=r"dropout = 0.5: .* train each with `fine_tune`"):
-        probe(task, [replace(each, dropout=0.5) for each in several(task)], ActivationCache(tmp_path))
+        Probes(task, cache=ActivationCache(tmp_path)).heads([replace(each, dropout=0.5) for each in several(task)])
