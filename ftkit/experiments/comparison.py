@@ -229,7 +229,8 @@ def compare(
     validation: in the trials recorded with the kit for the ready-made tasks, else in ``trials + choices`` trials a
     method that are made and recorded now. `Comparison.fairness` warns where one had more trials than another. Every
     finished run is saved at once; what the folder holds already is not trained again, so an interrupted comparison goes
-    on where it stopped.
+    on where it stopped. Linear probes train in one computation, with every seed at every learning rate that may come to
+    be tried; their learning rate is chosen by as many trials as that of any other method.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ class Cost:
         Parameters: those that trained (head included), the head's, all.
     seconds
         Training, evaluation excluded. Work of frozen blocks counts in the run that did it, together with what another
-        had done on the way to it.
+        had done on the way to it. Linear probes that train together have a share each.
     evaluation_seconds
         Validation after every epoch and the test.
     peak_memory_bytes
