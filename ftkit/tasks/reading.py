@@ -342,6 +342,7 @@ def read_image(path: Path, size: int = IMAGE_SIZE) -> np.ndarray:
 
     try:
         with Image.open(path) as opened:
+            opened.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
             opened.load()
             upright = ImageOps.exif_transpose(opened)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas
 import pytest
 import soundfile
-from PIL import Image
+from PIL import ExifTags, Image
+from sklearn.datasets import load_sample_image
 
 from ftkit.errors import DataError
 from ftkit.tasks import own_task
-from ftkit.tasks.reading import list_items
+from ftkit.tasks.reading import list_items, read_image
 from ftkit.tasks.sound import read_sound
 
 
@@ -133,6 +134,18 @@ def test_table_of_pictures_is_read_relative_to_itself(
     task = own_task(tmp_path / "cells.csv", image="file")
     assert sum(map(len, task.splits.values())) == 24
     assert task.label_names == ("defect", "ok")
+
+
+def test_a_photograph_that_is_decoded_at_a_fraction_of_its_size_looks_the_same(tmp_path: Path) -> None:
+    photograph = Image.fromarray(load_sample_image("flower.jpg")).resize((2560, 1708), Image.Resampling.BICUBIC)
+    on_its_side = photograph.transpose(Image.Transpose.ROTATE_90)
+    orientation = Image.Exif()
+    orientation[ExifTags.Base.Orientation] = 6
+    on_its_side.save(tmp_path / "camera.jpg", quality=95, exif=orientation)
+    photograph.save(tmp_path / "upright.png")
+    from_camera, upright = (read_image(tmp_path / name).astype(int) for name in ("camera.jpg", "upright.png"))
+    assert from_camera.shape == (160, 160, 3)
+    assert np.abs(from_camera - upright).mean() < 1.5  # of 255: what the compression changes
 
 
 def test_deep_grey_picture_keeps_its_range(cell_folder: Path) -> None:
