@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ def own_task(
     }
     missing = [split for split in sources if split not in splits]
     splits |= _cut(splits["train"], missing, label_names, seed)
+    if modality == "image":  # not before: an array of all pictures beside one a split would fill the memory
+        splits = {split: _stacked(data) for split, data in splits.items()}
     metric, metrics, metric_notes = _metrics(splits["train"], label_names)
     return Task(
         name=_slug(name or (Path(train).stem if isinstance(train, (str, Path)) else "own-data")),
@@ -200,15 +203,17 @@ def _content_key(content: Any) -> bytes:
 
 def _to_split(examples: Examples, label_names: tuple[str, ...], prefix: str) -> Split:
     index_of = {label: index for index, label in enumerate(label_names)}
-    items: Any = examples.contents
-    if examples.modality == "image" and items:
-        items = np.stack(items)
     return Split(
-        items=items,
+        items=examples.contents,
         labels=np.array([index_of[label] for label in examples.labels], dtype=np.int64),
         groups=None if examples.groups is None else np.array(examples.groups),
         identifiers=np.array([prefix + identifier for identifier in examples.identifiers]),
     )
+
+
+def _stacked(split: Split) -> Split:
+    """Put pictures into one array; a split that has lost all of them is refused later."""
+    return replace(split, items=np.stack(split.items)) if len(split) else split
 
 
 def _cut(train: Split, missing: list[str], label_names: tuple[str, ...], seed: int) -> dict[str, Split]:

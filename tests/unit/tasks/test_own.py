@@ -148,6 +148,23 @@ def test_a_photograph_that_is_decoded_at_a_fraction_of_its_size_looks_the_same(t
     assert np.abs(from_camera - upright).mean() < 1.5  # of 255: what the compression changes
 
 
+def test_pictures_are_never_in_memory_three_times(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label in ("left", "right"):
+        (tmp_path / label).mkdir()
+        for number in range(100):
+            picture = random.integers(0, 255, (160, 160, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(tmp_path / label / f"{number}.png", compress_level=1)
+    own_task(tmp_path)  # what is imported on the way does not count
+    tracemalloc.start()
+    task = own_task(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    held = sum(split.items.nbytes for split in task.splits.values())
+    assert held == 200 * 160 * 160 * 3
+    assert peak < 2.5 * held
+
+
 def test_deep_grey_picture_keeps_its_range(cell_folder: Path) -> None:
     ramp = np.linspace(1000, 40_000, 160 * 160).reshape(160, 160).astype(np.uint16)
     for path in cell_folder.rglob("*.jpg"):
