@@ -23,6 +23,7 @@ from ftkit.experiments.run import RUN_FILE, Predictions, Run, file_size, load_ru
 from ftkit.experiments.task_facts import TaskFacts
 from ftkit.experiments.trials import Trial, Trials, joined, own_path, read_trials, recorded_trials
 from ftkit.experiments.tuning import possible_rates, trial_settings, tune
+from ftkit.memory import release_memory
 from ftkit.methods import METHODS, USUAL_METHODS, LinearProbe, Method, as_method
 from ftkit.paths import claimed, runs_folder, write_text
 from ftkit.processor import libraries_limited
@@ -454,6 +455,7 @@ def _in_order(planned: Sequence[_Planned], probes: Probes) -> Iterator[_Planned]
     last = [each for each in planned if isinstance(each.method, LinearProbe)]
     yield from (each for each in planned if each not in last)
     _probe_together([each for each in last if not each.is_done], probes)
+    release_memory()  # their model
     yield from last
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from ftkit.errors import NoRoomError
 from ftkit.experiments.fine_tuning import Prepared, answers, describe, finished_run, prepare
 from ftkit.experiments.machine import MemoryWatch
 from ftkit.experiments.run import Run
+from ftkit.memory import release_memory
 from ftkit.methods import LinearProbe
 from ftkit.training.cache import ActivationCache, shared_cache
 from ftkit.training.heads import TrainedHead, train_heads
@@ -55,6 +57,7 @@ class Probes:
         self._cache = shared_cache() if cache is None else cache
         self._progress = progress
         self._trained: dict[TrainingSettings, _Probe] = {}
+        self._peak_memory_bytes = 0
 
     def heads(self, settings: Sequence[TrainingSettings]) -> list[TrainedHead]:
         """Return the probe of each of several settings, trained where it is not yet; the test split is not read.
@@ -75,7 +78,8 @@ class Probes:
             If there is no room for the features.
         """
         if self._lacks(settings):
-            self._train(settings)
+            with self._watched():
+                self._train(self._prepared(settings[0]), settings)
         return [self._trained[each].head for each in settings]
 
     def runs(self, settings: Sequence[TrainingSettings]) -> Iterator[Run]:
@@ -93,11 +97,14 @@ class Probes:
         Run
             As `fine_tune` makes it; seconds are its share of the whole.
         """
-        prepared = self._train(settings) if self._lacks(settings) else self._prepared(settings[0])
-        started = time.perf_counter()
-        with MemoryWatch() as memory:
+        with self._watched():
+            prepared = self._prepared(settings[0])
+            if self._lacks(settings):
+                self._train(prepared, settings)
+            release_memory()  # what loading and training left behind
+            started = time.perf_counter()
             validation, test = (_features(prepared, self._task, name) for name in ("validation", "test"))
-        share = (time.perf_counter() - started) / len(settings)
+            share = (time.perf_counter() - started) / len(settings)
         for each in settings:
             probe = self._trained[each]
             prepared.trainable.load_trained_state({"head.weight": probe.head.weight, "head.bias": probe.head.bias})
@@ -110,9 +117,16 @@ class Probes:
                 answers(self._task.test, prepared, test),
                 seconds=probe.seconds,
                 evaluation_seconds=probe.evaluation_seconds + share,
-                peak_memory_bytes=max(probe.peak_memory_bytes, memory.peak_bytes),
+                peak_memory_bytes=self._peak_memory_bytes,
                 frozen_depth=prepared.frozen_depth,
             )
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Keep the most memory that was held. Begin without a model: one might be spared from collection for good."""
+        with MemoryWatch() as memory:
+            yield
+        self._peak_memory_bytes = max(self._peak_memory_bytes, memory.peak_bytes)
 
     def _lacks(self, settings: Sequence[TrainingSettings]) -> bool:
         return any(each not in self._trained for each in settings)
@@ -120,34 +134,30 @@ class Probes:
     def _prepared(self, settings: TrainingSettings) -> Prepared:
         return prepare(self._task, LinearProbe(), settings, self._cache, progress=self._progress)
 
-    def _train(self, settings: Sequence[TrainingSettings]) -> Prepared:
-        """Train what is asked for and, with it, all that is planned; return the model that the features are of."""
+    def _train(self, prepared: Prepared, settings: Sequence[TrainingSettings]) -> None:
+        """Train what is asked for and, with it, all that is planned."""
         together = [each for each in dict.fromkeys((*settings, *self._planned)) if each not in self._trained]
         self._planned = ()
-        with MemoryWatch() as memory:
-            prepared = self._prepared(together[0])
-            started = time.perf_counter()
-            train, validation = (_features(prepared, self._task, name) for name in ("train", "validation"))
-            backbone = prepared.trainable.classifier.backbone
-            heads = [new_head(backbone.width, len(self._task.label_names), each.seed) for each in together]
-            trained = train_heads(heads, train, validation, together, self._task.metric, backbone.bucket)
-            elapsed = time.perf_counter() - started
+        started = time.perf_counter()
+        train, validation = (_features(prepared, self._task, name) for name in ("train", "validation"))
+        backbone = prepared.trainable.classifier.backbone
+        heads = [new_head(backbone.width, len(self._task.label_names), each.seed) for each in together]
+        trained = train_heads(heads, train, validation, together, self._task.metric, backbone.bucket)
+        elapsed = time.perf_counter() - started
         share = 1 / len(together)
         evaluation_seconds = elapsed - train.seconds - sum(head.history.seconds for head in trained)
         for each, head in zip(together, trained, strict=True):
             seconds = head.history.seconds + train.seconds * share
-            self._trained[each] = _Probe(head, seconds, evaluation_seconds * share, memory.peak_bytes)
-        return prepared
+            self._trained[each] = _Probe(head, seconds, evaluation_seconds * share)
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """A trained head and its share of the cost of all that trained together, see `Cost`."""
+    """A trained head and its share of the seconds of all that trained together, see `Cost`."""
 
     head: TrainedHead
     seconds: float
     evaluation_seconds: float
-    peak_memory_bytes: int
 
 
 def _features(prepared: Prepared, task: Task, split: str) -> Inputs:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ftkit import Comparison, LinearProbe, LoRA, Run, compare, fine_tune, load_run
+from ftkit import Comparison, LinearProbe, LoRA, Run, compare, fine_tune, load_run, memory
 from ftkit.errors import DataError, DivergedError, FtkitError, NoRoomError, UnknownNameError
 from ftkit.experiments import tuning
 from ftkit.experiments.experiment import Experiment, grid
@@ -26,6 +27,7 @@ from ftkit.experiments.fairness import (
     record_fairness,
     with_trials,
 )
+from ftkit.experiments.fine_tuning import Prepared, prepare
 from ftkit.experiments.record import Record
 from ftkit.experiments.trials import Trial, Trials, kit_trials, own_path, recorded_trials
 from ftkit.experiments.tuning import tune
@@ -235,6 +237,28 @@ def test_linear_probes_of_a_ready_made_task_train_at_their_recorded_rate_only(
     reviews = load_task("movie-reviews", limit=40)
     board = compare(reviews, ["linear-probe"], seeds=2, epochs=1, folder=tmp_path, progress=False)
     assert heads_at_once == [[(run.spec.learning_rate, run.spec.seed) for run in board.runs]]
+
+
+def test_memory_is_given_back_when_nothing_holds_the_models_of_linear_probes_any_more(
+    own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    models: list[weakref.ref[torch.nn.Module]] = []
+    left: list[list[torch.nn.Module | None]] = []
+
+    def noted(*given: Any, **options: Any) -> Prepared:
+        prepared = prepare(*given, **options)
+        models.append(weakref.ref(prepared.trainable.model))
+        return prepared
+
+    def released() -> None:
+        memory.release_memory()
+        left.append([model() for model in models])
+
+    monkeypatch.setattr("ftkit.experiments.probing.prepare", noted)
+    monkeypatch.setattr("ftkit.experiments.comparison.release_memory", released)
+    memory._spare_what_is_there.cache_clear()  # as where much was imported since the last training
+    compare(own_reviews, ["linear-probe"], seeds=2, epochs=1, folder=tmp_path, progress=False)
+    assert left == [[None, None]]
 
 
 def test_linear_probes_whose_features_find_no_room_are_tried_one_by_one(
