@@ -2,48 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
-
-Part = TypeVar("Part")
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 MOMENT = 2.0
 """Seconds of work before its bar appears: what is done sooner needs none."""
 
 
-def with_bar(
-    parts: Iterable[Part],
-    description: str | None,
-    total: int,
-    size: Callable[[Part], int] | None = None,
-    unit: str = "item",
-) -> Iterator[Part]:
-    """Yield parts of some work beside a bar that counts the items done, shown where it takes longer than `MOMENT`.
+@contextmanager
+def progress_bar(description: str | None, total: int, unit: str = "item") -> Iterator[Callable[[int], object]]:
+    """Give a function that is told of every part that is done; a bar shows them where all takes longer than `MOMENT`.
 
     Parameters
     ----------
-    parts
-        What is worked on, one after the other.
     description
         What the bar says; None shows no bar.
     total
-        Items in all parts.
-    size
-        Items in one part; by default a part is one item. `len` counts those of a batch.
+        How much there is to do.
     unit
-        What an item is called, default "item".
+        What is counted, default "item".
 
     Examples
     --------
-    >>> [sum(part) for part in with_bar([[1, 2], [3]], "Sums", total=3, size=len)]
-    [3, 3]
+    >>> with progress_bar("Squares", total=3) as advance:
+    ...     for number in range(3):
+    ...         _ = advance(1)
     """
     if description is None:
-        yield from parts
+        yield lambda done: None
         return
     from tqdm.auto import tqdm
 
     with tqdm(total=total, desc=description, unit=unit, delay=MOMENT, leave=False, dynamic_ncols=True) as bar:
-        for part in parts:
-            yield part
-            bar.update(1 if size is None else size(part))
+        yield bar.update

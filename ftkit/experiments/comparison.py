@@ -293,6 +293,7 @@ def compare(
     notes = list(task.notes)
     pairs = [(method, int(seed)) for method in chosen for seed in seed_list]  # numpy's can't be written as JSON
     planned = [_Planned.of(task, method, seed, recorded, budget, folder) for method, seed in pairs]
+    probes.keep([each.settings for each in planned if isinstance(each.method, LinearProbe)])
     for each in _with_progress(_in_order(planned, probes), len(planned), task, progress):
         try:
             run = each.find_or_train(task, progress)
@@ -452,22 +453,24 @@ class _Planned:
 
 def _in_order(planned: Sequence[_Planned], probes: Probes) -> Iterator[_Planned]:
     """Yield the linear probes last: their features are computed from where another method begins to train."""
-    last = [each for each in planned if isinstance(each.method, LinearProbe)]
-    yield from (each for each in planned if each not in last)
-    _probe_together([each for each in last if not each.is_done], probes)
-    release_memory()  # their model
-    yield from last
+    probing = [each for each in planned if isinstance(each.method, LinearProbe)]
+    yield from (each for each in planned if each not in probing)
+    if not all(each.is_done for each in probing):
+        _save_probes(probing, probes)
+        release_memory()  # their model
+    yield from probing
 
 
-def _probe_together(planned: Sequence[_Planned], probes: Probes) -> None:
-    """Train linear probes of several seeds in one computation; they are then found.
+def _save_probes(probing: Sequence[_Planned], probes: Probes) -> None:
+    """Save linear probes of all seeds, trained in one computation with the trials or now; they are then found.
 
     Where one diverges, or there is no room for their features, all are left to be trained alone.
     """
     with contextlib.ExitStack() as claims, contextlib.suppress(DivergedError, NoRoomError):
-        for each in sorted(planned, key=lambda each: each.place):  # in one order in all processes, or two wait for ever
+        missing = [each for each in probing if not each.is_done]
+        for each in sorted(missing, key=lambda each: each.place):  # in one order in all processes, or two wait for ever
             claims.enter_context(claimed(each.place, wait=True))
-        left = [each for each in planned if not each.is_done]  # by another process, in the meantime
+        left = [each for each in missing if not each.is_done]  # by another process, in the meantime
         if left:
             for each, run in zip(left, probes.runs([each.settings for each in left]), strict=True):
                 run.save(each.place)

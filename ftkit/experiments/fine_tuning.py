@@ -23,7 +23,7 @@ from ftkit.experiments.trials import recorded_rate
 from ftkit.memory import release_memory
 from ftkit.methods import Method, Trainable, as_method
 from ftkit.processor import libraries_limited
-from ftkit.progress import with_bar
+from ftkit.progress import progress_bar
 from ftkit.randomness import seeded
 from ftkit.training.activations import Activations, Allocate, compute_activations
 from ftkit.training.augmentation import Augmentation, ChangedItems, as_augmentation
@@ -150,9 +150,13 @@ class Prepared:
         return prepared
 
     def _prepare(self, split: Split) -> list[Any]:
-        backbone, count = self.trainable.classifier.backbone, len(split)
-        parts = [split.items[start : start + PREPARED_AT_ONCE] for start in range(0, count, PREPARED_AT_ONCE)]
-        return [each for part in with_bar(parts, self.bar("inputs"), count, len) for each in backbone.prepare(part)]
+        prepared: list[Any] = []
+        with progress_bar(self.bar("inputs"), len(split)) as advance:
+            for start in range(0, len(split), PREPARED_AT_ONCE):
+                part = split.items[start : start + PREPARED_AT_ONCE]
+                prepared += self.trainable.classifier.backbone.prepare(part)
+                advance(len(part))
+        return prepared
 
 
 def fine_tune(
@@ -407,7 +411,15 @@ def _first_head(
     watching: list[Callback] = [BestWeights()]
     if progress:
         watching.append(ProgressBar(f"{task.name}, {method.name} first"))
-    history = Training(prepared.trainable, train, validation, settings, task.metric, watching).run()
+    history = Training(
+        prepared.trainable,
+        train,
+        validation,
+        settings,
+        task.metric,
+        watching,
+        validation_bar=prepared.bar("validation"),
+    ).run()
     if history.interrupted:
         raise KeyboardInterrupt
     return prepared.trainable.head.state_dict(), history.seconds + train.seconds

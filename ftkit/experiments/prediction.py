@@ -11,6 +11,7 @@ import numpy as np
 
 from ftkit.errors import DataError
 from ftkit.experiments.run import Run
+from ftkit.progress import progress_bar
 from ftkit.tasks.reading import list_items
 
 if TYPE_CHECKING:
@@ -65,15 +66,14 @@ def predict_file(run: Run, source: str | Path, column: str | None = None, *, pro
     ['item', 'answer', 'probability of rotten', 'probability of fresh']
     """
     import pandas
-    from tqdm.auto import tqdm
 
     items = list_items(source, run.spec.modality, column)
     answered, unreadable = [], dict[str, DataError]()
-    with tqdm(total=len(items), desc="Answers", unit="item", leave=False, disable=not progress) as bar:
+    with progress_bar("Answers" if progress else None, len(items)) as advance:
         for start in range(0, len(items), PART):
             part = items[start : start + PART]
             answered.append(_probabilities(run, part, unreadable))
-            bar.update(len(part))
+            advance(len(part))
     probabilities = np.concatenate(answered)
     without = np.isnan(probabilities).any(axis=1)
     if without.all():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftkit.classifier import new_head
-from ftkit.errors import NoRoomError
+from ftkit.errors import DivergedError, NoRoomError
 from ftkit.experiments.fine_tuning import Prepared, answers, describe, finished_run, prepare
 from ftkit.experiments.machine import MemoryWatch
 from ftkit.experiments.run import Run
@@ -22,6 +22,9 @@ from ftkit.training.loop import Inputs, TrainingSettings
 if TYPE_CHECKING:
     from ftkit.tasks.base import Task
 
+MOST_PLANNED = 96
+"""So many probes cost little more than one; many more would take memory and time that nobody asked for."""
+
 
 class Probes:
     """Linear probes on one task, all that are planned trained in one computation as soon as one is asked for.
@@ -33,7 +36,8 @@ class Probes:
     task
         What to learn.
     planned
-        Settings of probes that may be asked for, default none; they differ in learning rate and seed only.
+        Settings of probes that may be asked for, default none, the likeliest first: of very many only these are
+        trained before they are asked for. They differ in learning rate and seed only.
     cache
         Keeps the features, default the shared one.
     progress
@@ -53,7 +57,7 @@ class Probes:
         progress: bool = False,
     ) -> None:
         self._task = task
-        self._planned = tuple(planned)
+        self._planned = tuple(planned[:MOST_PLANNED])
         self._cache = shared_cache() if cache is None else cache
         self._progress = progress
         self._trained: dict[TrainingSettings, _Probe] = {}
@@ -72,8 +76,7 @@ class Probes:
         TrainingError
             If they differ in more.
         DivergedError
-            If one of those that train together diverges. What was planned is then given up, so that no learning rate
-            that nobody asked for keeps others from being trained.
+            If one of them diverges.
         NoRoomError
             If there is no room for the features.
         """
@@ -97,14 +100,15 @@ class Probes:
         Run
             As `fine_tune` makes it; seconds are its share of the whole.
         """
+        reading_seconds = 0.0
         with self._watched():
             prepared = self._prepared(settings[0])
             if self._lacks(settings):
-                self._train(prepared, settings)
+                reading_seconds = self._train(prepared, settings)
             release_memory()  # what loading and training left behind
             started = time.perf_counter()
             validation, test = (_features(prepared, self._task, name) for name in ("validation", "test"))
-            share = (time.perf_counter() - started) / len(settings)
+            answering_seconds = time.perf_counter() - started
         for each in settings:
             probe = self._trained[each]
             prepared.trainable.load_trained_state({"head.weight": probe.head.weight, "head.bias": probe.head.bias})
@@ -115,13 +119,18 @@ class Probes:
                 probe.head.history,
                 answers(self._task.validation, prepared, validation),
                 answers(self._task.test, prepared, test),
-                seconds=probe.seconds,
-                evaluation_seconds=probe.evaluation_seconds + share,
+                seconds=probe.head.history.seconds + reading_seconds / len(settings),
+                evaluation_seconds=probe.validation_seconds + answering_seconds / len(settings),
                 peak_memory_bytes=self._peak_memory_bytes,
                 frozen_depth=prepared.frozen_depth,
             )
 
-    @contextmanager
+    def keep(self, settings: Sequence[TrainingSettings]) -> None:
+        """Let go of what is trained or planned, but for some that will be asked for."""
+        self._planned = ()
+        self._trained = {each: probe for each, probe in self._trained.items() if each in settings}
+
+    @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
         """Keep the most memory that was held. Begin without a model: one might be spared from collection for good."""
         with MemoryWatch() as memory:
@@ -134,30 +143,45 @@ class Probes:
     def _prepared(self, settings: TrainingSettings) -> Prepared:
         return prepare(self._task, LinearProbe(), settings, self._cache, progress=self._progress)
 
-    def _train(self, prepared: Prepared, settings: Sequence[TrainingSettings]) -> None:
-        """Train what is asked for and, with it, all that is planned."""
-        together = [each for each in dict.fromkeys((*settings, *self._planned)) if each not in self._trained]
+    def _train(self, prepared: Prepared, settings: Sequence[TrainingSettings]) -> float:
+        """Train what is lacking and, with it, all that is planned; return what computing or reading the features took.
+
+        Where that diverges, what is lacking trains without the rest: nobody asked for a learning rate that was planned.
+        """
+        lacking = [each for each in dict.fromkeys(settings) if each not in self._trained]
+        planned = [each for each in dict.fromkeys(self._planned) if each not in self._trained and each not in lacking]
         self._planned = ()
+        train = _features(prepared, self._task, "train")
+        if planned:
+            with contextlib.suppress(DivergedError):
+                self._train_together(prepared, train, [*lacking, *planned])
+                return train.seconds
+        self._train_together(prepared, train, lacking)
+        return train.seconds
+
+    def _train_together(self, prepared: Prepared, train: Inputs, settings: Sequence[TrainingSettings]) -> None:
         started = time.perf_counter()
-        train, validation = (_features(prepared, self._task, name) for name in ("train", "validation"))
         backbone = prepared.trainable.classifier.backbone
-        heads = [new_head(backbone.width, len(self._task.label_names), each.seed) for each in together]
-        trained = train_heads(heads, train, validation, together, self._task.metric, backbone.bucket)
-        elapsed = time.perf_counter() - started
-        share = 1 / len(together)
-        evaluation_seconds = elapsed - train.seconds - sum(head.history.seconds for head in trained)
-        for each, head in zip(together, trained, strict=True):
-            seconds = head.history.seconds + train.seconds * share
-            self._trained[each] = _Probe(head, seconds, evaluation_seconds * share)
+        trained = train_heads(
+            [new_head(backbone.width, len(self._task.label_names), each.seed) for each in settings],
+            train,
+            _features(prepared, self._task, "validation"),
+            settings,
+            self._task.metric,
+            backbone.bucket,
+            prepared.bar("heads"),
+        )
+        validating_seconds = time.perf_counter() - started - sum(head.history.seconds for head in trained)
+        for each, head in zip(settings, trained, strict=True):
+            self._trained[each] = _Probe(head, validating_seconds / len(settings))
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """A trained head and its share of the seconds of all that trained together, see `Cost`."""
+    """A trained head, and its share of the seconds that validation took."""
 
     head: TrainedHead
-    seconds: float
-    evaluation_seconds: float
+    validation_seconds: float
 
 
 def _features(prepared: Prepared, task: Task, split: str) -> Inputs:

@@ -73,7 +73,7 @@ def further_trials(method: Method, best_rate: float, count: int) -> list[tuple[M
 
 
 def possible_rates(method: Method, trials: int, choices: int) -> list[float]:
-    """Learning rates at which a method without other settings may come to be tried, whichever of a grid is best.
+    """Learning rates at which a method without other settings may come to be tried: a grid, then all around its best.
 
     Parameters
     ----------
@@ -85,10 +85,10 @@ def possible_rates(method: Method, trials: int, choices: int) -> list[float]:
     Examples
     --------
     >>> possible_rates(as_method("linear-probe"), trials=3, choices=1)
-    [0.0032, 0.0057, 0.01, 0.018, 0.032, 0.057]
+    [0.0032, 0.01, 0.032, 0.0057, 0.018, 0.057]
     """
     grid = rate_grid(method, trials)
-    return sorted({*grid, *(rate for best in grid for _, rate in further_trials(method, best, choices))})
+    return list(dict.fromkeys([*grid, *(rate for best in grid for _, rate in further_trials(method, best, choices))]))
 
 
 def tune(

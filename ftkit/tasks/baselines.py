@@ -18,7 +18,7 @@ import numpy as np
 
 from ftkit.evaluation import METRICS
 from ftkit.processor import libraries_limited
-from ftkit.progress import with_bar
+from ftkit.progress import progress_bar
 from ftkit.tasks.base import SAMPLE_RATE, Split, Task
 
 __all__ = ["BaselineResult", "fit_baselines", "mfcc"]
@@ -249,12 +249,14 @@ def _best_on_validation(
     metric = METRICS[task.metric].function
     best_score, best_strength, best_model = -np.inf, _STRENGTHS[0], None
     bar = f"{task.name}, classical method" if progress else None
-    for strength in with_bar(_STRENGTHS, bar, len(_STRENGTHS), unit="strength"):
-        model = build(strength).fit(train, task.train.labels)
-        score = metric(task.validation.labels, model.predict_proba(validation))
-        # The strongest regularisation wins a tie.
-        if score > best_score:
-            best_score, best_strength, best_model = score, strength, model
+    with progress_bar(bar, len(_STRENGTHS), "strength") as advance:
+        for strength in _STRENGTHS:
+            model = build(strength).fit(train, task.train.labels)
+            score = metric(task.validation.labels, model.predict_proba(validation))
+            # The strongest regularisation wins a tie.
+            if score > best_score:
+                best_score, best_strength, best_model = score, strength, model
+            advance(1)
     assert best_model is not None
     return best_model.predict_proba(features(task.test)), best_strength
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +14,7 @@ import numpy as np
 
 from ftkit.backbones import LONGEST_SECONDS
 from ftkit.errors import DataError
-from ftkit.progress import with_bar
+from ftkit.progress import progress_bar
 from ftkit.tasks.base import SAMPLE_RATE, Modality
 from ftkit.tasks.sound import read_sound
 
@@ -256,10 +257,10 @@ def _read_table(table: pandas.DataFrame, columns: Columns, folder: Path, where: 
         _require_filled(rows, groups, columns.group, where)
         groups = [groups[row] for row in rows]
     read = _Reader(modality)
-    shown = with_bar(rows, f"Reading {_KINDS[modality]}s" if progress else None, len(rows))
+    bar = f"Reading {_KINDS[modality]}s" if progress else None
     return Examples(
         modality=modality,
-        contents=[read(contents[row], folder, f" (row {row + 1} of {where})") for row in shown],
+        contents=read.all([(contents[row], folder, f" (row {row + 1} of {where})") for row in rows], bar),
         labels=[labels[row] for row in rows],
         groups=groups,
         identifiers=[f"row {row + 1}" if modality == "text" else f"row {row + 1}: {contents[row]}" for row in rows],
@@ -285,8 +286,8 @@ def _read_folder(folder: Path, columns: Columns, progress: bool) -> Examples:
             f"The folder {empty[0]!r} of {folder} holds no {_KINDS[modality]}. Add some, or take the folder out."
         )
     read = _Reader(modality)
-    shown = with_bar(chosen, f"Reading {folder.name}" if progress else None, len(chosen))
-    contents = [read(str(path.relative_to(folder)), folder, "") for path in shown]
+    bar = f"Reading {folder.resolve().name}" if progress else None
+    contents = read.all([(str(path.relative_to(folder)), folder, "") for path in chosen], bar)
     notes = read.notes()
     if len(chosen) < len(files):
         notes.append(f"{len(files) - len(chosen)} other files in {folder} were left out.")
@@ -306,6 +307,15 @@ class _Reader:
     def __init__(self, modality: Modality) -> None:
         self._modality = modality
         self._shortened = 0
+
+    def all(self, wanted: Sequence[tuple[str, Path, str]], bar: str | None) -> list[Any]:
+        """Read contents, each with the folder that its path begins at and the place to name in an error."""
+        contents: list[Any] = []
+        with progress_bar(bar, len(wanted)) as advance:
+            for content, folder, place in wanted:
+                contents.append(self(content, folder, place))
+                advance(1)
+        return contents
 
     def __call__(self, content: str, folder: Path, place: str) -> Any:
         if self._modality == "text":

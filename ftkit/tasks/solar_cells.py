@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ftkit.fetch import fetch
-from ftkit.progress import with_bar
+from ftkit.progress import progress_bar
 from ftkit.tasks.base import Split, Task, TaskInfo, grey_to_rgb
 from ftkit.tasks.preparation import prepare
 from ftkit.tasks.splitting import draw_training, stratified_draw
@@ -80,14 +80,16 @@ def _build() -> dict[str, Split]:
     pictures: list[np.ndarray] = []
     kept: list[tuple[str, float, str]] = []
     seen: set[str] = set()
-    for path, defect, kind in with_bar(certain, "Reading solar cells", len(certain)):
-        picture, pixels = _read(folder / path)
-        # The same picture twice could be in training and test at once.
-        if pixels in seen:
-            continue
-        seen.add(pixels)
-        pictures.append(picture)
-        kept.append((f"{kind}/{Path(path).name}", defect, kind))
+    with progress_bar("Reading solar cells", len(certain)) as advance:
+        for path, defect, kind in certain:
+            picture, pixels = _read(folder / path)
+            advance(1)
+            # The same picture twice could be in training and test at once.
+            if pixels in seen:
+                continue
+            seen.add(pixels)
+            pictures.append(picture)
+            kept.append((f"{kind}/{Path(path).name}", defect, kind))
     labels = np.array([int(defect) for _, defect, _ in kept])
     split = Split(grey_to_rgb(np.stack(pictures)), labels, None, np.array([identifier for identifier, _, _ in kept]))
     strata = np.array([f"{kind} {defect}" for _, defect, kind in kept])

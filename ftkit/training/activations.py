@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ftkit.backbones.base import Embedded, padded_length
 from ftkit.memory import leave_pages
-from ftkit.progress import with_bar
+from ftkit.progress import progress_bar
 from ftkit.training.batches import evaluation_order
 from ftkit.training.precision import AUTOCAST_TYPES, frozen_weights_cast
 
@@ -195,9 +195,13 @@ def compute_activations(
     classifier.to(device)
     dtype = AUTOCAST_TYPES.get(accelerator.mixed_precision)
     filled: _Rows | None = None
-    with frozen_weights_cast(classifier, [], dtype), torch.no_grad(), accelerator.autocast():
-        order = evaluation_order(lengths.tolist(), backbone.evaluation_length)
-        for indices in with_bar(order, bar, len(lengths), len):
+    with (
+        frozen_weights_cast(classifier, [], dtype),
+        torch.no_grad(),
+        accelerator.autocast(),
+        progress_bar(bar, len(lengths)) as advance,
+    ):
+        for indices in evaluation_order(lengths.tolist(), backbone.evaluation_length):
             batch = send_to_device(reader.collate([inputs[i] for i in indices]), device)
             embedded = Embedded(classifier.pooled(batch)) if is_pooled else backbone.advance(batch, depth)
             if filled is None:
@@ -205,6 +209,7 @@ def compute_activations(
             filled.put(embedded, indices)
             if filled.is_mapped:
                 leave_pages(filled.values)
+            advance(len(indices))
     assert filled is not None  # an empty split was refused before
     return Activations(
         filled.values,

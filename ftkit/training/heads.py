@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ftkit.errors import DivergedError, TrainingError
 from ftkit.evaluation.metrics import METRICS
+from ftkit.progress import progress_bar
 from ftkit.training.batches import LengthBatches
 from ftkit.training.callbacks import rank
 from ftkit.training.history import Epoch, History, Step
@@ -59,6 +60,7 @@ def train_heads(
     settings: Sequence[TrainingSettings],
     metric: str,
     bucket: int,
+    bar: str | None = None,
 ) -> list[TrainedHead]:
     """Train several heads at once on pooled features.
 
@@ -76,6 +78,8 @@ def train_heads(
         Name of the metric that validation reports.
     bucket
         The backbone's; see `LengthBatches`.
+    bar
+        What the progress bar says, shown where this takes longer than a moment; None, the default, shows none.
 
     Returns
     -------
@@ -94,7 +98,7 @@ def train_heads(
     check_split("training", train)
     check_split("validation", validation)
     _check_alike(settings)
-    return _Heads(heads, train, validation, settings, metric, bucket).run()
+    return _Heads(heads, train, validation, settings, metric, bucket).run(bar)
 
 
 def _check_alike(settings: Sequence[TrainingSettings]) -> None:
@@ -137,17 +141,18 @@ class _Heads:
         self.best: list[tuple[Tensor, Tensor]] = [(head.weight.detach(), head.bias.detach()) for head in heads]
         self.steps = self.common.epochs * len(self.orders[0])
 
-    def run(self) -> list[TrainedHead]:
-        for number in range(1, self.common.epochs + 1):
-            started = time.perf_counter()
-            losses = self._run_steps(number)
-            self._validate(number, losses, (time.perf_counter() - started) / len(self.settings))
+    def run(self, bar: str | None) -> list[TrainedHead]:
+        with progress_bar(bar, self.steps, "step") as advance:
+            for number in range(1, self.common.epochs + 1):
+                started = time.perf_counter()
+                losses = self._run_steps(number, advance)
+                self._validate(number, losses, (time.perf_counter() - started) / len(self.settings))
         return [
             TrainedHead(weight, bias, history)
             for (weight, bias), history in zip(self.best, self.histories, strict=True)
         ]
 
-    def _run_steps(self, number: int) -> np.ndarray:
+    def _run_steps(self, number: int, advance: Callable[[int], object]) -> np.ndarray:
         """Train one epoch and return each head's mean loss, float array (heads,)."""
         totals = np.zeros(len(self.settings))
         for index, batches in enumerate(zip(*self.orders, strict=True), start=1):
@@ -158,6 +163,7 @@ class _Heads:
                 history.steps.append(
                     Step(step, number - 1 + index / len(self.orders[0]), float(loss), rate * factor, float(norm))
                 )
+            advance(1)
         return totals / len(self.labels)
 
     def _step(self, batches: Sequence[list[int]], step: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -201,8 +207,17 @@ class _Heads:
 
     def _logits(self, features: Tensor) -> Tensor:
         """Logits, (heads, examples, classes), of features (heads, examples, width)."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=PRECISIONS[self.common.precision] == "bf16"):
+        with self._autocast():
             return torch.baddbmm(self.bias.unsqueeze(1), features, self.weight.transpose(1, 2))
+
+    def _validation_logits(self) -> Tensor:
+        """Logits, (heads, examples, classes), on validation, whose features are the same for all and need no copies."""
+        with self._autocast():
+            logits = nn.functional.linear(self.validation_features, self.weight.flatten(0, 1), self.bias.flatten())
+        return logits.view(len(logits), *self.bias.shape).transpose(0, 1)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=PRECISIONS[self.common.precision] == "bf16")
 
     def _diverged(self, what: str, index: int) -> DivergedError:
         rate = self.settings[index].learning_rate
@@ -210,8 +225,7 @@ class _Heads:
 
     @torch.no_grad()
     def _validate(self, number: int, losses: np.ndarray, seconds: float) -> None:
-        logits = self._logits(self.validation_features.expand(len(self.settings), -1, -1))
-        for index, probabilities in enumerate(logits.float().softmax(dim=-1).numpy()):
+        for index, probabilities in enumerate(self._validation_logits().float().softmax(dim=-1).numpy()):
             if not np.isfinite(probabilities).all():
                 raise self._diverged(f"The answers on validation became nan after epoch {number}", index)
             history = self.histories[index]

@@ -21,7 +21,7 @@ from ftkit.errors import DataError, DivergedError, TrainingError
 from ftkit.evaluation.metrics import METRICS
 from ftkit.memory import reuse_freed_memory
 from ftkit.processor import limit_threads
-from ftkit.progress import with_bar
+from ftkit.progress import progress_bar
 from ftkit.randomness import seeded
 from ftkit.training.batches import Collate, Part, evaluation_order, training_loader
 from ftkit.training.history import Epoch, History, Step
@@ -172,6 +172,9 @@ class Training:
     checkpointing
         Compute the blocks again in the backward pass rather than keep their activations: less memory, more time, the
         same results. Default False.
+    validation_bar
+        What the progress bar of a validation says, shown where it takes longer than a moment; None, the default, shows
+        none.
 
     Examples
     --------
@@ -486,13 +489,18 @@ def predict(
     batches = evaluation_order([reader.length(item) for item in inputs], most)
     rows: dict[int, np.ndarray] = {}
     # not around the move above: weights that are moved in inference mode could never train again
-    with frozen_weights_cast(model, [], dtype), torch.inference_mode():
-        for indices in with_bar(batches, bar, len(inputs), len):
+    with (
+        frozen_weights_cast(model, [], dtype),
+        torch.inference_mode(),
+        progress_bar(bar, len(inputs)) as advance,
+    ):
+        for indices in batches:
             batch = send_to_device(reader.collate([inputs[i] for i in indices]), device)
             with autocast():
                 logits = model(batch)
             probabilities = torch.softmax(logits.float(), dim=-1).cpu().numpy()
             rows.update(zip(indices.tolist(), probabilities, strict=True))
+            advance(len(indices))
     return np.stack([rows[index] for index in range(len(inputs))])
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ftkit import compare, fine_tune, own_task
-from ftkit.progress import with_bar
+from ftkit.progress import progress_bar
 from ftkit.tasks import Task
 from ftkit.training.cache import ActivationCache
 
@@ -20,18 +20,29 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_work_of_a_moment_shows_no_bar(capsys: pytest.CaptureFixture[str]):
-    assert list(with_bar(["a", "b"], "Work", total=2)) == ["a", "b"]
+    with progress_bar("Work", total=2) as advance:
+        advance(1)
+        advance(1)
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.usefixtures("at_once")
-def test_longer_work_shows_how_many_items_are_done(capsys: pytest.CaptureFixture[str]):
-    parts = with_bar([[1, 2, 3], [4]], "Work", total=4, size=len)
-    assert next(parts) == [1, 2, 3]
-    assert "Work:   0%" in capsys.readouterr().err
-    assert list(parts) == [[4]]
-    assert list(with_bar([1], None, total=1)) == [1]
+def test_longer_work_shows_how_much_is_done(capsys: pytest.CaptureFixture[str]):
+    with progress_bar("Work", total=4) as advance:
+        assert "Work:   0%" in capsys.readouterr().err
+        advance(4)
     assert "Work" not in capsys.readouterr().err.rpartition("\r")[2]  # it is gone when all is done
+    with progress_bar(None, total=1) as advance:
+        advance(1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_bar_is_gone_before_an_error_is_told(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(ValueError, match="spoilt") as raised, progress_bar("Work", total=4):
+        raise ValueError("spoilt")
+    assert raised.value.__traceback__ is not None
+    assert capsys.readouterr().err.endswith("\r")
 
 
 @pytest.mark.usefixtures("at_once")
@@ -62,6 +73,7 @@ def test_a_comparison_shows_the_bars_of_probes_that_train_together_and_of_the_cl
     compare(tiny_task("text"), ["linear-probe"], seeds=2, epochs=1, folder=tmp_path)
     told = capsys.readouterr().err
     assert "linear-probe, frozen blocks: " in told
+    assert "linear-probe, heads: " in told
     assert "classical method: " in told
 
 

@@ -231,6 +231,15 @@ def test_linear_probes_of_all_rates_and_seeds_train_in_one_computation(
     assert len(heads_at_once) == 1  # what is found is not trained again
 
 
+def test_a_comparison_of_more_seeds_trains_the_probes_of_these_only(
+    own_reviews: Task, tmp_path: Path, heads_at_once: list[list[tuple[float, int]]]
+):
+    options: dict[str, Any] = {"epochs": 1, "trials": 2, "choices": 2, "folder": tmp_path, "progress": False}
+    (first,) = compare(own_reviews, ["linear-probe"], **options).runs
+    compare(own_reviews, ["linear-probe"], seeds=3, **options)
+    assert heads_at_once[1:] == [[(first.spec.learning_rate, seed) for seed in (1, 2)]]
+
+
 def test_linear_probes_of_a_ready_made_task_train_at_their_recorded_rate_only(
     tmp_path: Path, heads_at_once: list[list[tuple[float, int]]]
 ):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 import pytest
 import soundfile
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 from sklearn.datasets import load_sample_image
 
 from ftkit.errors import DataError
@@ -136,7 +136,17 @@ def test_table_of_pictures_is_read_relative_to_itself(
     assert task.label_names == ("defect", "ok")
 
 
-def test_a_photograph_that_is_decoded_at_a_fraction_of_its_size_looks_the_same(tmp_path: Path) -> None:
+def test_a_photograph_that_is_decoded_at_a_fraction_of_its_size_looks_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+
+    def noted(image: Image.Image) -> Image.Image:
+        decoded.append(max(image.size))
+        return transposed(image)
+
+    transposed = ImageOps.exif_transpose
+    monkeypatch.setattr(ImageOps, "exif_transpose", noted)
     photograph = Image.fromarray(load_sample_image("flower.jpg")).resize((2560, 1708), Image.Resampling.BICUBIC)
     on_its_side = photograph.transpose(Image.Transpose.ROTATE_90)
     orientation = Image.Exif()
@@ -144,6 +154,7 @@ def test_a_photograph_that_is_decoded_at_a_fraction_of_its_size_looks_the_same(t
     on_its_side.save(tmp_path / "camera.jpg", quality=95, exif=orientation)
     photograph.save(tmp_path / "upright.png")
     from_camera, upright = (read_image(tmp_path / name).astype(int) for name in ("camera.jpg", "upright.png"))
+    assert decoded == [2560 // 4, 2560]
     assert from_camera.shape == (160, 160, 3)
     assert np.abs(from_camera - upright).mean() < 1.5  # of 255: what the compression changes
 

@@ -13,10 +13,11 @@ import torch
 
 from ftkit import fine_tune
 from ftkit.errors import DivergedError, TrainingError
-from ftkit.experiments.fine_tuning import default_settings
+from ftkit.experiments.fine_tuning import Prepared, default_settings
 from ftkit.experiments.probing import Probes
 from ftkit.methods import LinearProbe
 from ftkit.tasks import Task
+from ftkit.training.activations import Activations
 from ftkit.training.cache import ActivationCache
 from ftkit.training.heads import TrainedHead, train_heads
 from ftkit.training.loop import TrainingSettings
@@ -71,17 +72,24 @@ def test_together_is_alone_in_bf16_but_for_its_digits(modality: str, tiny_task: 
         np.testing.assert_allclose(together.predictions.probabilities, alone.predictions.probabilities, atol=1e-2)
 
 
-def test_what_is_planned_trains_with_the_first_that_is_asked_for_and_is_then_given_out(
-    tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    task = tiny_task("text")
-    settings, sizes = several(task), list[int]()
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many heads train in every computation."""
+    found: list[int] = []
 
     def counted(heads: Sequence[Any], *rest: Any) -> list[TrainedHead]:
-        sizes.append(len(heads))
+        found.append(len(heads))
         return train_heads(heads, *rest)
 
     monkeypatch.setattr("ftkit.experiments.probing.train_heads", counted)
+    return found
+
+
+def test_what_is_planned_trains_with_the_first_that_is_asked_for_and_is_then_given_out(
+    tiny_task: Callable[[str], Task], tmp_path: Path, sizes: list[int]
+):
+    task = tiny_task("text")
+    settings = several(task)
     probes = Probes(task, settings, ActivationCache(tmp_path))
     (first,) = probes.heads(settings[1:2])
     assert sizes == [3]
@@ -89,8 +97,8 @@ def test_what_is_planned_trains_with_the_first_that_is_asked_for_and_is_then_giv
     assert sizes == [3]
     assert [(run.spec.learning_rate, run.spec.seed) for run in later] == list(CELLS[::-1])
     assert later[1].history == first.history
-    assert all(run.cost.seconds >= run.history.seconds > 0 for run in later)
-    assert all(run.cost.peak_memory_bytes > 0 for run in later)
+    assert all(run.cost.seconds == run.history.seconds > 0 for run in later)  # who asked first computed the features
+    assert all(run.cost.evaluation_seconds > 0 and run.cost.peak_memory_bytes > 0 for run in later)
     probes.heads([settings[0].with_rate_and_seed(0.02, 5)])
     assert sizes == [3, 1]
 
@@ -100,10 +108,58 @@ def test_a_plan_that_diverges_keeps_none_that_is_asked_for_from_training(
 ):
     task = tiny_task("audio")
     good, *_ = several(task)
-    probes = Probes(task, [good.with_rate_and_seed(1e38, 0)], ActivationCache(tmp_path))
-    with pytest.raises(DivergedError, match=r"1e\+38"):
-        probes.heads([good])
+    hopeless = good.with_rate_and_seed(1e38, 0)
+    probes = Probes(task, [hopeless], ActivationCache(tmp_path))
     assert len(probes.heads([good])) == 1
+    with pytest.raises(DivergedError, match=r"1e\+38"):
+        probes.heads([hopeless])
+
+
+def test_of_a_very_large_plan_only_the_beginning_is_trained(
+    tiny_task: Callable[[str], Task], tmp_path: Path, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ftkit.experiments.probing.MOST_PLANNED", 2)
+    task = tiny_task("audio")
+    settings = several(task)
+    probes = Probes(task, settings, ActivationCache(tmp_path))
+    probes.heads(settings[:1])
+    assert sizes == [2]
+    probes.heads(settings)
+    assert sizes == [2, 1]
+
+
+def test_what_is_not_kept_is_neither_held_nor_trained(
+    tiny_task: Callable[[str], Task], tmp_path: Path, sizes: list[int]
+):
+    task = tiny_task("audio")
+    first, second, third = several(task)
+    probes = Probes(task, [first, second], ActivationCache(tmp_path))
+    probes.keep([third])
+    probes.heads([third])
+    assert sizes == [1]
+    probes.keep([first])
+    probes.heads([third])
+    assert sizes == [1, 1]
+
+
+@pytest.mark.parametrize("modality", ["text", "image", "audio"])
+def test_seconds_of_probes_do_not_count_what_another_method_has_computed_as_validation(
+    modality: str, tiny_task: Callable[[str], Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Their features go on from activations that another method has left, whose time is counted as training."""
+    cache, task = ActivationCache(tmp_path), tiny_task(modality)
+    fine_tune(task, "partial", epochs=1, precision="float32", cache=cache, progress=False)
+    below = Prepared._kept_below
+
+    def after_a_minute(self: Prepared, *given: Any) -> Activations | None:
+        found = below(self, *given)
+        return None if found is None else replace(found, seconds=60.0)
+
+    monkeypatch.setattr(Prepared, "_kept_below", after_a_minute)
+    settings = several(task)
+    costs = [run.cost for run in Probes(task, cache=cache).runs(settings)]
+    assert all(60 / len(settings) < cost.seconds < 60 for cost in costs)
+    assert all(0 < cost.evaluation_seconds < 60 for cost in costs)
 
 
 def test_they_may_differ_in_rate_and_seed_only(tiny_task: Callable[[str], Task], tmp_path: Path):
