@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ftkit.backbones.base import Backbone, Embedded
     from ftkit.tasks.base import Task
 
-__all__ = ["Classifier", "backbone_settings", "build_classifier", "masked_mean", "new_head"]
+__all__ = ["Classifier", "Head", "backbone_settings", "build_classifier", "masked_mean", "new_head"]
 
 
 class Classifier(nn.Module):
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
     Attributes
     ----------
     head
-        The new output layer, ``nn.Linear(width, classes)``; every method trains it.
+        The new output layer; every method trains it.
     """
 
     def __init__(self, backbone: Backbone, classes: int, dropout: float = 0.0) -> None:
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.classes = classes
-        self.head = nn.Linear(backbone.width, classes)
+        self.head = Head(backbone.width, classes)
 
     def forward(self, batch: dict[str, Tensor] | Embedded | Tensor) -> Tensor:
         """Compute logits.
@@ -63,6 +63,26 @@ class Classifier(nn.Module):
         """Features that enter the head, float tensor (batch, width)."""
         features = self.backbone(batch)
         return masked_mean(features.hidden, features.pools)
+
+
+class Head(nn.Linear):
+    """An output layer that computes in float32, whatever the blocks compute in.
+
+    It costs next to nothing, and at the high learning rates that suit a head rounding would decide which way many of
+    its weights go.
+
+    Examples
+    --------
+    >>> head = Head(3, 2)
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     head(torch.ones(1, 3)).dtype
+    torch.float32
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits, float32 (batch, classes), of features (batch, width)."""
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.to(self.weight.dtype))
 
 
 def masked_mean(hidden: Tensor, pools: Tensor | None) -> Tensor:
@@ -113,10 +133,10 @@ def build_classifier(task: Task, *, seed: int = 0, dropout: float = 0.0) -> Clas
     return classifier
 
 
-def new_head(width: int, classes: int, seed: int) -> nn.Linear:
+def new_head(width: int, classes: int, seed: int) -> Head:
     """Return an output layer as `build_classifier` initialises it; the global random state stays as it was."""
     with seeded(seed):
-        return nn.Linear(width, classes)
+        return Head(width, classes)
 
 
 def backbone_settings(task: Task) -> dict[str, object]:

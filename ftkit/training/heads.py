@@ -23,7 +23,6 @@ from ftkit.training.batches import LengthBatches
 from ftkit.training.callbacks import rank
 from ftkit.training.history import Epoch, History, Step
 from ftkit.training.loop import (
-    PRECISIONS,
     Inputs,
     TrainingSettings,
     check_split,
@@ -64,7 +63,7 @@ def train_heads(
 ) -> list[TrainedHead]:
     """Train several heads at once on pooled features.
 
-    In bf16 they round as one alone does. In fp16, whose gradients need scaling, they train in float32.
+    As one alone does, they compute in float32 in every precision.
 
     Parameters
     ----------
@@ -171,7 +170,7 @@ class _Heads:
         targets = self.labels[indices]
         logits = self._logits(self.features[indices])
         surprise = nn.functional.cross_entropy(
-            logits.float().flatten(0, 1),
+            logits.flatten(0, 1),
             targets.flatten(),
             self.class_weights,
             reduction="none",
@@ -207,17 +206,12 @@ class _Heads:
 
     def _logits(self, features: Tensor) -> Tensor:
         """Logits, (heads, examples, classes), of features (heads, examples, width)."""
-        with self._autocast():
-            return torch.baddbmm(self.bias.unsqueeze(1), features, self.weight.transpose(1, 2))
+        return torch.baddbmm(self.bias.unsqueeze(1), features, self.weight.transpose(1, 2))
 
     def _validation_logits(self) -> Tensor:
         """Logits, (heads, examples, classes), on validation, whose features are the same for all and need no copies."""
-        with self._autocast():
-            logits = nn.functional.linear(self.validation_features, self.weight.flatten(0, 1), self.bias.flatten())
+        logits = nn.functional.linear(self.validation_features, self.weight.flatten(0, 1), self.bias.flatten())
         return logits.view(len(logits), *self.bias.shape).transpose(0, 1)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=PRECISIONS[self.common.precision] == "bf16")
 
     def _diverged(self, what: str, index: int) -> DivergedError:
         rate = self.settings[index].learning_rate
@@ -225,7 +219,7 @@ class _Heads:
 
     @torch.no_grad()
     def _validate(self, number: int, losses: np.ndarray, seconds: float) -> None:
-        for index, probabilities in enumerate(self._validation_logits().float().softmax(dim=-1).numpy()):
+        for index, probabilities in enumerate(self._validation_logits().softmax(dim=-1).numpy()):
             if not np.isfinite(probabilities).all():
                 raise self._diverged(f"The answers on validation became nan after epoch {number}", index)
             history = self.histories[index]

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ftkit.classifier import Head
 from ftkit.errors import TrainingError
 from ftkit.paths import cache_folder, locked, write_text
 from ftkit.processor import one_thread, processor_name
@@ -136,7 +137,8 @@ def measure_bf16_speed(modality: str) -> float:
 def frozen_weights_cast(model: nn.Module, trained: Iterable[nn.Parameter], dtype: torch.dtype | None) -> Iterator[None]:
     """Hold the weights of frozen linear maps in the type in which they are multiplied; afterwards they are as before.
 
-    Autocast casts them at every use, to the same numbers each time. What trains is left alone: it learns in float32.
+    Autocast casts them at every use, to the same numbers each time. What trains is left alone: it learns in float32;
+    so is a classifier's head, which computes in it.
 
     Parameters
     ----------
@@ -161,7 +163,7 @@ def frozen_weights_cast(model: nn.Module, trained: Iterable[nn.Parameter], dtype
     weights = [
         weight
         for module in model.modules()
-        if isinstance(module, nn.Linear)
+        if isinstance(module, nn.Linear) and not isinstance(module, Head)
         for weight in module.parameters()
         if id(weight) not in kept
     ]

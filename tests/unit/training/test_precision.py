@@ -171,6 +171,17 @@ def test_only_what_never_trains_is_cast_and_it_comes_back_as_it_was():
     assert torch.equal(frozen.weight, before)
 
 
+@pytest.mark.parametrize("modality", ["text", "image", "audio"])
+def test_the_head_computes_in_float32(modality: str, new_training: Callable[..., Training]):
+    training = new_training("full", modality)
+    model, backbone = training.trainable.model, training.backbone
+    batch = backbone.collate(training.train.inputs[:4])
+    with frozen_weights_cast(model, [], torch.bfloat16), torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        logits, pooled = model.eval()(batch), model.pooled(batch)
+        assert model.head.weight.dtype == logits.dtype == torch.float32
+    torch.testing.assert_close(logits, pooled @ model.head.weight.T + model.head.bias, rtol=1e-5, atol=1e-5)
+
+
 def test_weights_whose_length_is_taken_keep_their_digits(new_training: Callable[..., Training]):
     model = new_training("dora", "text").trainable.model
     with frozen_weights_cast(model, [], torch.bfloat16):
