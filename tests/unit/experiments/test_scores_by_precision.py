@@ -13,7 +13,8 @@ from ftkit.evaluation import METRICS, paired_runs
 
 EXAMPLES = {"movie-reviews": 400, "solar-cells": 96, "spoken-digits": 100}
 TESTED = 240
-SEEDS = (0, 1, 2)
+SEEDS = {"movie-reviews": 3, "solar-cells": 16, "spoken-digits": 3}
+"""So few cells leave scores that lie far apart from one seed to the next: only many seeds tell of precision."""
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_bf16_scores_what_float32_scores(name: str, method: str):
             seed: fine_tune(
                 task, method, epochs=2, seed=seed, precision=precision, progress=False
             ).predictions.probabilities
-            for seed in SEEDS
+            for seed in range(SEEDS[name])
         }
         for precision in ("bf16", "float32")
     }
