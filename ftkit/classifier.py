@@ -71,6 +71,11 @@ class Head(nn.Linear):
     It costs next to nothing, and at the high learning rates that suit a head rounding would decide which way many of
     its weights go.
 
+    Parameters
+    ----------
+    in_features, out_features
+        Width of the features and number of labels.
+
     Examples
     --------
     >>> head = Head(3, 2)

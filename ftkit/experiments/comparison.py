@@ -455,19 +455,19 @@ def _in_order(planned: Sequence[_Planned], probes: Probes) -> Iterator[_Planned]
     """Yield the linear probes last: their features are computed from where another method begins to train."""
     probing = [each for each in planned if isinstance(each.method, LinearProbe)]
     yield from (each for each in planned if each not in probing)
-    if not all(each.is_done for each in probing):
-        _save_probes(probing, probes)
+    missing = [each for each in probing if not each.is_done]
+    if missing:
+        _save_probes(missing, probes)
         release_memory()  # their model
     yield from probing
 
 
-def _save_probes(probing: Sequence[_Planned], probes: Probes) -> None:
+def _save_probes(missing: Sequence[_Planned], probes: Probes) -> None:
     """Save linear probes of all seeds, trained in one computation with the trials or now; they are then found.
 
     Where one diverges, or there is no room for their features, all are left to be trained alone.
     """
     with contextlib.ExitStack() as claims, contextlib.suppress(DivergedError, NoRoomError):
-        missing = [each for each in probing if not each.is_done]
         for each in sorted(missing, key=lambda each: each.place):  # in one order in all processes, or two wait for ever
             claims.enter_context(claimed(each.place, wait=True))
         left = [each for each in missing if not each.is_done]  # by another process, in the meantime

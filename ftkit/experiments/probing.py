@@ -100,15 +100,15 @@ class Probes:
         Run
             As `fine_tune` makes it; seconds are its share of the whole.
         """
-        reading_seconds = 0.0
+        train_features_seconds = 0.0
         with self._watched():
             prepared = self._prepared(settings[0])
             if self._lacks(settings):
-                reading_seconds = self._train(prepared, settings)
+                train_features_seconds = self._train(prepared, settings)
             release_memory()  # what loading and training left behind
             started = time.perf_counter()
             validation, test = (_features(prepared, self._task, name) for name in ("validation", "test"))
-            answering_seconds = time.perf_counter() - started
+            other_features_seconds = time.perf_counter() - started
         for each in settings:
             probe = self._trained[each]
             prepared.trainable.load_trained_state({"head.weight": probe.head.weight, "head.bias": probe.head.bias})
@@ -119,14 +119,20 @@ class Probes:
                 probe.head.history,
                 answers(self._task.validation, prepared, validation),
                 answers(self._task.test, prepared, test),
-                seconds=probe.head.history.seconds + reading_seconds / len(settings),
-                evaluation_seconds=probe.validation_seconds + answering_seconds / len(settings),
+                seconds=probe.head.history.seconds + train_features_seconds / len(settings),
+                evaluation_seconds=probe.validation_seconds + other_features_seconds / len(settings),
                 peak_memory_bytes=self._peak_memory_bytes,
                 frozen_depth=prepared.frozen_depth,
             )
 
     def keep(self, settings: Sequence[TrainingSettings]) -> None:
-        """Let go of what is trained or planned, but for some that will be asked for."""
+        """Let go of what is trained or planned, but for some that will be asked for.
+
+        Parameters
+        ----------
+        settings
+            Of the probes to keep, where they are trained.
+        """
         self._planned = ()
         self._trained = {each: probe for each, probe in self._trained.items() if each in settings}
 

@@ -208,7 +208,17 @@ def _trials(
 def trial_settings(
     task: Task, method: Method, rate: float, *, epochs: int | None, seed: int, precision: str
 ) -> TrainingSettings:
-    """How a method is trained at a learning rate, in a trial and in a run of a comparison; see `tune`."""
+    """How a method is trained at a learning rate, in a trial and in a run of a comparison.
+
+    Parameters
+    ----------
+    task, method, rate
+        What is trained, and at which peak learning rate.
+    epochs
+        Passes through the training data; None for the task's.
+    seed, precision
+        See `fine_tune`.
+    """
     usual = default_settings(task, method, seed=seed, precision=precision)
     return replace(usual, learning_rate=rate, epochs=usual.epochs if epochs is None else epochs)
 

@@ -159,11 +159,11 @@ def frozen_weights_cast(model: nn.Module, trained: Iterable[nn.Parameter], dtype
     >>> layer.weight.dtype
     torch.float32
     """
-    kept = set(map(id, trained)) | {id(weight) for module in model.modules() for weight in _measured_weights(module)}
+    kept = set(map(id, trained)) | {id(weight) for module in model.modules() for weight in _needed_in_float32(module)}
     weights = [
         weight
         for module in model.modules()
-        if isinstance(module, nn.Linear) and not isinstance(module, Head)
+        if isinstance(module, nn.Linear)
         for weight in module.parameters()
         if id(weight) not in kept
     ]
@@ -178,9 +178,10 @@ def frozen_weights_cast(model: nn.Module, trained: Iterable[nn.Parameter], dtype
             weight.data = data
 
 
-def _measured_weights(module: nn.Module) -> list[nn.Parameter]:
-    """Weights of which a module needs more than their products: DoRA takes the length of what it adds up."""
-    return list(module.parameters()) if getattr(module, "lora_magnitude_vector", None) else []
+def _needed_in_float32(module: nn.Module) -> list[nn.Parameter]:
+    """Weights not only multiplied in autocast's type: a head's, and DoRA's, of whose sum the length is taken."""
+    is_needed = isinstance(module, Head) or getattr(module, "lora_magnitude_vector", None)
+    return list(module.parameters()) if is_needed else []
 
 
 def _transformer_step() -> Callable[[], torch.Tensor]:
