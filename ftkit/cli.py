@@ -145,7 +145,9 @@ def demo(
     tasks: Tasks = None,
     methods: Methods = None,
     seeds: Seeds = 1,
-    limit: Limit = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Training examples; default: the task's usual number, of reviews half of it.")
+    ] = None,
     epochs: Epochs = None,
     precision: Precision = "auto",
     folder: Folder = None,
@@ -215,7 +217,7 @@ def _wanted(tasks: str | None, methods: str | None, seeds: int, folder: Path, op
     """Check what a demo was asked for, say what it will do, and fetch and prepare what it needs."""
     from ftkit.experiments.demo import check_names
     from ftkit.methods import USUAL_METHODS, as_method
-    from ftkit.tasks import TASKS, load_task
+    from ftkit.tasks import TASKS
     from ftkit.training.precision import choose_precision
 
     task_names, method_names = _names(tasks, TASKS), _names(methods, USUAL_METHODS)
@@ -228,9 +230,19 @@ def _wanted(tasks: str | None, methods: str | None, seeds: int, folder: Path, op
     demo = _Demo(tuple(task_names), tuple(method_names), seeds, folder, options)
     typer.echo(f"{_many(demo.runs, 'run')}: {_many(len(method_names), 'method')} on {_many(len(task_names), 'task')}.")
     for name in task_names:
-        # prepared for the process that trains on it; what that leaves behind goes with this one
-        load_task(name, limit=options["limit"])
+        _prepare(name, options["limit"])
     return demo
+
+
+def _prepare(task: str, limit: int | None) -> None:
+    """Prepare a task's data for the process that trains on it; what that leaves behind goes with this one."""
+    from ftkit.experiments.demo import load_demo_task
+    from ftkit.tasks import TASKS
+
+    examples, usual = len(load_demo_task(task, limit).train), TASKS[task].default_train
+    if limit is None and examples < usual:
+        title = TASKS[task].title
+        typer.echo(f"{title}: {examples:,} training examples, to save time; `ftkit compare {task}` takes {usual:,}.")
 
 
 @command("Every finished run is kept, and the same command goes on where it stopped.")

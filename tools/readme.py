@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ftkit.evaluation import METRICS, Score
+from ftkit.experiments.record import load_record
 from ftkit.experiments.run import file_size, percent
+from ftkit.experiments.scoring import mean_test_score
 from ftkit.methods import METHODS, as_method
 from ftkit.paths import write_bytes, write_text
+from ftkit.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -31,7 +34,6 @@ def record(runs: Path) -> None:
     """Write what a demo measured into the record and draw its figures; tasks that it left out stay as they are."""
     from ftkit.experiments.demo import load_comparisons
     from ftkit.figures import as_png
-    from ftkit.tasks import TASKS
 
     before = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else []
     tasks = {task["task"]: task for task in before}
@@ -157,8 +159,32 @@ def results(task: dict[str, Any]) -> str:
     rows += [
         "",
         f"Measured on {machine['processor']}, {machine['threads']} threads, torch {machine['versions']['torch']}.",
+        *_with_usual_number(task["task"], first["train_examples"]),
     ]
     return "\n".join(rows)
+
+
+def _with_usual_number(task: str, examples: int) -> list[str]:
+    """What methods score with the task's usual number of examples, by the records, where the demo takes fewer."""
+    usual = TASKS[task].default_train
+    if examples >= usual:
+        return []
+    record = load_record("data-size")
+    by_method = {
+        method: record.where(task=task, method=method, examples=usual)
+        for method in dict.fromkeys(each.condition.method for each in record.outcomes)
+    }
+    epochs = {each.condition.epochs for outcomes in by_method.values() for each in outcomes}
+    seeds = {len(outcomes) for outcomes in by_method.values()}
+    told = ", ".join(
+        f"{METHODS[method].title} {mean_test_score(record, outcomes)}" for method, outcomes in by_method.items()
+    )
+    return [
+        "",
+        f"The demo takes part of the data, so that it takes minutes. With the usual {usual:,} training examples, "
+        f"{'/'.join(map(str, sorted(epochs)))} epochs and {'/'.join(map(str, sorted(seeds)))} seeds, the experiment "
+        f"`data-size` recorded: {told}.",
+    ]
 
 
 def _seeds(count: int) -> str:

@@ -18,16 +18,24 @@ from ftkit.experiments.task_facts import facts_of
 from ftkit.experiments.trials import Trials, joined, kit_trials, own_path
 from ftkit.fetch import fetch, is_cached
 from ftkit.methods import METHODS, as_method
-from ftkit.tasks import TASKS, load_task
+from ftkit.tasks import TASKS, Task, load_task
 from ftkit.tasks.source_data import SOURCE_ASSETS
 
 __all__ = [
+    "DEMO_EXAMPLES",
     "compare_ready_made",
     "fetch_missing",
     "load_comparisons",
+    "load_demo_task",
     "missing_assets",
     "needed_assets",
 ]
+
+DEMO_EXAMPLES = {"movie-reviews": 2500}
+"""Training examples of the demo where they are fewer than the task's usual number, which would take most of its time.
+
+These are as many reviews as learning rates were tried on.
+"""
 
 _SUBSTITUTES = {"fsdd": ("digits-captcha", "digits-spokennumbers")}
 """What a task uses where an asset can't be had; the task's notes then say so."""
@@ -48,7 +56,7 @@ def compare_ready_made(
     progress: bool = True,
     on_run: Callable[[Run], None] | None = None,
 ) -> Comparison:
-    """Compare methods on a ready-made task.
+    """Compare methods on a ready-made task of the demo.
 
     Every finished run is saved in the folder at once, and none that is there is trained again.
 
@@ -63,7 +71,7 @@ def compare_ready_made(
     seeds, epochs, precision
         See `compare`.
     limit
-        Training examples; None is the task's usual number.
+        See `load_demo_task`.
     progress
         Show progress bars, default True.
     on_run
@@ -74,9 +82,8 @@ def compare_ready_made(
     UnknownNameError
         If there is no such task or method.
     """
-    task = load_task(name, limit=limit)
     return compare(
-        task,
+        load_demo_task(name, limit),
         methods,
         seeds=seeds,
         epochs=epochs,
@@ -85,6 +92,26 @@ def compare_ready_made(
         progress=progress,
         on_run=on_run,
     )
+
+
+def load_demo_task(name: str, limit: int | None = None) -> Task:
+    """Load a ready-made task with as many training examples as the demo takes.
+
+    Parameters
+    ----------
+    name
+        The task's.
+    limit
+        Training examples; None takes `DEMO_EXAMPLES`, else the task's usual number.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such task.
+    DataError
+        If the task has fewer examples, or more classes.
+    """
+    return load_task(name, limit=DEMO_EXAMPLES.get(name) if limit is None else limit)
 
 
 def check_names(tasks: Iterable[str], methods: Iterable[str]) -> None:

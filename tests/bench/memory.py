@@ -30,8 +30,8 @@ def demo(options: Sequence[str] = ()) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``"options"``; ``"began_with"``, what the cache held; ``"runs"``: task, method, seconds of training and of
-        evaluation, and peak memory of each run.
+        ``"options"``; ``"began_with"``, what the cache held; ``"runs"``: task, training examples, method, seconds
+        of training and of evaluation, and peak memory of each run.
     """
     with only_downloads(), tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
         _command(["demo", *options, "--report", "report.html"], Path(folder))
@@ -61,6 +61,7 @@ def _cost(path: Path) -> dict[str, Any]:
     names = ("seconds", "evaluation_seconds", "peak_memory_bytes")
     return {
         "task": run["spec"]["task"],
+        "train_examples": run["spec"]["train_examples"],
         "method": run["spec"]["method"],
         **{name: run["cost"][name] for name in names},
     }

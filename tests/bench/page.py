@@ -497,7 +497,7 @@ def _memory(results: Sequence[Result], folder: Path) -> str:
 
 
 EARLIER = "the downloads and what earlier runs had prepared of them, kept activations excepted"
-"""What a demo had at its start before that was written down."""
+"""What a demo had at its start before that was written down; its training examples were the tasks' usual numbers."""
 
 
 def _demo_runs(results: Sequence[Result]) -> list[str]:
@@ -510,6 +510,7 @@ def _demo_runs(results: Sequence[Result]) -> list[str]:
     rows = [
         [
             run["task"],
+            f"{run.get('train_examples', TASKS[run['task']].default_train):,}",
             method_style(run["method"]).title,
             f"{run['seconds']:.0f} s",
             f"{run['evaluation_seconds']:.0f} s",
@@ -517,7 +518,7 @@ def _demo_runs(results: Sequence[Result]) -> list[str]:
         ]
         for run in sorted(runs, key=lambda run: (run["task"], list(METHOD_STYLES).index(run["method"])))
     ]
-    head = ["task", "method", "training", "validation and test", "peak memory of the run"]
+    head = ["task", "examples", "method", "training", "validation and test", "peak memory of the run"]
     rest = demo.seconds - sum(run["seconds"] + run["evaluation_seconds"] for run in runs)
     told = (
         f"The demo began with {demo.values.get('began_with', EARLIER)}. Of its {demo.seconds:.0f} s, {rest:.0f} s are "

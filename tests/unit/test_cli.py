@@ -22,6 +22,7 @@ from ftkit import cli
 from ftkit.cli import app
 from ftkit.errors import DataError
 from ftkit.experiments.claims import judge_all, load_claims
+from ftkit.experiments.demo import load_demo_task
 from ftkit.experiments.experiment import Experiment, grid
 from ftkit.experiments.library import EXPERIMENTS
 from ftkit.experiments.record import Record, record_path
@@ -29,7 +30,7 @@ from ftkit.experiments.run import RUN_FILE
 from ftkit.experiments.trials import Trials
 from ftkit.methods import METHODS
 from ftkit.paths import cache_folder
-from ftkit.tasks import Task, load_task
+from ftkit.tasks import TASKS, Task, load_task
 from ftkit.training.augmentation import AUGMENTATIONS, TokenDropout
 
 COMMANDS = (
@@ -231,6 +232,20 @@ def test_the_process_that_trains_finds_its_data_prepared(tmp_path: Path, monkeyp
     wanted = cli._wanted("movie-reviews", "linear-probe", 1, tmp_path / "runs", options)
     assert (wanted.tasks, wanted.runs) == (("movie-reviews",), 1)
     assert len(list((tmp_path / "prepared").glob("movie-reviews-*.npz"))) == 1
+
+
+def test_a_demo_takes_half_the_reviews_unless_told_otherwise(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    usual = {"limit": None, "epochs": None, "precision": "auto"}
+    cli._wanted("movie-reviews,spoken-digits", "linear-probe", 1, tmp_path / "runs", usual)
+    told = [line for line in capsys.readouterr().out.splitlines() if "training examples" in line]
+    assert told == [
+        "Movie reviews: 2,500 training examples, to save time; `ftkit compare movie-reviews` takes 5,000.",
+    ]
+    sizes = {name: len(load_demo_task(name).train) for name in TASKS}
+    assert sizes == {name: info.default_train for name, info in TASKS.items()} | {"movie-reviews": 2500}
+    assert len(load_demo_task("movie-reviews", 4000).train) == 4000
+    cli._wanted("movie-reviews", "linear-probe", 1, tmp_path / "runs", usual | {"limit": 4000})
+    assert "training examples" not in capsys.readouterr().out
 
 
 def test_a_demo_of_more_examples_than_a_task_has_is_refused_before_any_training(tmp_path: Path):
