@@ -177,15 +177,15 @@ def paired_runs(
 ) -> PairedTest:
     """Return the test of two methods, each trained with several seeds, on the same items.
 
-    Hierarchical bootstrap: each resample draws items (or groups), the same for both methods, and seeds, so that the
-    difference of the mean scores moves with both; with one seed each this is `paired_bootstrap`. A seed stands for one
-    draw of the training data and one order of it. Where both methods have the same seeds, they are drawn together: what
-    an easy draw gave to both is no difference. Else they are drawn for each method by itself. What seeds add is widened
-    as in `mean_score`; the p-value of several seeds is Student's, of the same variances over items and seeds added,
-    since means of few seeds drawn again hardly ever come to lie far out. With fewer than twenty groups it is Student's
-    test: the variance of the difference over groups, from what it would be without each of them, and that over seeds
-    are added; where all groups agree by chance, the items are drawn. A single run of one method against several of the
-    other is taken to vary over seeds as these do, and the test is Student's too.
+    With one seed each this is `paired_bootstrap`. A seed stands for one draw of the training data and one order of
+    it. Where both methods have the same seeds, a seed's difference is one value: what an easy draw gave to both is
+    no difference. Else each method's runs vary by themselves. With several seeds, interval and p-value are
+    Student's, so that they never contradict each other: the variance of the difference over items (or groups), from
+    resamples of these that serve both methods, and its variance over seeds are added. Means of few seeds drawn
+    again hardly ever come to lie far out, which is why seeds are not drawn. With fewer than twenty groups the
+    variance over these is taken from what the difference would be without each of them; where all groups agree by
+    chance, the items are drawn. A single run of one method against several of the other is taken to vary over seeds
+    as these do.
 
     Parameters
     ----------
@@ -211,6 +211,11 @@ def paired_runs(
         If there is no such metric.
     DataError
         If a method has no run, shapes do not fit or a value is NaN.
+
+    References
+    ----------
+    F. E. Satterthwaite, An approximate distribution of estimates of variance components, Biometrics Bulletin 2 (1946),
+    for the degrees of freedom of added variances.
 
     Examples
     --------
@@ -282,18 +287,17 @@ def _paired(
     metric, truth, sides = _checked_sides(metric_name, labels, runs_a, runs_b)
     one, other = (RunScores.of(metric, truth, tables, groups, resamples=resamples, seed=seed) for tables in sides)
     parts = [one - other] if runs_a.keys() == runs_b.keys() else [one, -other]
-    differences = resampled_means(parts, seed)
-    low, high = np.clip(percentile_interval(differences, 0.95), -1, 1)
-    difference, p_value = float(one.whole.mean() - other.whole.mean()), _p_value(differences)
+    difference = float(one.whole.mean() - other.whole.mean())
     of_runs = _run_variations([part.whole for part in parts])
     if of_runs:
         variations = _item_variations(parts, independent_draws(truth.size, groups)) + of_runs
         if sum(each.variance for each in variations) < ROUNDING**2:  # seeds that agree by chance: items tell more
             variations = _item_variations(parts, independent_draws(truth.size, groups), with_own=True) + of_runs
-            low, high = np.clip(student_interval(difference, variations), -1, 1)
-        p_value = student_p_value(difference, variations)
-        if any(len(part.whole) == 1 for part in parts):  # drawn again, a single run would not vary
-            low, high = np.clip(student_interval(difference, variations), -1, 1)
+        interval, p_value = student_interval(difference, variations), student_p_value(difference, variations)
+    else:
+        differences = resampled_means(parts, seed)
+        interval, p_value = percentile_interval(differences, 0.95), _p_value(differences)
+    low, high = np.clip(interval, -1, 1)
     discordant = _discordant(truth, sides)
     found = PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))
     over_items = partial(_paired, metric_name, labels, runs_a, runs_b, None, resamples, seed)

@@ -237,9 +237,9 @@ def claims_about(task: str, experiments: Collection[str], groups: Collection[str
 def judge(claim: Claim, record: Record | None) -> Judgement:
     """Compare the two sides of a claim in a record.
 
-    The interval of a score holds the variation of seeds and of test items, paired by both (hierarchical bootstrap);
-    that of a measure the variation of runs, paired by seed, and of items where the record tells what each gave
-    (Student's, the two variances added); that of a cost the variation of runs.
+    The interval of a score holds the variation of seeds and of test items, paired by both; that of a measure the
+    variation of runs, paired by seed, and of items where the record tells what each gave (Student's, the two variances
+    added); that of a cost the variation of runs.
 
     Parameters
     ----------

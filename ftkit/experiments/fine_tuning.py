@@ -400,29 +400,44 @@ def _test_answers(task: Task, prepared: Prepared) -> tuple[Predictions, bool]:
         return answers(task.test, prepared, prepared.inputs(task.test)), True
 
 
+def plain_training(task: Task, prepared: Prepared, settings: TrainingSettings, bar: str | None) -> Training:
+    """A training that changes no input and keeps the best weights.
+
+    Parameters
+    ----------
+    task, settings
+        See `prepare`.
+    prepared
+        From `prepare`.
+    bar
+        What its progress bar says; None shows none.
+    """
+    watching: list[Callback] = [BestWeights()]
+    if bar is not None:
+        watching.append(ProgressBar(bar))
+    return Training(
+        prepared.trainable,
+        prepared.inputs(task.train),
+        prepared.inputs(task.validation),
+        settings,
+        task.metric,
+        watching,
+        validation_bar=prepared.bar("validation"),
+    )
+
+
 def _first_head(
     task: Task, start: tuple[Method, float], usual: TrainingSettings, cache: ActivationCache | None, progress: bool
 ) -> tuple[dict[str, Tensor], float]:
     """Train with another method at a rate of its own; return the head's weights and the seconds that it took."""
     method, rate = start
     prepared = prepare(task, method, usual, cache, progress=progress)
-    train, validation = prepared.inputs(task.train), prepared.inputs(task.validation)
     settings = usual.with_rate_and_seed(rate, usual.seed)
-    watching: list[Callback] = [BestWeights()]
-    if progress:
-        watching.append(ProgressBar(f"{task.name}, {method.name} first"))
-    history = Training(
-        prepared.trainable,
-        train,
-        validation,
-        settings,
-        task.metric,
-        watching,
-        validation_bar=prepared.bar("validation"),
-    ).run()
+    training = plain_training(task, prepared, settings, f"{task.name}, {method.name} first" if progress else None)
+    history = training.run()
     if history.interrupted:
         raise KeyboardInterrupt
-    return prepared.trainable.head.state_dict(), history.seconds + train.seconds
+    return prepared.trainable.head.state_dict(), history.seconds + training.train.seconds
 
 
 def _cache_for(wanted: ActivationCache | bool, augmentation: Augmentation | None) -> ActivationCache | None:

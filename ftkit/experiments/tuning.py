@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftkit.errors import DivergedError, FtkitError, NoRoomError
-from ftkit.experiments.fine_tuning import default_settings, prepare
+from ftkit.experiments.fine_tuning import default_settings, plain_training, prepare
 from ftkit.experiments.machine import Machine
 from ftkit.experiments.probing import Probes
 from ftkit.experiments.trials import Trial, Trials, read_trials
@@ -23,9 +23,8 @@ from ftkit.memory import clean_start
 from ftkit.methods import LinearProbe, Method, as_method
 from ftkit.paths import locked
 from ftkit.training.cache import shared_cache
-from ftkit.training.callbacks import BestWeights, Callback, ProgressBar
 from ftkit.training.history import Epoch, History
-from ftkit.training.loop import Training, TrainingSettings
+from ftkit.training.loop import TrainingSettings
 
 if TYPE_CHECKING:
     from ftkit.tasks.base import Task
@@ -244,19 +243,8 @@ def run_trial(task: Task, method: Method, settings: TrainingSettings, progress: 
 def _train(task: Task, method: Method, settings: TrainingSettings, progress: bool) -> History:
     clean_start()  # without the trial before, whose model and optimizer refer to each other
     prepared = prepare(task, method, settings, shared_cache(), progress=progress)
-    watching: list[Callback] = [BestWeights()]
-    if progress:
-        watching.append(ProgressBar(f"{task.name}, {method.name} at {settings.learning_rate:g}"))
-    training = Training(
-        prepared.trainable,
-        prepared.inputs(task.train),
-        prepared.inputs(task.validation),
-        settings,
-        task.metric,
-        watching,
-        validation_bar=prepared.bar("validation"),
-    )
-    return training.run()
+    bar = f"{task.name}, {method.name} at {settings.learning_rate:g}" if progress else None
+    return plain_training(task, prepared, settings, bar).run()
 
 
 def _diverged(task: Task, method: Method, settings: TrainingSettings, seconds: float) -> Trial:

@@ -185,6 +185,25 @@ def test_an_interval_is_no_wider_than_the_difference_varies() -> None:
     assert 0.89 < np.mean([test.low <= 0 <= test.high for test in tests]) <= 1
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("groups", [None, np.repeat(np.arange(6), 20), np.repeat(np.arange(30), 4)])
+def test_interval_and_p_value_of_several_seeds_never_contradict_each_other(
+    seeds: int, groups: np.ndarray | None
+) -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    decided = []
+    for _ in range(60):
+        one, other = (
+            by_seed(sure(labels, generator.random(120) < share) for share in generator.normal(mean, 0.03, seeds))
+            for mean in (0.75, 0.65)
+        )
+        test = paired_runs("accuracy", labels, one, other, groups, resamples=100)
+        assert (test.p_value < 0.05) == (test.low > 0 or test.high < 0)
+        decided.append(test.p_value < 0.05)
+    assert 0 < np.mean(decided) < 1
+
+
 def test_the_correction_for_many_tests_is_not_stopped_by_the_number_of_resamples() -> None:
     labels = np.arange(300) % 2
     generator = np.random.default_rng(0)
