@@ -1,6 +1,7 @@
 """What only a GPU has: fp16, and batches in memory that it reads while the program goes on.
 
-Everything else that trains is tested on a GPU too where there is one, since trainings take it.
+Everything else that trains is tested on a GPU too where there is one, since trainings take it; where there is none,
+`test_on_a_card.py` trains on a stand-in.
 """
 
 from __future__ import annotations
