@@ -174,16 +174,20 @@ def _with_usual_number(task: str, examples: int) -> list[str]:
         method: record.where(task=task, method=method, examples=usual)
         for method in dict.fromkeys(each.condition.method for each in record.outcomes)
     }
-    epochs = {each.condition.epochs for outcomes in by_method.values() for each in outcomes}
-    seeds = {len(outcomes) for outcomes in by_method.values()}
+    epochs, seeds = (
+        "/".join(map(str, sorted(numbers)))
+        for numbers in (
+            {each.condition.epochs for outcomes in by_method.values() for each in outcomes},
+            {len(outcomes) for outcomes in by_method.values()},
+        )
+    )
     told = ", ".join(
         f"{METHODS[method].title} {mean_test_score(record, outcomes)}" for method, outcomes in by_method.items()
     )
     return [
         "",
-        f"The demo takes part of the data, so that it takes minutes. With the usual {usual:,} training examples, "
-        f"{'/'.join(map(str, sorted(epochs)))} epochs and {'/'.join(map(str, sorted(seeds)))} seeds, the experiment "
-        f"`data-size` recorded: {told}.",
+        f"The demo takes {examples:,} of the usual {usual:,} training examples, so that it ends within minutes. With "
+        f"all of them, {epochs} epochs and {seeds} seeds, the experiment `data-size` recorded: {told}.",
     ]
 
 

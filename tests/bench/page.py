@@ -251,8 +251,14 @@ def _every_value(by_processor: Mapping[str, Sequence[Result]]) -> str:
 
 def _mark(values: Sequence[Value | None]) -> str:
     """What stands behind a value's name where processors were not given the same."""
-    settings = [value.source.settings for value in values if value is not None]
-    return f" {UNLIKE}" if any(each != settings[0] for each in settings) else ""
+    given = [(value.source.settings, _examples_of_demo(value.source)) for value in values if value is not None]
+    return f" {UNLIKE}" if any(each != given[0] for each in given) else ""
+
+
+def _examples_of_demo(result: Result) -> dict[str, int]:
+    """Training examples by task, where the result is a demo; the tasks' usual numbers where it does not say."""
+    runs = [run for sample in result.samples.get("demo", []) for run in sample.values["runs"]]
+    return {run["task"]: run.get("train_examples", TASKS[run["task"]].default_train) for run in runs}
 
 
 def _outcome(value: Value | None) -> str:
@@ -273,7 +279,9 @@ def _missed(results: Sequence[Result]) -> list[str]:
 
 
 def _shortfall(target: Target, value: Value) -> str:
-    where = WHERE_IT_GOES.get(value.source.part, "The table below has its most costly operations.")
+    where = WHERE_IT_GOES.get(value.source.part, "")
+    if not where or (value.source.part == "grid" and not _tells_methods(value.source)):
+        where = "The table below has the most costly operations of a step."
     return f"- {target.case} ({value.name}): {_amount(value)}. Asked: {target.demand}. {where}"
 
 
@@ -371,10 +379,15 @@ def _grid(results: Sequence[Result], folder: Path) -> str:
     return "\n\n".join(["## A whole comparison", table, *(part for result in results for part in _by_method(result))])
 
 
+def _tells_methods(result: Result) -> bool:
+    """Whether a whole comparison has recorded what each of its methods took."""
+    return "by_method" in result.samples["ours"][0].values
+
+
 def _by_method(result: Result) -> list[str]:
     """Say what each method of a comparison took, and scored, on both sides."""
     cases = ("ours", peer_of(result))
-    if "by_method" not in result.samples["ours"][0].values:
+    if not _tells_methods(result):
         return ["Scores are means over all trainings, those at poor learning rates among them."]
     totals = {case: result.values(case, "by_method") for case in cases}
     rows = []
@@ -497,7 +510,7 @@ def _memory(results: Sequence[Result], folder: Path) -> str:
 
 
 EARLIER = "the downloads and what earlier runs had prepared of them, kept activations excepted"
-"""What a demo had at its start before that was written down; its training examples were the tasks' usual numbers."""
+"""What a demo had at its start before that was written down."""
 
 
 def _demo_runs(results: Sequence[Result]) -> list[str]:
@@ -507,10 +520,11 @@ def _demo_runs(results: Sequence[Result]) -> list[str]:
         return []
     (demo,) = demos
     runs = demo.values["runs"]
+    examples = next(_examples_of_demo(result) for result in results if "demo" in result.samples)
     rows = [
         [
             run["task"],
-            f"{run.get('train_examples', TASKS[run['task']].default_train):,}",
+            f"{examples[run['task']]:,}",
             method_style(run["method"]).title,
             f"{run['seconds']:.0f} s",
             f"{run['evaluation_seconds']:.0f} s",
@@ -521,9 +535,9 @@ def _demo_runs(results: Sequence[Result]) -> list[str]:
     head = ["task", "examples", "method", "training", "validation and test", "peak memory of the run"]
     rest = demo.seconds - sum(run["seconds"] + run["evaluation_seconds"] for run in runs)
     told = (
-        f"The demo began with {demo.values.get('began_with', EARLIER)}. Of its {demo.seconds:.0f} s, {rest:.0f} s are "
-        "loading libraries in a process for each task, the tasks' data and baselines, saving, and the report; the "
-        "others go here:"
+        f"The demo began with {demo.values.get('began_with', EARLIER)}. Of the {demo.seconds:.0f} s of its first run, "
+        f"{rest:.0f} s are loading libraries in a process for each task, the tasks' data and baselines, saving, and "
+        "the report; the others go here:"
     )
     return [told, _table(head, rows)]
 
