@@ -218,8 +218,9 @@ def _line(sizes: Sequence[float], values: Sequence[float]) -> np.ndarray:
 
 
 def trained(result: Result) -> str:
-    """Say what a result's cases train."""
-    return "Nine linear probes" if "rates" in result.settings else method_style(result.settings["method"]).title
+    """Say what a result's cases train, and in which precision, where that was not left to us."""
+    title = "Nine linear probes" if "rates" in result.settings else method_style(result.settings["method"]).title
+    return f"{title}, {result.settings['precision']}" if "precision" in result.settings else title
 
 
 def _title(result: Result) -> str:

@@ -294,7 +294,7 @@ def _profiles(missed: Sequence[Value], results: Sequence[Result]) -> list[str]:
     if not found:
         return []
     rows = [
-        [result.settings["task"], _method(result), operation, f"{share:.0%}"]
+        [result.settings["task"], charts.trained(result), operation, f"{share:.0%}"]
         for result in found
         for operation, share in _whole(result.values("ours", "profile")[0]).items()
     ]
@@ -321,7 +321,7 @@ def _products(result: Result) -> str:
         return ""
     of_limit = result.spread("ours", "share").median / share
     return (
-        f"{result.settings['task']}, {_method(result)}: the matrix products take {share:.0%} of the step. By "
+        f"{result.settings['task']}, {charts.trained(result)}: the matrix products take {share:.0%} of the step. By "
         f"themselves they run at about {of_limit:.0%} of the limit, so that a step of nothing else would reach no more."
     )
 
@@ -330,7 +330,7 @@ def _peers(results: Sequence[Result], folder: Path) -> str:
     rows = [
         [
             result.settings["task"],
-            _method(result),
+            charts.trained(result),
             peer_of(result),
             *_sizes(result, "ours"),
             str(result.settings["epochs"]),
@@ -440,7 +440,7 @@ def _limit(results: Sequence[Result], folder: Path) -> str:
         rows.append(
             [
                 result.settings["task"],
-                _method(result),
+                charts.trained(result),
                 f"{result.settings['limit']:,}",
                 precision,
                 _gigaflops(result.spread("ours", "rate")),
@@ -608,10 +608,6 @@ def _sizes(result: Result, case: str) -> list[str]:
     examples = result.settings.get("limit") or TASKS[result.settings["task"]].default_train
     items = result.values(case, "test_items")[0]
     return [f"{examples:,}", f"{items:,}", str(len(result.samples[case]))]
-
-
-def _method(result: Result) -> str:
-    return method_style(result.settings["method"]).title
 
 
 FORMS: dict[str, tuple[Callable[[float], str], str]] = {

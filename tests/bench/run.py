@@ -32,6 +32,7 @@ ALL = """
     start --repeats 3
     peers --task movie-reviews --method linear-probe --limit 1200 --test-limit 300
     peers --task movie-reviews --method partial,full,lora,adapter --epochs 4 --limit 600 --test-limit 300
+    peers --task movie-reviews --method full,lora,adapter --precision float32 --epochs 4 --limit 600 --test-limit 300
     peers --task solar-cells --method linear-probe --limit 256 --test-limit 200
     peers --task solar-cells --method partial,full,lora,adapter --epochs 2 --limit 256 --test-limit 200
     peers --task solar-cells --peer fastai --epochs 2 --limit 256 --test-limit 200
@@ -70,6 +71,7 @@ def peers(options: argparse.Namespace) -> Iterator[Bench]:
     """Ours against the plain script, or against fastai."""
     from ftkit.tasks import TASKS
 
+    forced = {} if options.precision is None else {"precision": options.precision}
     for task in _tasks(options):
         supported = _peer_methods(options.peer, TASKS[task].modality)
         for method in _methods(options, supported):
@@ -87,10 +89,10 @@ def peers(options: argparse.Namespace) -> Iterator[Bench]:
             }
             yield Bench(
                 "peers",
-                f"{task}-{method}-{options.peer}",
-                {**arguments, "peer": options.peer},
+                "-".join([task, method, options.peer, *forced.values()]),
+                {**arguments, "peer": options.peer, **forced},
                 {
-                    "ours": Call("ours:train", arguments),
+                    "ours": Call("ours:train", {**arguments, **forced}),
                     options.peer: Call(PEERS[options.peer], arguments),
                 },
                 seeded=True,
@@ -274,6 +276,7 @@ def parser() -> argparse.ArgumentParser:
     pages.add_argument("--check", action="store_true", help="write nothing; fail where a page is not of the results")
     parts["peers"].add_argument("--peer", choices=tuple(PEERS), default=TRAINER, help="whom to run against")
     parts["peers"].add_argument("--batch-size", type=int, default=BATCH, help="training examples a step, of both sides")
+    parts["peers"].add_argument("--precision", help="of our side; default: the faster one here")
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
     parts["growth"].add_argument("--axis", choices=("examples", "length", "width", "runs"), help="default: all")

@@ -12,17 +12,25 @@ from targets import TARGETS, Value, verdict
 ITEMS = 300
 
 
-def peers(ours: float, peer: float, *, seconds: float = 1.0, items: int = ITEMS) -> Result:
-    """A linear probe on film reviews that scored so against a script that took ten seconds."""
+def peers(
+    ours: float,
+    peer: float,
+    *,
+    seconds: float = 1.0,
+    items: int = ITEMS,
+    method: str = "linear-probe",
+    precision: str = "bf16",
+) -> Result:
+    """A training on film reviews, by default a linear probe, that scored so against a script that took ten seconds."""
 
     def sample(score: float, seconds: float) -> Sample:
         scores = {"accuracy": score, "balanced_accuracy": score}
-        values: dict[str, Any] = {"fit_seconds": seconds, "scores": scores, "test_items": items, "precision": "bf16"}
+        values: dict[str, Any] = {"fit_seconds": seconds, "scores": scores, "test_items": items, "precision": precision}
         return Sample(values, seconds, seconds, 10**9, {"processor": "Invented", "threads": 1})
 
-    settings = {"task": "movie-reviews", "method": "linear-probe", "epochs": 5, "peer": "trainer"}
+    settings = {"task": "movie-reviews", "method": method, "epochs": 5, "peer": "trainer"}
     samples = {"ours": [sample(ours, seconds)], "trainer": [sample(peer, 10.0)]}
-    return Result("peers", "movie-reviews-linear-probe-trainer", settings, samples, "2026-01-01")
+    return Result("peers", f"movie-reviews-{method}-trainer", settings, samples, "2026-01-01")
 
 
 def value_of(result: Result) -> Value:
@@ -54,6 +62,13 @@ def test_more_items_tell_more_from_guessing():
 @pytest.mark.parametrize(("seconds", "ours", "met"), [(0.9, 0.7, True), (1.1, 0.7, False), (0.9, 0.55, False)])
 def test_a_target_is_met_by_time_unless_a_score_was_given_for_it(seconds: float, ours: float, met: bool):
     assert value_of(peers(ours, 0.75, seconds=seconds)).met == met
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("bf16", 0.5), ("float32", 0.75)])
+def test_methods_that_train_all_layers_have_a_target_for_each_precision(precision: str, bound: float):
+    value = value_of(peers(0.7, 0.7, seconds=6.0, method="lora", precision=precision))
+    assert value.bound == bound
+    assert value.met == (precision == "float32")
 
 
 def test_a_comparison_is_scored_at_the_rates_that_validation_chose():
