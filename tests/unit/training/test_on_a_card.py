@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from stand_in_card import CARD, OnCard, stand_in_card
 from torch.nn import functional
 
 from ftkit import METHODS, compare, fine_tune, load_run
+from ftkit.experiments.run import Run
 from ftkit.tasks import Task
 from ftkit.training.callbacks import Callback
 from ftkit.training.history import Step
@@ -41,6 +43,10 @@ class Moved(Callback):
 def copies(training: Training) -> dict[str, torch.Tensor]:
     weights = training.trainable.trainable_parameters()
     return {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+
+
+def briefly(task: Task, method: str, **options: Any) -> Run:
+    return fine_tune(task, method, epochs=1, batch_size=BATCH[task.modality], progress=False, **options)
 
 
 def test_tensors_of_two_devices_do_not_meet_and_numbers_are_those_of_the_processor():
@@ -73,15 +79,7 @@ def test_all_that_a_training_in_bf16_needs_goes_to_the_card(
 ):
     places = Moved()
     with stand_in_card():
-        run = fine_tune(
-            tiny_task(modality),
-            method,
-            epochs=1,
-            batch_size=BATCH[modality],
-            precision="bf16",
-            callbacks=[places],
-            progress=False,
-        )
+        run = briefly(tiny_task(modality), method, precision="bf16", callbacks=[places])
     assert places.devices == {CARD}
     assert places.moved
     assert all(np.isfinite(step.loss) for step in run.history.steps)
@@ -94,15 +92,7 @@ def test_a_training_on_the_card_is_that_on_the_processor(
 ):
     here = cell(method, modality).run
     with stand_in_card():
-        there = fine_tune(
-            tiny_task(modality),
-            method,
-            lr=METHODS[method].typical_rate,
-            epochs=1,
-            batch_size=BATCH[modality],
-            precision="float32",
-            progress=False,
-        )
+        there = briefly(tiny_task(modality), method, precision="float32", lr=METHODS[method].typical_rate)
     losses = [[step.loss for step in run.history.steps] for run in (here, there)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
@@ -114,7 +104,7 @@ def test_what_was_trained_on_the_card_answers_there_and_on_the_processor(
 ):
     task = tiny_task(modality)
     with stand_in_card():
-        run = fine_tune(task, method, epochs=1, batch_size=BATCH[modality], precision="float32", progress=False)
+        run = briefly(task, method, precision="float32")
         run.save(tmp_path)
         again = load_run(tmp_path).predict(task.test.items)
     here = load_run(tmp_path).predict(task.test.items)
