@@ -94,7 +94,7 @@ def test_a_training_on_the_card_is_that_on_the_processor(
     with stand_in_card():
         there = briefly(tiny_task(modality), method, precision="float32", lr=METHODS[method].typical_rate)
     losses = [[step.loss for step in run.history.steps] for run in (here, there)]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("modality", ["text", "image", "audio"])
