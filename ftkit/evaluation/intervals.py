@@ -269,7 +269,7 @@ def mean_score(
     by_groups = _student_score(metric, whole, tables, groups, seed) if few(groups) else None
     if by_groups is not None:
         return by_groups
-    means = resampled_means([RunScores.of(metric, whole, tables, groups, seed=seed)], seed)
+    means = resampled_means(RunScores.of(metric, whole, tables, groups, seed=seed), seed)
     low, high = np.clip(percentile_interval(means, 0.95), 0, 1)
     found = Score(value, float(low), float(high), whole.size, "hierarchical bootstrap")
     return _in_doubt(found, tables, groups, partial(mean_score, metric_name, whole, tables, seed=seed))
@@ -376,8 +376,8 @@ class RunScores:
         return own_variance(np.nanvar(self.resampled - self.resampled.mean(axis=0), axis=1))
 
 
-def resampled_means(parts: Sequence[RunScores], seed: int = 0) -> Values:
-    """Return the sum of the parts' mean scores on each resample of items and runs, array (resamples,).
+def resampled_means(scores: RunScores, seed: int = 0) -> Values:
+    """Return the mean score of several runs on each resample of items and runs, array (resamples,).
 
     Runs that answer items by themselves move the mean both with other items and with other runs. So that this counts
     once, the spread over items is without it. Drawing few runs again shows too little of their spread, which is
@@ -385,21 +385,20 @@ def resampled_means(parts: Sequence[RunScores], seed: int = 0) -> Values:
 
     Parameters
     ----------
-    parts : sequence of RunScores
-        On the same resamples of the items. The runs of each part are drawn by themselves.
+    scores : RunScores
+        Of the runs.
     seed : int, default 0
         Seed of the draws of runs.
     """
-    on_items = _means_over_runs(parts)
+    on_items = means_over_runs([scores])
     if np.isnan(on_items).all():
         return on_items
     centre, spread = np.nanmean(on_items), np.nanvar(on_items)
-    common = variance_over_items(parts) / spread if spread else 1.0
-    means: Values = centre + np.sqrt(common) * (on_items - centre)
-    for number, part in enumerate(parts):
-        runs = len(part.whole)
-        drawn = np.random.default_rng([seed, number, 1]).integers(runs, size=(runs, on_items.size))
-        means += widening(runs) * (part.whole[drawn].mean(axis=0) - part.whole.mean())
+    common = variance_over_items([scores]) / spread if spread else 1.0
+    runs = len(scores.whole)
+    drawn = np.random.default_rng([seed, 0, 1]).integers(runs, size=(runs, on_items.size))
+    over_runs = widening(runs) * (scores.whole[drawn].mean(axis=0) - scores.whole.mean())
+    means: Values = centre + np.sqrt(common) * (on_items - centre) + over_runs
     return means
 
 
@@ -411,10 +410,23 @@ def variance_over_items(parts: Sequence[RunScores]) -> float:
     parts : sequence of RunScores
         On the same resamples of the items.
     """
-    return max(0.0, float(np.nanvar(_means_over_runs(parts))) - sum(part.own_variance for part in parts))
+    return max(0.0, float(np.nanvar(means_over_runs(parts))) - sum(part.own_variance for part in parts))
 
 
-def _means_over_runs(parts: Sequence[RunScores]) -> Values:
+def means_over_runs(parts: Sequence[RunScores]) -> Values:
+    """Return the sum of the parts' mean scores on each resample of the items, array (resamples,).
+
+    Parameters
+    ----------
+    parts : sequence of RunScores
+        On the same resamples of the items.
+
+    Examples
+    --------
+    >>> runs = RunScores(np.array([0.5, 0.7]), np.array([[0.25, 0.5], [0.75, 0.5]]))
+    >>> means_over_runs([runs, -runs]).tolist()
+    [0.0, 0.0]
+    """
     means: Values = np.sum([part.resampled.mean(axis=0) for part in parts], axis=0)
     return means
 

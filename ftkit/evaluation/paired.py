@@ -17,8 +17,8 @@ from ftkit.evaluation.intervals import (
     drawable_groups,
     few,
     independent_draws,
+    means_over_runs,
     percentile_interval,
-    resampled_means,
     variance_over_items,
 )
 from ftkit.evaluation.metrics import Metric, Values, find_metric
@@ -295,7 +295,7 @@ def _paired(
             variations = _item_variations(parts, independent_draws(truth.size, groups), with_own=True) + of_runs
         interval, p_value = student_interval(difference, variations), student_p_value(difference, variations)
     else:
-        differences = resampled_means(parts, seed)
+        differences = means_over_runs(parts)
         interval, p_value = percentile_interval(differences, 0.95), _p_value(differences)
     low, high = np.clip(interval, -1, 1)
     discordant = _discordant(truth, sides)

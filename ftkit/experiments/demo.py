@@ -81,6 +81,8 @@ def compare_ready_made(
     ------
     UnknownNameError
         If there is no such task or method.
+    DataError
+        If the task has fewer examples than the limit, or more classes.
     """
     return compare(
         load_demo_task(name, limit),
@@ -104,12 +106,20 @@ def load_demo_task(name: str, limit: int | None = None) -> Task:
     limit
         Training examples; None takes `DEMO_EXAMPLES`, else the task's usual number.
 
+    Returns
+    -------
+    Task
+
     Raises
     ------
     UnknownNameError
         If there is no such task.
     DataError
-        If the task has fewer examples, or more classes.
+        If the task has fewer examples than the limit, or more classes.
+
+    Examples
+    --------
+    ``len(load_demo_task("movie-reviews").train)``
     """
     return load_task(name, limit=DEMO_EXAMPLES.get(name) if limit is None else limit)
 

@@ -411,6 +411,20 @@ def plain_training(task: Task, prepared: Prepared, settings: TrainingSettings, b
         From `prepare`.
     bar
         What its progress bar says; None shows none.
+
+    Returns
+    -------
+    Training
+        Ready to `run`.
+
+    Raises
+    ------
+    DataError
+        If the training split is empty or holds one class only.
+
+    Examples
+    --------
+    ``history = plain_training(task, prepare(task, method, settings), settings, bar=None).run()``
     """
     watching: list[Callback] = [BestWeights()]
     if bar is not None:

@@ -276,7 +276,9 @@ def parser() -> argparse.ArgumentParser:
     pages.add_argument("--check", action="store_true", help="write nothing; fail where a page is not of the results")
     parts["peers"].add_argument("--peer", choices=tuple(PEERS), default=TRAINER, help="whom to run against")
     parts["peers"].add_argument("--batch-size", type=int, default=BATCH, help="training examples a step, of both sides")
-    parts["peers"].add_argument("--precision", help="of our side; default: the faster one here")
+    parts["peers"].add_argument(
+        "--precision", choices=("bf16", "float32"), help="of our side; default: the faster one here"
+    )
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
     parts["growth"].add_argument("--axis", choices=("examples", "length", "width", "runs"), help="default: all")

@@ -27,8 +27,8 @@ MAY_MEET = {
     torch.ops.aten.index_put_.default,
 }
 """What takes tensors of two devices on a GPU, too: copies, and places that are told by the processor."""
-LOWER = {"linear", "matmul", "__matmul__", "mm", "bmm", "addmm", "baddbmm", "conv1d", "conv2d"}
-LOWER |= {"scaled_dot_product_attention"}
+PRODUCTS = {"linear", "matmul", "__matmul__", "mm", "bmm", "addmm", "baddbmm", "conv1d", "conv2d"}
+LOWER = {*PRODUCTS, "scaled_dot_product_attention"}
 FULL = {"layer_norm", "softmax", "log_softmax", "cross_entropy", "nll_loss", "sum", "norm", "exp", "pow", "cumsum"}
 """What autocast computes in its lower precision on a GPU, and what in float32; as far as our models need them."""
 

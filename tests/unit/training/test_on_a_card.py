@@ -26,7 +26,7 @@ WITHOUT_DROPOUT = [(name, modality) for name, modality in CELLS if modality != "
 
 
 class Moved(Callback):
-    """Records where weights and gradients lie, and which weights moved."""
+    """Records where weights lie, and which of them moved."""
 
     def on_start(self, training: Training) -> None:
         self.devices: set[torch.device] = set()
@@ -90,9 +90,11 @@ def test_all_that_a_training_in_bf16_needs_goes_to_the_card(
 def test_a_training_on_the_card_is_that_on_the_processor(
     method: str, modality: str, tiny_task: Callable[[str], Task], cell: Callable[[str, str], object]
 ):
-    here = cell(method, modality).run
+    here, places = cell(method, modality).run, Moved()
+    rate = METHODS[method].typical_rate
     with stand_in_card():
-        there = briefly(tiny_task(modality), method, precision="float32", lr=METHODS[method].typical_rate)
+        there = briefly(tiny_task(modality), method, precision="float32", lr=rate, callbacks=[places])
+    assert places.devices == {CARD}
     losses = [[step.loss for step in run.history.steps] for run in (here, there)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3, abs=1e-4)
 
@@ -112,7 +114,7 @@ def test_what_was_trained_on_the_card_answers_there_and_on_the_processor(
         np.testing.assert_allclose(answers.probabilities, run.predictions.probabilities, atol=1e-4)
 
 
-def test_a_comparison_on_the_card_shares_frozen_work_and_trains_probes_together(
+def test_a_comparison_on_the_card_gives_the_answers_of_one_on_the_processor(
     tiny_task: Callable[[str], Task], tmp_path: Path
 ):
     boards = {}
