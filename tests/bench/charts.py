@@ -157,28 +157,31 @@ def growths(results: Sequence[Result]) -> DescribedFigure:
                 spreads = growth_values(result, key)
                 medians = [spread.median for spread in spreads]
                 exponent = slope(sizes, medians)
-                axes.errorbar(
-                    sizes,
-                    medians,
-                    _errors(spreads),
-                    fmt=marker,
-                    color=colour,
-                    capsize=3,
-                    label="median, lowest to highest",
-                )
-                axes.plot(sizes, _line(sizes, medians), color=INK, linewidth=1, label=f"fit, slope {exponent:.2f}")
+                axes.errorbar(sizes, medians, _errors(spreads), fmt=marker, color=colour, capsize=3)
+                axes.plot(sizes, _line(sizes, medians), color=INK, linewidth=1)
+                axes.annotate(f"slope {exponent:.2f}", (0.05, 0.9), xycoords="axes fraction")
                 axes.set(xscale="log", yscale="log", ylabel=label)
                 axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
                 axes.yaxis.set_major_locator(MaxNLocator(4))  # a curve of less than a decade would have no tick
                 axes.yaxis.set_major_formatter("{x:g}")
                 axes.minorticks_off()
                 axes.grid()
-                axes.legend(fontsize=8)
                 sentences.append(f"{AXES[result.name].title} to {label}: slope {exponent:.2f}.")
             grid[0, column].set_title(f"Growth by {result.name}")
             grid[1, column].set_xlabel(AXES[result.name].title)
+        _growth_legend(figure)
         figure.describe("Time and memory against size", *sentences)
     return figure
+
+
+def _growth_legend(figure: DescribedFigure) -> None:
+    measured = [
+        Line2D([], [], marker=marker, linestyle="", color=colour, label=label)
+        for _, label, colour, marker in GROWTH_ROWS
+    ]
+    fit = Line2D([], [], color=INK, linewidth=1, label="fitted power law")
+    title = "Point: median; line: lowest to highest"
+    figure.legend(handles=[*measured, fit], loc="outside lower center", ncols=3, title=title)
 
 
 GROWTH_ROWS = (

@@ -1,4 +1,4 @@
-"""How time and memory grow: with the examples, the length of the texts, the number of runs and the model's width."""
+"""How time and memory grow: with the examples, the texts' length, the model's width, the seeds and the methods."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 TEST_ITEMS = 40
 SPECIAL_TOKENS = 2
+ALIKE = ("lora", "dora", "ia3", "adapter", "prompt", "prefix", "bitfit", "norm-tuning")
+"""Methods of which a step costs about the same, since all pass through every block and train little: more of them are
+no costlier ones."""
+METHOD_SEEDS = 2
 HEAD_WIDTH = 32
 """Width of an attention head: that of MiniLM, so that a wider model has more heads, as published ones do."""
 
@@ -28,7 +32,7 @@ class Point:
     Attributes
     ----------
     size
-        What grows: examples, tokens, runs or width.
+        What grows: examples, tokens, width, runs or methods.
     seconds
         Time spent training.
     peak_bytes, start_bytes
@@ -61,7 +65,8 @@ AXES = {
     "examples": Axis("Training examples", (250, 500, 1000, 2000)),
     "length": Axis("Text length, tokens", (16, 32, 64, 128)),
     "width": Axis("Model width, features", (128, 256, 384, 512)),
-    "runs": Axis("Runs (methods x seeds)", (2, 4, 8, 16)),
+    "runs": Axis("Runs (two methods x seeds)", (2, 4, 8, 16)),
+    "methods": Axis("Methods (x two seeds)", (1, 2, 4, 8)),
 }
 
 
@@ -84,15 +89,13 @@ def length(value: int, task: str = "movie-reviews", method: str = "full", limit:
 
 def runs(value: int, task: str = "movie-reviews", method: str = "linear-probe,lora", limit: int = 250) -> Point:
     """Make so many runs of one comparison: the same methods, each with as many seeds as that takes."""
-    import ftkit
+    chosen = method.split(",")
+    return _compare(load(task, limit, TEST_ITEMS), chosen, value // len(chosen), value)
 
-    loaded = load(task, limit, TEST_ITEMS)
-    methods = method.split(",")
-    warm_up(loaded, methods[0])
-    start = resident_memory()
-    with fresh_activations(), tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
-        board = ftkit.compare(loaded, methods, seeds=value // len(methods), epochs=1, folder=folder, progress=False)
-    return Point(value, sum(run.seconds for run in board.runs), peak_memory(), start)
+
+def methods(value: int, task: str = "movie-reviews", method: str = ",".join(ALIKE), limit: int = 250) -> Point:
+    """Compare so many methods, the first ones of a list, each with as many seeds."""
+    return _compare(load(task, limit, TEST_ITEMS), method.split(",")[:value], METHOD_SEEDS, value)
 
 
 def width(value: int, task: str = "movie-reviews", method: str = "full", limit: int = 500) -> Point:
@@ -134,6 +137,16 @@ def _train(task: Task, method: str, size: float) -> Point:
     with fresh_activations():
         run = ftkit.fine_tune(task, method, epochs=1, progress=False)
     return Point(size, run.seconds, peak_memory(), start)
+
+
+def _compare(task: Task, methods: Sequence[str], seeds: int, size: float) -> Point:
+    import ftkit
+
+    warm_up(task, methods[0])
+    start = resident_memory()
+    with fresh_activations(), tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
+        board = ftkit.compare(task, methods, seeds=seeds, epochs=1, folder=folder, progress=False)
+    return Point(size, sum(run.seconds for run in board.runs), peak_memory(), start)
 
 
 def _of_length(split: Split, tokens: int, tokenizer: Any) -> Split:

@@ -30,6 +30,8 @@ CHANGED = "+"
 """Ends a commit from which the code differed."""
 EVERYTHING_OFF, CHECKPOINTED = "everything off", "with activation checkpointing"
 """Cases of an ablation in which more, or something else, is changed than one piece."""
+IMPORTED_AT_ONCE = "everything imported at once"
+"""Case of a start in which no import is late."""
 
 
 class BenchError(RuntimeError):

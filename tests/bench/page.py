@@ -15,6 +15,7 @@ from growth import AXES, slope
 from harness import CHANGED, NOT_KEPT, Result, Spread, folder_name, load_results
 from measuring import BATCH
 from peers.trainer import NOTES
+from pieces import MACHINE_OVER_SHARE, THREADS
 from targets import TARGETS, Target, Value, guesses, mean_score, metric_of, of_part, peer_of, time_ratio, verdict
 
 from ftkit.figures.display import DescribedFigure, as_png
@@ -424,10 +425,16 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
     told = (
         "Pieces are turned off one by one, then all. They lean on each other: torch's own kernels for pictures are "
         "slowest in bf16, so that without the chosen ones a training may take longer than with bf16 off as well; and "
-        "without them normalised maps are checkpointed, which computes them twice. Threads and late imports have no "
-        "switch. Scores are of few steps, few test items and one or two seeds: they tell a broken piece, and no "
-        "difference of some points; where a case is still guessing they say nothing."
+        "without them normalised maps are checkpointed, which computes them twice. Scores are of few steps, few test "
+        "items and one or two seeds: they tell a broken piece, and no difference of some points; where a case is still "
+        "guessing they say nothing."
     )
+    if any(f"without {THREADS}" in result.samples for result in results):
+        told += (
+            f" Where threads are not limited, they are {MACHINE_OVER_SHARE} for every CPU, as many as torch starts in "
+            f"a container whose share of a machine's CPUs is one in {MACHINE_OVER_SHARE}. What late imports give "
+            "stands under [Start](#start)."
+        )
     picture = _picture(charts.ablations(results), folder, "ablation")
     return "\n\n".join(["## What each piece gives", told, table, picture])
 
@@ -475,9 +482,15 @@ def _growth(results: Sequence[Result], folder: Path) -> str:
     explanation = (
         "Slopes of straight lines through the logarithms: where the slope is one, twice the size takes twice the time. "
         f"One epoch of full fine-tuning on film reviews; of {_usual_limit(growth.length)} where the length or the "
-        f"width grows, and of {_usual_limit(growth.runs)}, by a linear probe and LoRA, where the number of runs does. "
-        "Added memory is the process's peak less what it held before the training."
+        f"width grows, and of {_usual_limit(growth.runs)}, by a linear probe and LoRA with ever more seeds, where the "
+        "number of runs does. Added memory is the process's peak less what it held before the training."
     )
+    if any(result.name == "methods" for result in results):
+        explanation += (
+            f" Methods are compared with {growth.METHOD_SEEDS} seeds each on {_usual_limit(growth.methods)} reviews, "
+            f"and join in this order: {', '.join(growth.ALIKE)}. All pass through every block and train little, so "
+            "that one more costs about what another does."
+        )
     table = _table(["size", "range", "slope of time", "slope of added memory"], rows)
     return "\n\n".join(["## Growth", explanation, table, _picture(charts.growths(results), folder, "growth")])
 
@@ -564,13 +577,21 @@ def _composition(results: Sequence[Result]) -> list[str]:
 
 def _start(results: Sequence[Result], folder: Path) -> str:
     rows = [
-        [program, _seconds(result.spread(program, "start_seconds"))] for result in results for program in result.samples
+        [program, *(_seconds(result.spread(case, "start_seconds")) for case in result.samples)]
+        for result in results
+        for program in [next(iter(result.samples))]
     ]
     told = (
         "From the start of a process to the printed `ftkit --help`, to the end of `import ftkit`, and to the first "
         f"step of full fine-tuning on {start.EXAMPLES} film reviews, on a machine whose precision was chosen before."
     )
-    return "\n\n".join(["## Start", told, _table(["to", "time"], rows)])
+    cases = list(results[0].samples)[1:]
+    if cases:
+        told += (
+            " Heavy libraries are imported on first use; beside it, everything that the package imports anywhere was "
+            "imported first, as if all of it stood at the top of its files."
+        )
+    return "\n\n".join(["## Start", told, _table(["to", "time", *cases], rows)])
 
 
 WHERE_IT_GOES = {

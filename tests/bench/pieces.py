@@ -1,7 +1,6 @@
 """The pieces that make ftkit's training fast or small, and how each is turned off.
 
-Two have no switch: threads are as many as the process may use, and heavy libraries are imported on first use, which
-`start.py` measures.
+One is not a training's: heavy libraries are imported on first use. `start.py` measures what that gives.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 Off = AbstractContextManager[None]
 """A context in which a piece is off."""
+MACHINE_OVER_SHARE = 4
+"""How many times as many CPUs as its share of them a process in a container may see on the machine."""
 
 
 @contextmanager
@@ -107,6 +108,16 @@ def decoded_at_every_reading() -> Off:
         return Inputs(ChangedItems(files, FromFile(), prepare), split.labels, lengths=[1] * len(split))
 
     return replaced((Prepared, "inputs", inputs))
+
+
+def pictures_in_float32() -> Off:
+    """Scale pictures when they are read, and keep them as floating-point numbers."""
+    from ftkit.backbones.vision import EfficientNetBackbone, Normalise
+
+    def prepare(self: EfficientNetBackbone, items: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [(item.astype(np.float32) - 127) / 128 for item in items]
+
+    return replaced((EfficientNetBackbone, "prepare", prepare), (Normalise, "forward", lambda self, pixels: pixels))
 
 
 def best_weights_copied() -> Off:
@@ -266,6 +277,29 @@ def freed_memory_given_back() -> Off:
     return replaced((loop, "reuse_freed_memory", lambda: None))
 
 
+@contextmanager
+def threads_of_the_machine() -> Iterator[None]:
+    """Compute with as many threads as torch starts where a container's share of the machine is a part of its CPUs."""
+    import torch
+
+    from ftkit import backbones
+    from ftkit.experiments import machine
+    from ftkit.processor import usable_cores
+    from ftkit.training import loop
+
+    usual, many = torch.get_num_threads(), MACHINE_OVER_SHARE * usable_cores()
+
+    def unlimited() -> int:
+        torch.set_num_threads(many)
+        return many
+
+    try:
+        with replaced(*((each, "limit_threads", unlimited) for each in (backbones, loop, machine))):
+            yield
+    finally:
+        torch.set_num_threads(usual)
+
+
 def one_head_at_a_time() -> Off:
     """Train linear probes of several rates and seeds one after the other."""
     from ftkit.experiments import probing
@@ -282,6 +316,7 @@ def one_head_at_a_time() -> Off:
 
 # --- which pieces there are
 
+THREADS = "threads limited to the CPUs"
 PIECES: dict[str, Callable[[], Off]] = {
     "frozen activations": nothing_kept,
     "bf16 where it is faster": float32_only,
@@ -290,6 +325,7 @@ PIECES: dict[str, Callable[[], Off]] = {
     "padding in attention alone": padding_computed,
     "data prepared once": prepared_at_every_reading,
     "pictures decoded once": decoded_at_every_reading,
+    "pictures kept as bytes": pictures_in_float32,
     "frozen weights cast once": weights_cast_at_every_use,
     "gradients only of what trains": gradients_of_all_weights,
     "chosen kernels": default_kernels,
@@ -302,6 +338,7 @@ PIECES: dict[str, Callable[[], Off]] = {
     "LoRA inside the weights": updates_beside_the_weights,
     "speech in short windows": long_windows,
     "freed memory kept": freed_memory_given_back,
+    THREADS: threads_of_the_machine,
     "many heads at once": one_head_at_a_time,
 }
 """What makes the loop fast or small: name to the context in which it is off."""
@@ -314,6 +351,7 @@ PIECES_OF_MODALITIES = {
     "long batches in parts": ("text", "audio"),  # batch statistics need the whole batch together
     "data prepared once": ("text", "audio"),
     "pictures decoded once": ("image",),
+    "pictures kept as bytes": ("image",),
     "words by row": ("text",),
     "feature maps computed again": ("image",),
     "frozen norms inside convolutions": ("image",),
@@ -325,6 +363,7 @@ PIECES_OF_METHODS = {
     "frozen activations": ("linear-probe", "partial"),
     "data prepared once": ("full", "scratch", "lora", "adapter"),  # the others read frozen activations
     "pictures decoded once": ("full", "scratch", "lora", "adapter"),
+    "pictures kept as bytes": ("full", "scratch", "lora", "adapter"),
     "only what trains kept of the best epoch": ("lora", "adapter"),  # of which the copy is many times what trains
     "frozen weights cast once": ("linear-probe", "partial", "lora", "adapter"),
     "gradients only of what trains": ("lora", "adapter"),  # where frozen blocks are in every step

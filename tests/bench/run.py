@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import CHECKPOINTED, EVERYTHING_OFF, Bench, BenchError, Call, alternate, results_folder
+from harness import CHECKPOINTED, EVERYTHING_OFF, IMPORTED_AT_ONCE, Bench, BenchError, Call, alternate, results_folder
 from measuring import BATCH
 from targets import PROBE_EPOCHS
 
@@ -179,7 +179,9 @@ def start(options: argparse.Namespace) -> Iterator[Bench]:
     from start import PROGRAMS
 
     for program in PROGRAMS:
-        yield Bench("start", program.replace(" ", "-"), {}, {program: Call("start:seconds", {"program": program})})
+        call = Call("start:seconds", {"program": program})
+        at_once = Call("start:seconds", {"program": program, "at_once": True})
+        yield Bench("start", program.replace(" ", "-"), {}, {program: call, IMPORTED_AT_ONCE: at_once})
 
 
 PARTS = (peers, grid, ablation, limit, growth, memory, start)
@@ -281,7 +283,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
-    parts["growth"].add_argument("--axis", choices=("examples", "length", "width", "runs"), help="default: all")
+    parts["growth"].add_argument(
+        "--axis", choices=("examples", "length", "width", "runs", "methods"), help="default: all"
+    )
     parts["growth"].add_argument("--values", type=int, nargs="+", help="the sizes")
     parts["memory"].add_argument("--parts", nargs="+", help="some of: demo, 'demo TASK', lessons, 'composition TASK'")
     return whole

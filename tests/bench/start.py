@@ -1,13 +1,26 @@
-"""Seconds from the start of a process: to the command's help, to the package, to the first step of a training."""
+"""Seconds from the start of a process: to the command's help, to the package, to the first step of a training.
+
+With late imports, as they are, or with every import of the package done at once, as if it stood at the top of its file.
+"""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import ftkit
+
 EXAMPLES = 200
+HELP = """
+import runpy, sys
+sys.argv = ["ftkit", "--help"]
+runpy.run_module("ftkit", run_name="__main__")
+"""
 FIRST_STEP = f"""
 import ftkit
 from ftkit.training.callbacks import Callback
@@ -19,16 +32,60 @@ class First(Callback):
 task = ftkit.load_task("movie-reviews", limit={EXAMPLES})
 ftkit.fine_tune(task, "full", epochs=1, callbacks=[First()], progress=False)
 """
-PROGRAMS = {
-    "help": ["-m", "ftkit", "--help"],
-    "import": ["-c", "import ftkit"],
-    "first step": ["-c", FIRST_STEP],
-}
-"""What is started: name to the arguments of Python."""
+AT_ONCE = """
+import contextlib, importlib
+for name in {names}:
+    with contextlib.suppress(ImportError):  # of an extra that is not installed
+        importlib.import_module(name)
+"""
+PROGRAMS = {"help": HELP, "import": "import ftkit", "first step": FIRST_STEP}
+"""What is started: name to its source."""
+BEGINS_WITH = {"help": "ftkit.__main__", "import": "ftkit", "first step": "ftkit"}
+"""The module of the package that a program imports first."""
 
 
-def seconds(program: str) -> dict[str, Any]:
-    """Run a program of `PROGRAMS` to its end in a process of its own."""
+def seconds(program: str, at_once: bool = False) -> dict[str, Any]:
+    """Run a program of `PROGRAMS` to its end in a process of its own, every import that it may come to first or not."""
+    command = [sys.executable, "-c", source(program, at_once)]
     started = time.perf_counter()
-    subprocess.run([sys.executable, *PROGRAMS[program]], check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
     return {"start_seconds": time.perf_counter() - started}
+
+
+def source(program: str, at_once: bool) -> str:
+    """Return what Python is given for a program."""
+    early = AT_ONCE.format(names=sorted(imports_from(BEGINS_WITH[program]))) if at_once else ""
+    return early + PROGRAMS[program]
+
+
+def imports_from(first: str) -> set[str]:
+    """Names of all modules that a module of the package imports anywhere, or one of the package that it imports does.
+
+    Examples
+    --------
+    >>> "torch" in imports_from("ftkit")
+    True
+    """
+    found, waiting = {first}, [first]
+    while waiting:
+        new = set(_imports_of(waiting.pop())) - found
+        found |= new
+        waiting += [name for name in new if name.partition(".")[0] == "ftkit"]
+    return found
+
+
+def _imports_of(module: str) -> Iterator[str]:
+    path = _source(module)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            inner = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name for name in inner if name.partition(".")[0] == "ftkit" and _source(name).exists())
+
+
+def _source(module: str) -> Path:
+    """Where the source of a module of the package is."""
+    place = Path(ftkit.__file__).parent.joinpath(*module.split(".")[1:])
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness import Result, Spread
+from harness import IMPORTED_AT_ONCE, Result, Spread
 
 PROBE_EPOCHS = 5
 PROBE, GRID, PARTIAL, SPEECH, FASTAI = Fraction(1, 10), Fraction(1, 4), Fraction(1, 3), Fraction(1, 15), Fraction(2, 3)
@@ -240,6 +240,7 @@ def _start_seconds(results: Sequence[Result]) -> list[Value]:
         Value(program, result.spread(program, "start_seconds"), START_SECONDS[program], False, "seconds", result)
         for result in of_part(results, "start")
         for program in result.samples
+        if program != IMPORTED_AT_ONCE
     ]
 
 
