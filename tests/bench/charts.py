@@ -159,7 +159,7 @@ def growths(results: Sequence[Result]) -> DescribedFigure:
                 exponent = slope(sizes, medians)
                 axes.errorbar(sizes, medians, _errors(spreads), fmt=marker, color=colour, capsize=3)
                 axes.plot(sizes, _line(sizes, medians), color=INK, linewidth=1)
-                axes.annotate(f"slope {exponent:.2f}", (0.05, 0.9), xycoords="axes fraction")
+                axes.set_title(f"slope {exponent:.2f}", loc="right", fontsize="medium", fontweight="normal")
                 axes.set(xscale="log", yscale="log", ylabel=label)
                 axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
                 axes.yaxis.set_major_locator(MaxNLocator(4))  # a curve of less than a decade would have no tick
@@ -167,8 +167,9 @@ def growths(results: Sequence[Result]) -> DescribedFigure:
                 axes.minorticks_off()
                 axes.grid()
                 sentences.append(f"{AXES[result.name].title} to {label}: slope {exponent:.2f}.")
-            grid[0, column].set_title(f"Growth by {result.name}")
+            grid[0, column].set_title(f"By {result.name}")
             grid[1, column].set_xlabel(AXES[result.name].title)
+        figure.suptitle("How time and memory grow")
         _growth_legend(figure)
         figure.describe("Time and memory against size", *sentences)
     return figure
