@@ -15,8 +15,9 @@ from ftkit.figures.style import GREY
 
 GUESS = "Most frequent class"
 CLASSICAL = "Classical method, no network"
-DASHES: dict[str, Any] = {GUESS: (0, (1, 2)), CLASSICAL: (0, (5, 2, 1, 2))}
-"""How the two are told apart in every figure."""
+CHANCE = "Chance"
+DASHES: dict[str, Any] = {GUESS: (0, (1, 2)), CLASSICAL: (0, (5, 2, 1, 2)), CHANCE: (0, (5, 3))}
+"""How the lines are told apart in every figure."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Level:
     Attributes
     ----------
     kind
-        `GUESS` or `CLASSICAL`.
+        `GUESS`, `CLASSICAL` or `CHANCE`.
     title
         What it is called in words.
     value

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from ftkit.errors import DataError, UnknownNameError
 from ftkit.evaluation import Score, find_metric
-from ftkit.figures.baselines import CLASSICAL, GUESS, Level
+from ftkit.figures.baselines import CHANCE, CLASSICAL, DASHES, GUESS, Level
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.planes import COST_AXES, CostAxis, Priced, draw_trade_off, pareto_front
 from ftkit.figures.style import GREY, MethodStyle, method_style, plain, style
@@ -49,14 +49,10 @@ def scores(comparison: Comparison, metric: str | None = None) -> DescribedFigure
         axes = figure.subplots()
         for row, method in enumerate(methods):
             _draw_method(axes, row, method)
-        lines = [
-            (f"{baseline.title} {100 * baseline.scores[measure.name].value:.1f} %", baseline.scores[measure.name].value)
-            for baseline in comparison.baselines
-        ]
-        chance = measure.chance(len(comparison.runs[0].label_names))
-        lines.append((f"Chance {100 * chance:.1f} %", chance))
-        for (label, value), dashes in zip(lines, _dashes(len(lines)), strict=True):
-            axes.axvline(100 * value, color=GREY, linewidth=1.4, linestyle=dashes, label=label, zorder=1)
+        chance = Level(CHANCE, CHANCE, 100 * measure.chance(len(comparison.runs[0].label_names)))
+        lines = [(f"{each.title} {each.value:.1f} %", each) for each in [*_levels(comparison, measure.name), chance]]
+        for label, level in lines:
+            axes.axvline(level.value, color=GREY, linewidth=1.4, linestyle=DASHES[level.kind], label=label, zorder=1)
         axes.set_yticks(range(len(methods)), [method.look.title for method in methods], fontsize=10)
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
@@ -112,13 +108,17 @@ def trade_off(
         Priced(each.look.title, each.look, float(np.mean([price.of(run) for run in each.runs])), each.score)
         for each in methods
     ]
-    without = [
-        Level(GUESS if each.name == "majority" else CLASSICAL, each.title, 100 * each.scores[measure.name].value)
-        for each in comparison.baselines
-    ]
     machines = {(run.machine.processor, run.machine.threads) for run in comparison.runs}
     front = pareto_front(points, price.axis, len(machines))
-    return draw_trade_off(points, price.axis, measure, comparison.title, front, without)
+    return draw_trade_off(points, price.axis, measure, comparison.title, front, _levels(comparison, measure.name))
+
+
+def _levels(comparison: Comparison, metric: str) -> list[Level]:
+    """Scores of a comparison's baselines."""
+    return [
+        Level(GUESS if each.name == "majority" else CLASSICAL, each.title, 100 * each.scores[metric].value)
+        for each in comparison.baselines
+    ]
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,6 @@ def _draw_method(axes: Axes, row: int, method: _Method) -> None:
         fontsize=9,
         transform=axes.get_yaxis_transform(),
     )
-
-
-def _dashes(number: int) -> list[str | tuple[int, tuple[int, ...]]]:
-    known: list[str | tuple[int, tuple[int, ...]]] = ["--", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3))]
-    return [known[index % len(known)] for index in range(number - 1)] + [":"]
 
 
 def _keep_below_hundred(axes: Axes) -> None:

@@ -27,11 +27,15 @@ MISTAKEN = 2_000
 """What it costs that a label without a pointer may be read as another point's, in the same unit."""
 
 
+POINTER = {"arrowstyle": "-", "linestyle": ":", "linewidth": 1.2, "shrinkB": 6}
+"""The line from a text to its point."""
+
+
 @dataclass(frozen=True)
 class LabelledPoint:
     """A point with its intervals, sideways and upright, and a text to write beside it, in the units of the axes.
 
-    The line that points from a text farther away has the point's colour.
+    The line that points from a text farther away has the point's colour, and is dotted, as no interval is.
     """
 
     x: float
@@ -175,7 +179,8 @@ def _places(axes: Axes, point: LabelledPoint, dpi: float) -> Iterator[_Place]:
             yield _Place(right, 8, horizontal, "bottom")
             yield _Place(right, -8, horizontal, "top")
     for farther in (14, 28, 42, 56, 70):
-        for right, horizontal in ((0, "center"), (14, "left"), (-14, "right"), (50, "left"), (-50, "right")):
+        # right above or below a point its line would run along the interval
+        for right, horizontal in ((14, "left"), (-14, "right"), (50, "left"), (-50, "right"), (0, "center")):
             yield _Place(right, above + farther, horizontal, "bottom")
             yield _Place(right, below - farther, horizontal, "top")
 
@@ -190,7 +195,7 @@ def _annotated(axes: Axes, point: LabelledPoint, place: _Place) -> Annotation:
         ha=place.horizontal,
         va=place.vertical,
         fontsize=9,
-        arrowprops={"arrowstyle": "-", "color": point.colour, "linewidth": 0.8, "shrinkB": 6} if far else None,
+        arrowprops={**POINTER, "color": point.colour} if far else None,
         zorder=5,
         path_effects=[withStroke(linewidth=3, foreground="white")],  # to be read where it stands on a line
     )

@@ -115,7 +115,7 @@ class Full(Method):
     ----------
     statistics
         By what batch normalisation, which only picture models have, shifts and scales while training. ``"renewed"``,
-        the default: by the mean and variance of each batch, whose running means take the place of the pretrained ones.
+        the default: by the mean and variance of each batch, whose running averages replace the pretrained ones.
         ``"kept"``: by the pretrained ones, as when the model is used.
 
     Raises
