@@ -431,9 +431,10 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
     )
     if any(f"without {THREADS}" in result.samples for result in results):
         told += (
-            f" Where threads are not limited, they are {MACHINE_OVER_SHARE} for every CPU, as many as torch starts in "
-            f"a container whose share of a machine's CPUs is one in {MACHINE_OVER_SHARE}. What late imports give "
-            "stands under [Start](#start)."
+            f" Where threads are not limited, they are {MACHINE_OVER_SHARE} for every CPU, as torch starts them in a "
+            f"container whose share of a machine's CPUs is one in {MACHINE_OVER_SHARE}; here, where they are not held "
+            "up but compete, this is a stand-in for it, so with everything off they stay limited. What late imports "
+            "give stands under [Start](#start)."
         )
     picture = _picture(charts.ablations(results), folder, "ablation")
     return "\n\n".join(["## What each piece gives", told, table, picture])

@@ -317,6 +317,7 @@ def one_head_at_a_time() -> Off:
 # --- which pieces there are
 
 THREADS = "threads limited to the CPUs"
+"""The piece whose lack is tried as it would be on another machine."""
 PIECES: dict[str, Callable[[], Off]] = {
     "frozen activations": nothing_kept,
     "bf16 where it is faster": float32_only,
