@@ -55,8 +55,12 @@ Methods = Annotated[str | None, typer.Option(help="Names with commas between; de
 Seeds = Annotated[int, typer.Option(min=1, help="Runs a method, each with another seed.")]
 Choices = Annotated[int, typer.Option(min=0, help="Other settings tried a method, such as the rank.")]
 Precision = Annotated[str, typer.Option(help="auto, float32, bf16 or, on a GPU, fp16.")]
-Limit = Annotated[int | None, typer.Option(help="Training examples; default: the task's usual number.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes through the training data; default: the task's.")]
+Limit = Annotated[
+    int | None, typer.Option(help="Training examples; default: the task's usual number, all of own data.")
+]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Passes through the training data; default: the task's, 3 of own data.")
+]
 Folder = Annotated[Path | None, typer.Option(help="Where runs are kept; default: FTKIT_RUNS, else runs.")]
 TaskOrPath = Annotated[
     str, typer.Argument(metavar="TASK", help="A ready-made task, or a CSV file or folder of your own.")

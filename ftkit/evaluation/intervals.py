@@ -16,11 +16,11 @@ from ftkit.evaluation.checks import checked_groups, checked_predictions
 from ftkit.evaluation.metrics import Counts, Metric, Values, find_metric
 from ftkit.evaluation.student import (
     FEW_GROUPS,
-    group_variation,
     own_variance,
     run_variation,
     scores_without_groups,
     student_interval,
+    variations_of_groups_and_runs,
 )
 
 # Resamples are drawn in blocks of about this many counts (16 MB), so that large test sets fit in memory.
@@ -284,7 +284,7 @@ def _student_score(
         return None
     scores = [metric.function(labels, table) for table in tables]
     value = float(np.mean(scores))
-    variations = [group_variation([without]), *run_variation(scores)]
+    variations = variations_of_groups_and_runs([without], run_variation(scores))
     low, high = np.clip(student_interval(value, variations), 0, 1)
     found = Score(value, float(low), float(high), labels.size, "student")
     return _in_doubt(found, tables, groups, partial(mean_score, metric.name, labels, tables, seed=seed))

@@ -23,13 +23,13 @@ from ftkit.evaluation.intervals import (
 )
 from ftkit.evaluation.metrics import Metric, Values, find_metric
 from ftkit.evaluation.student import (
-    ROUNDING,
     Variation,
-    group_variation,
+    negligible,
     run_variation,
     scores_without_groups,
     student_interval,
     student_p_value,
+    variations_of_groups_and_runs,
 )
 
 
@@ -291,7 +291,7 @@ def _paired(
     of_runs = _run_variations([part.whole for part in parts])
     if of_runs:
         variations = _item_variations(parts, independent_draws(truth.size, groups)) + of_runs
-        if sum(each.variance for each in variations) < ROUNDING**2:  # seeds that agree by chance: items tell more
+        if negligible(variations):  # seeds that agree by chance: items tell more
             variations = _item_variations(parts, independent_draws(truth.size, groups), with_own=True) + of_runs
         interval, p_value = student_interval(difference, variations), student_p_value(difference, variations)
     else:
@@ -322,8 +322,8 @@ def _paired_by_few_groups(
     difference = float(np.mean(scores[0]) - np.mean(scores[1]))
     together = runs_a.keys() == runs_b.keys()
     by_seed = [np.subtract(scores[0], scores[1])] if together else [np.array(each) for each in scores]
-    of_groups = group_variation([one - other] if together else [one, -other])
-    variations = [of_groups, *_run_variations(by_seed)]
+    parts = [one - other] if together else [one, -other]
+    variations = variations_of_groups_and_runs(parts, _run_variations(by_seed))
     low, high = np.clip(student_interval(difference, variations), -1, 1)
     discordant, p_value = _discordant(truth, sides), student_p_value(difference, variations)
     found = PairedTest(difference, float(low), float(high), p_value, truth.size, round(discordant))

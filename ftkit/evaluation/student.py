@@ -133,11 +133,41 @@ def group_variation(parts: Sequence[Values]) -> Variation:
     >>> group_variation([runs]) == jackknife(runs[0])
     True
     """
-    means = [part.mean(axis=0) for part in parts]
-    found = jackknife(np.sum(means, axis=0))
-    for part, mean in zip(parts, means, strict=True):
-        found = without_own(found, [jackknife(run - mean) for run in part])
+    found = jackknife(_mean_over_runs(parts))
+    for part in parts:
+        found = without_own(found, [jackknife(run - part.mean(axis=0)) for run in part])
     return found
+
+
+def variations_of_groups_and_runs(parts: Sequence[Values], of_runs: Sequence[Variation]) -> list[Variation]:
+    """Return the variations over groups and over runs of the sum of the parts' mean scores.
+
+    Where runs agree by chance both may be nothing. What each run answers by itself, of which their agreement tells
+    nothing, stays in that over groups then.
+
+    Parameters
+    ----------
+    parts : sequence of arrays of float, each of shape (runs, groups)
+        As in `group_variation`.
+    of_runs : sequence of Variation
+        Of the same sum over runs, see `run_variation`.
+
+    Examples
+    --------
+    >>> agree = np.array([[0.5, 0.7, 0.6], [0.7, 0.5, 0.6]])  # two runs that are right on other groups
+    >>> [round(each.variance, 4) for each in variations_of_groups_and_runs([agree], run_variation([0.6, 0.6]))]
+    [0.0, 0.0]
+    >>> one_sided = np.array([[0.5, 0.7, 0.6], [0.6, 0.6, 0.6]])
+    >>> [round(each.variance, 4) for each in variations_of_groups_and_runs([one_sided], run_variation([0.6, 0.6]))]
+    [0.0033, 0.0]
+    """
+    variations = [group_variation(parts), *of_runs]
+    return [jackknife(_mean_over_runs(parts)), *of_runs] if negligible(variations) else variations
+
+
+def _mean_over_runs(parts: Sequence[Values]) -> Values:
+    summed: Values = np.sum([part.mean(axis=0) for part in parts], axis=0)
+    return summed
 
 
 def jackknife(without_one: Values) -> Variation:
@@ -208,9 +238,20 @@ def student_p_value(value: float, variations: Sequence[Variation]) -> float:
     return float(2 * stdtr(freedom, -abs(value) / error)) if error else 0.5**freedom
 
 
+def negligible(variations: Sequence[Variation]) -> bool:
+    """Whether variations are together no more than rounding: equal values seem to differ a little.
+
+    Examples
+    --------
+    >>> negligible(run_variation([0.1 + 0.2, 0.3]))
+    True
+    """
+    return sum(each.variance for each in variations) < ROUNDING**2
+
+
 def _added(variations: Sequence[Variation]) -> tuple[float, float]:
     """Standard error and degrees of freedom of variations together."""
-    total = sum(each.variance for each in variations)
-    if not total:
+    if negligible(variations):
         return 0.0, float(max(each.freedom for each in variations))
+    total = sum(each.variance for each in variations)
     return math.sqrt(total), total**2 / sum(each.variance**2 / each.freedom for each in variations)

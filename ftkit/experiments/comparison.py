@@ -298,7 +298,7 @@ def compare(
         try:
             run = each.find_or_train(task, progress)
         except DivergedError as error:
-            diverged.append(error)
+            diverged.append(error.with_traceback(None))  # which would hold the model and all that it trained with
             notes.append(f"{each.method.title}, seed {each.settings.seed}, is left out: {error}")
             continue
         runs[each.place] = run

@@ -12,7 +12,7 @@ import numpy as np
 from ftkit.errors import DataError
 from ftkit.experiments.run import Run
 from ftkit.progress import progress_bar
-from ftkit.tasks.reading import list_items
+from ftkit.tasks.reading import list_items, printable
 
 if TYPE_CHECKING:
     import pandas
@@ -86,7 +86,7 @@ def predict_file(run: Run, source: str | Path, column: str | None = None, *, pro
     best = np.nan_to_num(probabilities).argmax(axis=1)
     return pandas.DataFrame(
         {
-            "item": items,
+            "item": items if run.spec.modality == "text" else [printable(each) for each in items],
             "answer": [None if missing else names[index] for index, missing in zip(best, without, strict=True)],
             **{f"probability of {name}": probabilities[:, index] for index, name in enumerate(names)},
         }

@@ -16,7 +16,7 @@ from ftkit.experiments.run import Spec
 from ftkit.methods import Trainable, as_method
 from ftkit.randomness import seeded
 from ftkit.tasks.base import SAMPLE_RATE
-from ftkit.tasks.reading import IMAGE_SIZE, LONGEST_SECONDS, read_image
+from ftkit.tasks.reading import IMAGE_SIZE, LONGEST_SECONDS, is_file, read_image, shortly, whole_characters
 from ftkit.tasks.sound import read_sound
 
 LOUDEST = 10.0
@@ -74,14 +74,14 @@ def _read_item(modality: str, item: Any, image_size: int, seconds: float) -> Any
     if modality == "text":
         if not isinstance(item, str):
             raise DataError(f"This run classifies texts; {item!r} is a {type(item).__name__}. Give strings.")
-        return item
+        return whole_characters(item)
     if isinstance(item, np.ndarray):
         return _as_prepared(modality, item, image_size)
     if not isinstance(item, str | Path):
         raise DataError(f"This run classifies files ({modality}); {item!r} is a {type(item).__name__}. Give paths.")
     path = Path(item)
-    if not path.is_file():
-        raise DataError(f"There is no file {item}. Give the path of a file that exists.")
+    if not is_file(path):
+        raise DataError(f"There is no file {shortly(path)}. Give the path of a file that exists.")
     # a second more than is heard shows that there is more
     return read_image(path, image_size) if modality == "image" else read_sound(path, longest=seconds + 1)
 

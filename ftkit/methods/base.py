@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -181,12 +182,8 @@ class Trainable:
             If it can't be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with weights_written_to(folder):
             save_file(self.trained_state(), folder / TRAINED_FILE)
-        except SafetensorError as error:  # it is no OSError, on a full disk neither
-            raise FtkitError(
-                f"The weights can't be written to {folder} ({error}). Free some space, or choose another folder."
-            ) from error
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote.
@@ -222,6 +219,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise FtkitError(
             f"The weights {path} can't be read ({error}). Copy the run's folder again, or train again."
+        ) from error
+
+
+@contextmanager
+def weights_written_to(folder: Path) -> Iterator[None]:
+    """Name the folder and what to do where weights can't be written into it.
+
+    Raises
+    ------
+    FtkitError
+        If they can't, as on a full disk, where safetensors' error is no OSError.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise FtkitError(
+            f"The weights can't be written to {folder} ({error}). Free some space, or choose another folder."
         ) from error
 
 

@@ -9,7 +9,7 @@ from peft import PeftModel
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import nn
 
-from ftkit.methods.base import Trainable, check_fit, read_tensors
+from ftkit.methods.base import Trainable, check_fit, read_tensors, weights_written_to
 
 if TYPE_CHECKING:
     from ftkit.classifier import Classifier
@@ -36,7 +36,8 @@ class PeftTrainable(Trainable):
 
     def save(self, folder: Path) -> None:
         """Write the adapter and the head in peft's own format; `peft.PeftModel.from_pretrained` reads it too."""
-        self.model.save_pretrained(str(folder))
+        with weights_written_to(folder):
+            self.model.save_pretrained(str(folder))
         (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card; ours is run.json
 
     def load(self, folder: Path) -> None:

@@ -277,7 +277,7 @@ def _take_items(items: Items, positions: np.ndarray) -> Items:
 def _update_with_texts(digest: Any, texts: Sequence[str]) -> None:
     digest.update(len(texts).to_bytes(8, "little"))
     for text in texts:
-        encoded = text.encode("utf-8")
+        encoded = text.encode("utf-8", "surrogatepass")  # as in names of files that are not in UTF-8
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -103,11 +104,14 @@ def own_task(
     missing = [split for split in sources if split not in splits]
     splits |= _cut(splits["train"], missing, label_names, seed)
     if modality == "image":  # not before: an array of all pictures beside one a split would fill the memory
-        splits = {split: _stacked(data) for split, data in splits.items()}
+        given.clear()
+        for split in sources:
+            splits[split] = _stacked(splits[split])
     metric, metrics, metric_notes = _metrics(splits["train"], label_names)
+    title = name or (_stem(Path(train)) if isinstance(train, (str, Path)) else "Own data")
     return Task(
-        name=_slug(name or (Path(train).stem if isinstance(train, (str, Path)) else "own-data")),
-        title=name or (Path(train).stem if isinstance(train, (str, Path)) else "Own data"),
+        name=_slug(title),
+        title=title,
         modality=modality,
         backbone=backbone_for(modality),
         label_names=label_names,
@@ -118,6 +122,11 @@ def own_task(
         metrics=metrics,
         notes=(*notes, *metric_notes, *_rare(splits["test"], label_names)),
     )
+
+
+def _stem(path: Path) -> str:
+    """Name of a file or folder, of this one and the one above too."""
+    return path.stem.strip(".") or path.resolve().stem
 
 
 def _one_modality(given: dict[str, Examples]) -> Modality:
@@ -152,9 +161,10 @@ def _label_names(given: dict[str, Examples]) -> tuple[str, ...]:
 
 def _in_order_of_numbers(name: str) -> tuple[int, float, str]:
     try:
-        return 0, float(name), name
+        number = float(name)
     except ValueError:
-        return 1, 0.0, name
+        number = math.nan
+    return (0, number, name) if math.isfinite(number) else (1, 0.0, name)  # "nan" would sort anywhere
 
 
 def _leave_out_repeats(given: dict[str, Examples]) -> list[str]:

@@ -53,6 +53,7 @@ _USUAL_NAMES: dict[str, tuple[str, ...]] = {
 }
 _SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation", "dev"))
 _MOST_NAMED = 5
+_LONGEST_NAMED = 200
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,9 @@ def list_items(source: str | Path, modality: Modality, column: str | None = None
         raise DataError(f"{path} holds no rows. Give one row an example.")
     _require_filled(list(range(len(items))), items, column, str(path))
     if modality == "text":
-        return items
+        return [whole_characters(item) for item in items]
     files = [_beside(path.parent, item) for item in items]
-    missing = [f"{file} (row {row + 1} of {path})" for row, file in enumerate(files) if not file.is_file()]
+    missing = [f"{shortly(file)} (row {row + 1} of {path})" for row, file in enumerate(files) if not is_file(file)]
     if missing:
         raise DataError(f"There is no file {missing[0]}. Paths are relative to the table's folder.")
     return [str(file) for file in files]
@@ -294,9 +295,9 @@ def _read_folder(folder: Path, columns: Columns, progress: bool) -> Examples:
     return Examples(
         modality=modality,
         contents=contents,
-        labels=[path.relative_to(folder).parts[0] for path in chosen],
+        labels=[printable(path.relative_to(folder).parts[0]) for path in chosen],
         groups=None,
-        identifiers=[path.relative_to(folder).as_posix() for path in chosen],
+        identifiers=[printable(path.relative_to(folder).as_posix()) for path in chosen],
         notes=notes,
     )
 
@@ -320,10 +321,10 @@ class _Reader:
     def __call__(self, content: str, folder: Path, place: str) -> Any:
         if self._modality == "text":
             self._shortened += len(content.split()) > LONGEST_TOKENS - 2  # one begins a text and one ends it
-            return content
+            return whole_characters(content)
         path = _beside(folder, content)
-        if not path.is_file():
-            raise DataError(f"{path} does not exist{place}. Paths are relative to the table's folder.")
+        if not is_file(path):
+            raise DataError(f"{shortly(path)} does not exist{place}. Paths are relative to the table's folder.")
         try:
             return read_image(path) if self._modality == "image" else self._read_recording(path)
         except DataError as error:
@@ -428,6 +429,10 @@ def _require_filled(rows: list[int], values: list[str], column: str, where: str)
 def _as_text(value: Any) -> str:
     import pandas
 
+    if isinstance(value, np.ndarray):
+        raise DataError(
+            f"A cell of the table holds an array of shape {value.shape}. Give texts, or the paths of files."
+        )
     if value is None or value is pandas.NA or value != value:  # NaN and NaT differ from themselves
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -442,6 +447,50 @@ def _beside(folder: Path, name: str) -> Path:
         return folder / Path(name).expanduser()
     except RuntimeError:  # "~draft.png" is nobody's home
         return folder / name
+
+
+def whole_characters(text: str) -> str:
+    r"""Join halves of characters that a text holds apart, and put a sign in the place of a half that stands alone.
+
+    Tokenizers and files take no halves, which come from escapes in JSON and from texts that were cut.
+
+    Examples
+    --------
+    >>> whole_characters("fine \ud83d\ude00 \ud83d") == "fine \U0001f600 \ufffd"
+    True
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def printable(name: str) -> str:
+    r"""Write the bytes of a file's name that are no UTF-8 as escapes; names that differ stay different.
+
+    Examples
+    --------
+    >>> print(printable("caf\udce9.jpg"), printable("café.jpg"))
+    caf\xe9.jpg café.jpg
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file of that name; what is too long for a name, or out of reach, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def shortly(path: str | Path) -> str:
+    """Write a path, or the beginning of what was given in the place of one.
+
+    Examples
+    --------
+    >>> len(shortly("data:image/png;base64," + 10_000 * "A"))
+    203
+    """
+    written = str(path)
+    return written if len(written) <= _LONGEST_NAMED else f"{written[:_LONGEST_NAMED]}..."
 
 
 def _visible_files(folder: Path) -> list[Path]:

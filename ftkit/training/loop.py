@@ -253,7 +253,7 @@ class Training:
         self.model, self.optimizer, self.loader = accelerator.prepare(self.trainable.model, optimizer, loader)
         self.accelerator = accelerator
         self.loss = self._loss_function().to(accelerator.device)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer.optimizer, self._learning_rate_factor)
+        self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         self._call("on_start")
         usual = self.backbone.checkpointed_blocks
         if self.checkpointing:
@@ -273,8 +273,10 @@ class Training:
             self.history.interrupted = True
         finally:
             self.backbone.checkpointed_blocks = usual
-            # Accelerate wraps the model's forward in autocast; the model goes back as it came
+            # Accelerate wraps the model's forward in autocast; the model goes back as it came. What unwrapping leaves
+            # in it, its own method bound to itself, would keep it in memory until garbage is collected.
             self.trainable.model = accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+            vars(self.trainable.model).pop("forward", None)
             self._call("on_end")
             self.trainable.end_training()
             self.trainable.model.eval()
@@ -332,7 +334,7 @@ class Training:
         self.trainable.training_mode()
         total = 0.0
         for index, parts in enumerate(self.loader, start=1):
-            rate = max(self.schedule.get_last_lr())  # the head's, where there are several
+            rate = self._set_learning_rates()
             with self.accelerator.autocast():  # features that are remembered are later compared with such
                 self.trainable.begin_step(len(self.history.steps) / self.total_steps)
             loss, norm = self._step(parts)
@@ -367,7 +369,6 @@ class Training:
             self.accelerator.backward(penalty)
         norm = self.accelerator.clip_grad_norm_(clippable(self.trained), self.settings.clip_norm)
         self.optimizer.step()
-        self.schedule.step()
         self.optimizer.zero_grad()
         return value, float(norm)
 
@@ -386,8 +387,12 @@ class Training:
             weight = class_weights(self.train.labels, self.trainable.classifier.classes)
         return nn.CrossEntropyLoss(weight, label_smoothing=self.settings.label_smoothing, reduction="sum")
 
-    def _learning_rate_factor(self, step: int) -> float:
-        return learning_rate_factor(step, self.total_steps, self.settings.warmup)
+    def _set_learning_rates(self) -> float:
+        """Give every group of weights its rate for the coming step; return the highest, which is the head's."""
+        factor = learning_rate_factor(len(self.history.steps), self.total_steps, self.settings.warmup)
+        for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
+            group["lr"] = peak * factor
+        return factor * max(self.peak_rates)
 
     def _call(self, occasion: str, *arguments: Any) -> None:
         for callback in self.callbacks:

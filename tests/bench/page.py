@@ -45,9 +45,13 @@ Written by `python tests/bench/run.py page` from the JSON files in the folders b
 Cases that are compared were run one after the other, and where they were repeated in turns, each in a fresh process and
 with an empty cache of frozen activations. A cell shows the median and, in brackets, the lowest and the highest; a ratio
 is of runs made one after the other. *Time* against peers and with pieces off is from the loaded task to the trained
-model (weights read, data prepared, epochs trained), validation and test excluded; of growth it is that of the epochs,
-and of the demo, of lessons and of a start that of the whole process. *Memory* is the highest resident memory of the
-whole process, imports included.
+model (weights read, data prepared, epochs trained), validation and test excluded; of growth it is that of the epochs
+and of what frozen blocks compute, and of the demo, of lessons and of a start that of the whole process. *Memory* is the
+highest resident memory of the whole process, imports included.
+
+The plain scripts and fastai compute in float32, as they do unless told otherwise; ftkit in bf16 where a measurement
+shows that this is faster, save where float32 is named. What bf16 gives by itself stands among the pieces on each
+processor's page.
 
 A target that has a peer is met where the time is, and our score is not below the peer's by more than chance explains.
 These trainings are short, though, and a side that has not come beyond guessing has no score to compare: there the time

@@ -163,3 +163,39 @@ def test_what_does_not_vary_is_as_sure_as_tosses_that_agree() -> None:
     assert student_p_value(0.0, [Variation(0.0, 5)]) == 1
     assert student_p_value(0.3, [Variation(0.0, 5)]) == 2 / 2**6
     assert run_variation([0.5]) == []
+
+
+def test_seeds_that_agree_by_chance_in_groups_that_do_leave_the_doubt_of_the_groups() -> None:
+    """Two seeds of each method, of which each is right as often as the other, and on other groups."""
+    right = {"one": [(8, 7), (7, 8)], "other": [(7, 6), (6, 7)]}
+    labels, groups = np.zeros(20, dtype=int), np.repeat([0, 1], 10)
+    answers = {
+        name: {
+            seed: np.eye(2)[np.concatenate([np.arange(10) >= count for count in counts]).astype(int)]
+            for seed, counts in enumerate(by_group)
+        }
+        for name, by_group in right.items()
+    }
+    found = paired_runs("accuracy", labels, answers["one"], answers["other"], groups)
+    assert found.difference == pytest.approx(0.1)
+    assert found.low < 0.05
+    assert found.high > 0.15
+    assert found.p_value > 1e-3
+
+
+def test_equal_seeds_that_are_right_as_often_in_every_group_leave_a_doubt() -> None:
+    table = np.eye(2)[np.tile(np.arange(10) >= 8, 2).astype(int)]
+    found = mean_score("accuracy", np.zeros(20, dtype=int), [table] * 3, np.repeat([0, 1], 10))
+    assert found.value == pytest.approx(0.8)
+    assert found.low < 0.7
+    assert found.high > 0.85
+
+
+def test_guesses_of_two_seeds_in_few_groups_are_never_sure() -> None:
+    generator = np.random.default_rng(0)
+    labels, groups = np.arange(120) % 2, np.repeat(np.arange(6), 20)
+    for _ in range(200):
+        one, other = ({seed: np.eye(2)[generator.integers(2, size=120)] for seed in range(2)} for _ in range(2))
+        found = paired_runs("accuracy", labels, one, other, groups)
+        assert found.p_value > 1e-6
+        assert found.high - found.low > 0.01

@@ -106,6 +106,7 @@ def test_answers_are_shown_one_a_line(cell: Callable[..., Any]):
         ("text", [], "empty list"),
         ("text", ["Fine.", 3], "3 is a int. Give strings"),
         ("image", ["missing.png"], r"no file missing\.png"),
+        ("image", ["data:image/png;base64," + 5000 * "A"], r"no file data:image/png;base64,A+\.\.\.\. Give"),
         ("image", Path("cell.png"), "into a list"),
         ("image", [3.5], "Give paths"),
         ("audio", ["missing.wav"], r"no file missing\.wav"),
@@ -121,6 +122,12 @@ def test_items_of_the_wrong_kind_are_named(cell: Callable[..., Any], modality: s
     run = load_run(cell("linear-probe", modality).folder)
     with pytest.raises(DataError, match=message):
         run.predict(items)
+
+
+def test_halves_of_characters_are_answered_as_a_sign(cell: Callable[..., Any]):
+    run = load_run(cell("linear-probe", "text").folder)
+    cut, whole = run.predict(["A joy \ud83d", "A joy \ufffd"]).probabilities
+    assert (cut == whole).all()
 
 
 @pytest.mark.parametrize(("modality", "name"), [("image", "notes.png"), ("audio", "notes.wav")])

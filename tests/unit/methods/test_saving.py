@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ftkit import load_run
@@ -143,6 +144,20 @@ def test_truncated_weights_are_refused(method: str, cell: Callable[..., Any], tm
     run = load_run(tmp_path)
     with pytest.raises(FtkitError, match=r"\.safetensors"):
         _ = run.model
+
+
+@pytest.mark.parametrize("method", ["linear-probe", "lora"])
+def test_a_full_disk_is_named(
+    method: str, applied: Callable[[Method, str], Trainable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("ftkit.methods.base.save_file", full)
+    monkeypatch.setattr("peft.peft_model.safe_save_file", full)
+    trainable = applied(as_method(method), "text")
+    with pytest.raises(FtkitError, match=r"can't be written to .*No space left on device.*Free some space"):
+        trainable.save(tmp_path / "run")
 
 
 def test_trained_tensors_can_be_put_back(applied: Callable[[Method, str], Trainable]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -502,3 +503,47 @@ def test_own_data_never_have_the_name_of_a_ready_made_task(review_table: pandas.
     review_table.to_csv(tmp_path / "movie-reviews.csv", index=False)
     task = own_task(tmp_path / "movie-reviews.csv", text="review", label="verdict")
     assert (task.name, task.title) == ("own-movie-reviews", "movie-reviews")
+
+
+def test_names_that_are_not_in_utf_8_are_escaped(cell_folder: Path) -> None:
+    strange = Path(os.fsdecode(os.fsencode(cell_folder / "ok") + b"\xe9"))
+    (cell_folder / "ok").rename(strange)
+    task = own_task(cell_folder)
+    assert task.label_names == ("defect", r"ok\xe9")
+    assert all(name.encode().decode().startswith(("defect/", r"ok\xe9/")) for name in task.train.identifiers)
+    assert task.fingerprint == own_task(cell_folder).fingerprint
+
+
+def test_halves_of_characters_in_texts_are_joined_or_replaced(review_table: pandas.DataFrame) -> None:
+    review_table.loc[0, "review"] = "A joy \ud83d\ude00 to the end \ud83d"
+    task = own_task(review_table, text="review", label="verdict")
+    texts = [text for split in task.splits.values() for text in split.items]
+    assert "A joy \U0001f600 to the end \ufffd" in texts
+    assert task.fingerprint
+
+
+@pytest.mark.parametrize("column", ["picture", "label"])
+def test_an_array_in_a_cell_is_named(column: str) -> None:
+    cells = {"picture": ["a.png", "b.png"], "label": ["x", "y"]}
+    cells[column] = [np.zeros((2, 3)), np.ones((2, 3))]
+    with pytest.raises(DataError, match=r"an array of shape \(2, 3\)\. Give texts, or the paths of files"):
+        own_task(pandas.DataFrame(cells), image="picture", label="label")
+
+
+def test_what_is_too_long_for_a_name_is_no_file_and_is_named_shortly(cell_folder: Path) -> None:
+    table = pandas.DataFrame({"image": ["data:image/png;base64," + 5000 * "A"] * 4, "label": ["x", "y"] * 2})
+    with pytest.raises(DataError, match=r"A\.\.\. does not exist \(row 1 of") as told:
+        own_task(table)
+    assert len(str(told.value)) < 500
+
+
+def test_a_class_called_nan_stands_among_the_words() -> None:
+    texts = [f"review number {number}" for number in range(60)]
+    labels = ["3", "nan", "10", "inf", "1"] * 12
+    task = own_task(pandas.DataFrame({"text": texts, "label": labels}))
+    assert task.label_names == ("1", "3", "10", "inf", "nan")
+
+
+def test_this_folder_has_a_name(cell_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(cell_folder)
+    assert own_task(".").title == cell_folder.name

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -263,6 +265,19 @@ def test_frozen_blocks_keep_nothing_for_the_backward_pass(modality: str, new_tra
 
 def test_a_gpu_is_given_whole_batches(new_training: New):
     assert new_training("lora", "text")._pass_length(torch.device("cuda")) is None
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_model_that_was_trained_is_freed_as_soon_as_nobody_has_it(precision: str, new_training: New):
+    training = new_training("linear-probe", "text", precision=precision, epochs=1)
+    training.run()
+    model = weakref.ref(training.trainable.model)
+    gc.disable()
+    try:
+        del training
+        assert model() is None
+    finally:
+        gc.enable()
 
 
 # ------------------------------------------------------------------------------------------------ failures
