@@ -15,9 +15,8 @@ from ftkit.figures.style import GREY
 
 GUESS = "Most frequent class"
 CLASSICAL = "Classical method, no network"
-CHANCE = "Chance"
-DASHES: dict[str, Any] = {GUESS: (0, (1, 2)), CLASSICAL: (0, (5, 2, 1, 2)), CHANCE: (0, (5, 3))}
-"""How the lines are told apart in every figure."""
+DASHES: dict[str, Any] = {GUESS: (0, (1, 2)), CLASSICAL: (0, (5, 2, 1, 2))}
+"""How the two are told apart in every figure."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Level:
     Attributes
     ----------
     kind
-        `GUESS`, `CLASSICAL` or `CHANCE`.
+        `GUESS` or `CLASSICAL`.
     title
         What it is called in words.
     value

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 
 from ftkit.errors import DataError, UnknownNameError
 from ftkit.evaluation import Score, find_metric
-from ftkit.figures.baselines import CHANCE, CLASSICAL, DASHES, GUESS, Level
+from ftkit.figures.baselines import CLASSICAL, DASHES, GUESS, Level
 from ftkit.figures.display import DescribedFigure, new_figure
 from ftkit.figures.planes import COST_AXES, CostAxis, Priced, draw_trade_off, pareto_front
-from ftkit.figures.style import GREY, MethodStyle, method_style, plain, style
+from ftkit.figures.style import GREY, LIGHT_GREY, MethodStyle, method_style, plain, style
 
 if TYPE_CHECKING:
     from ftkit.experiments.comparison import Comparison
@@ -49,10 +49,14 @@ def scores(comparison: Comparison, metric: str | None = None) -> DescribedFigure
         axes = figure.subplots()
         for row, method in enumerate(methods):
             _draw_method(axes, row, method)
-        chance = Level(CHANCE, CHANCE, 100 * measure.chance(len(comparison.runs[0].label_names)))
-        lines = [(f"{each.title} {each.value:.1f} %", each) for each in [*_levels(comparison, measure.name), chance]]
-        for label, level in lines:
-            axes.axvline(level.value, color=GREY, linewidth=1.4, linestyle=DASHES[level.kind], label=label, zorder=1)
+        levels = _levels(comparison, measure.name)
+        for each in levels:
+            axes.axvline(
+                each.value, color=GREY, linewidth=1.4, linestyle=DASHES[each.kind], label=_told_level(each), zorder=1
+            )
+        # broad and pale, to be seen below the line of a class that scores no more
+        chance = Level("", "Chance", 100 * measure.chance(len(comparison.runs[0].label_names)))
+        axes.axvline(chance.value, color=LIGHT_GREY, linewidth=5, label=_told_level(chance), zorder=0.9)
         axes.set_yticks(range(len(methods)), [method.look.title for method in methods], fontsize=10)
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
@@ -61,11 +65,11 @@ def scores(comparison: Comparison, metric: str | None = None) -> DescribedFigure
         axes.grid(axis="x")
         axes.margins(x=0.04)
         _keep_below_hundred(axes)
-        figure.legend(loc="outside lower center", ncols=min(3, len(lines)), handlelength=3)
+        figure.legend(loc="outside lower center", ncols=3, handlelength=3)
         figure.describe(
             _title(comparison, f"{measure.title} on the test set by method"),
             _told(methods),
-            f"For comparison: {'; '.join(label for label, _ in lines)}.",
+            f"For comparison: {'; '.join(map(_told_level, [*levels, chance]))}.",
         )
     return figure
 
@@ -111,6 +115,10 @@ def trade_off(
     machines = {(run.machine.processor, run.machine.threads) for run in comparison.runs}
     front = pareto_front(points, price.axis, len(machines))
     return draw_trade_off(points, price.axis, measure, comparison.title, front, _levels(comparison, measure.name))
+
+
+def _told_level(level: Level) -> str:
+    return f"{level.title} {level.value:.1f} %"
 
 
 def _levels(comparison: Comparison, metric: str) -> list[Level]:
