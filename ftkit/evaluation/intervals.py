@@ -20,6 +20,7 @@ from ftkit.evaluation.student import (
     run_variation,
     scores_without_groups,
     student_interval,
+    sum_of_means,
     variations_of_groups_and_runs,
 )
 
@@ -427,8 +428,7 @@ def means_over_runs(parts: Sequence[RunScores]) -> Values:
     >>> means_over_runs([runs, -runs]).tolist()
     [0.0, 0.0]
     """
-    means: Values = np.sum([part.resampled.mean(axis=0) for part in parts], axis=0)
-    return means
+    return sum_of_means([part.resampled for part in parts])
 
 
 def widening(n: int) -> float:

@@ -133,7 +133,7 @@ def group_variation(parts: Sequence[Values]) -> Variation:
     >>> group_variation([runs]) == jackknife(runs[0])
     True
     """
-    found = jackknife(_mean_over_runs(parts))
+    found = jackknife(sum_of_means(parts))
     for part in parts:
         found = without_own(found, [jackknife(run - part.mean(axis=0)) for run in part])
     return found
@@ -162,10 +162,22 @@ def variations_of_groups_and_runs(parts: Sequence[Values], of_runs: Sequence[Var
     [0.0033, 0.0]
     """
     variations = [group_variation(parts), *of_runs]
-    return [jackknife(_mean_over_runs(parts)), *of_runs] if negligible(variations) else variations
+    return [jackknife(sum_of_means(parts)), *of_runs] if negligible(variations) else variations
 
 
-def _mean_over_runs(parts: Sequence[Values]) -> Values:
+def sum_of_means(parts: Sequence[Values]) -> Values:
+    """Return the sum of the parts' means over runs, array (columns,).
+
+    Parameters
+    ----------
+    parts : sequence of arrays of float, each of shape (runs, columns)
+        A column a group that is left out, or a resample.
+
+    Examples
+    --------
+    >>> sum_of_means([np.array([[0.5, 1.0], [0.5, 0.0]]), np.array([[0.25, 0.25]])]).tolist()
+    [0.75, 0.75]
+    """
     summed: Values = np.sum([part.mean(axis=0) for part in parts], axis=0)
     return summed
 
