@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from growth import AXES
 from harness import CHECKPOINTED, EVERYTHING_OFF, IMPORTED_AT_ONCE, Bench, BenchError, Call, alternate, results_folder
 from measuring import BATCH
 from targets import PROBE_EPOCHS
@@ -148,8 +149,6 @@ def limit(options: argparse.Namespace) -> Iterator[Bench]:
 
 def growth(options: argparse.Namespace) -> Iterator[Bench]:
     """Time and memory against size, along one axis or all."""
-    from growth import AXES
-
     common = {"task": options.task, "method": options.method, "limit": options.limit}
     given = {name: value for name, value in common.items() if value is not None}
     for axis in [options.axis] if options.axis else AXES:
@@ -288,9 +287,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parts["grid"].add_argument("--trials", type=int, default=3, help="learning rates a method")
     parts["grid"].add_argument("--seeds", type=int, default=3, help="seeds a learning rate")
-    parts["growth"].add_argument(
-        "--axis", choices=("examples", "length", "width", "runs", "methods"), help="default: all"
-    )
+    parts["growth"].add_argument("--axis", choices=tuple(AXES), help="default: all")
     parts["growth"].add_argument("--values", type=int, nargs="+", help="the sizes")
     parts["memory"].add_argument("--parts", nargs="+", help="some of: demo, 'demo TASK', lessons, 'composition TASK'")
     return whole

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import time
 import weakref
@@ -35,7 +36,8 @@ from ftkit.methods import Method, as_method
 from ftkit.paths import claimed
 from ftkit.tasks import Task, load_task
 from ftkit.training.heads import TrainedHead, train_heads
-from ftkit.training.loop import TrainingSettings
+from ftkit.training.history import History
+from ftkit.training.loop import Training, TrainingSettings
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -171,6 +173,33 @@ def test_a_run_that_diverges_is_left_out_and_named(
     assert "with learning rate 1e+38" in found.notes[-1]
     with pytest.raises(DivergedError, match=r"learning rate 1e\+38"):
         board([1])
+
+
+def test_what_diverged_is_freed_before_the_next_training(
+    own_reviews: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usual, alive, trainings = Training.run, [], weakref.WeakSet[Training]()
+
+    def followed(training: Training) -> History:
+        trainings.add(training)
+        return usual(training)
+
+    def too_high_at_first(task: Task, method: Method, *, lr: float, seed: int, **options: Any) -> Run:
+        alive.append(len(trainings))
+        return fine_tune(task, method, lr=1e38 if seed == 1 else lr, seed=seed, **options)
+
+    monkeypatch.setattr(Training, "run", followed)
+    monkeypatch.setattr("ftkit.experiments.comparison.fine_tune", too_high_at_first)
+    gc.disable()  # nothing may wait until garbage is collected
+    try:
+        found = compare(
+            own_reviews, ["bitfit"], seeds=[1, 2], epochs=1, trials=1, choices=0, folder=tmp_path, progress=False
+        )
+    finally:
+        gc.enable()
+    assert len(found.runs) == 1
+    assert len(alive) == 2
+    assert alive[1] == 0
 
 
 def test_a_method_that_diverges_at_every_rate_tried_keeps_no_other_from_being_compared(
