@@ -32,6 +32,8 @@ EVERYTHING_OFF, CHECKPOINTED = "everything off", "with activation checkpointing"
 """Cases of an ablation in which more, or something else, is changed than one piece."""
 IMPORTED_AT_ONCE = "everything imported at once"
 """Case of a start in which no import is late."""
+NEW_CACHE = "nothing but downloads in the cache"
+"""Case of a start in which no precision was chosen, and no data prepared, before."""
 
 
 class BenchError(RuntimeError):
@@ -53,9 +55,9 @@ class Call:
     function: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
-    def seeded(self, seed: int) -> Call:
-        """Return the same call with a seed."""
-        return Call(self.function, {**self.arguments, "seed": seed})
+    def given(self, **arguments: Any) -> Call:
+        """Return the same call with more arguments, such as a seed."""
+        return Call(self.function, {**self.arguments, **arguments})
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,7 @@ def alternate(bench: Bench, repeats: int) -> Result:
     for repetition in range(repeats):
         calls = list(bench.cases.items())
         for case, call in calls if repetition % 2 == 0 else reversed(calls):
-            sample = run(call.seeded(repetition) if bench.seeded else call)
+            sample = run(call.given(seed=repetition) if bench.seeded else call)
             samples[case].append(sample)
             print(f"{bench.title}: {case}, {repetition + 1} of {repeats}: {_shortly(sample)}", flush=True)
     created = datetime.now(UTC).isoformat(timespec="seconds")

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import inspect
-import statistics
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import charts
 import growth
 import memory
 import start
 from growth import AXES, slope
-from harness import CHANGED, NOT_KEPT, Result, Spread, folder_name, load_results
+from harness import CHANGED, IMPORTED_AT_ONCE, NEW_CACHE, NOT_KEPT, Result, Spread, folder_name, load_results
 from measuring import BATCH
 from peers.trainer import NOTES
 from pieces import MACHINE_OVER_SHARE, THREADS
-from targets import TARGETS, Target, Value, guesses, mean_score, metric_of, of_part, peer_of, time_ratio, verdict
+from targets import (
+    CLASSES,
+    IN_FLOAT32,
+    TARGETS,
+    Target,
+    Value,
+    guesses,
+    mean_score,
+    metric_of,
+    of_part,
+    peer_of,
+    score_pairs,
+    tells_methods,
+    time_ratio,
+    uncertainty,
+    verdict,
+)
 
 from ftkit.figures.display import DescribedFigure, as_png
 from ftkit.figures.style import METHOD_STYLES, method_style
@@ -55,7 +72,12 @@ processor's page.
 
 A target that has a peer is met where the time is, and our score is not below the peer's by more than chance explains.
 These trainings are short, though, and a side that has not come beyond guessing has no score to compare: there the time
-is that of the same work, and of no result. The tables count in how many measurements scores are comparable."""
+is that of the same work, and of no result. The tables count in how many trainings, or methods of a whole comparison,
+scores are comparable. "Within noise" says little of a small difference: it is one that two scores of as many test items
+show by chance, taken as independent, up to {noise}. Other seeds, and items that resemble each other, add to that.
+
+All is measured anew from time to time on one processor or the other, and the kit has changed in between: compare the
+days, and on each processor's page the commits."""
 
 
 def write_pages(folder: Path) -> Path:
@@ -73,7 +95,14 @@ def write_pages(folder: Path) -> Path:
     for processor, found in by_processor.items():
         _write_page(processor, found, folder / folder_name(processor))
     tried = TRIED.read_text(encoding="utf-8").strip()
-    sections = [INTRODUCTION, _processors(by_processor), _targets(by_processor), _every_value(by_processor), tried]
+    sections = [
+        INTRODUCTION.format(noise=_noise(results)),
+        _processors(by_processor),
+        _targets(by_processor),
+        *_every_value(by_processor),
+        *_in_float32(by_processor),
+        tried,
+    ]
     write_text(folder / PAGE, "\n\n".join(sections) + "\n")
     return folder / PAGE
 
@@ -97,6 +126,13 @@ def _by_processor(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 
 # --- the sections
+
+
+def _noise(results: Sequence[Result]) -> str:
+    """How far apart two scores lie by chance alone, with the fewest test items and with the most."""
+    items = sorted(pair.items for result in results for pair in score_pairs(result))
+    few, many = (f"{100 * math.sqrt(2) * uncertainty(0.5, count):.0f}" for count in (items[0], items[-1]))
+    return f"{few} points with {items[0]} items and {many} with {items[-1]} where half of the answers are right"
 
 
 def _machine(results: Sequence[Result]) -> str:
@@ -187,10 +223,15 @@ def _repeated_seconds(result: Result) -> dict[str, Spread]:
 def _processors(by_processor: Mapping[str, Sequence[Result]]) -> str:
     """Name the processors, each with what it multiplies in a second and the way to its page."""
     rows = [
-        [f"[{processor}]({folder_name(processor)}/{PAGE})", *(_best_rate(results, name) for name in PRECISIONS)]
+        [
+            f"[{processor}]({folder_name(processor)}/{PAGE})",
+            *(_best_rate(results, name) for name in PRECISIONS),
+            _dates(results),
+        ]
         for processor, results in by_processor.items()
     ]
-    return "## Processors\n\n" + _table(["processor", *(f"matmul in {name}, GFLOP/s" for name in PRECISIONS)], rows)
+    head = ["processor", *(f"matmul in {name}, GFLOP/s" for name in PRECISIONS), "measured"]
+    return "## Processors\n\n" + _table(head, rows)
 
 
 def _best_rate(results: Sequence[Result], precision: str) -> str:
@@ -222,9 +263,15 @@ def _together(values: Sequence[Value], wanted: int) -> str:
     measured = "" if len(values) == wanted else f" ({len(values)} of {wanted} measured)"
     missed = sum(not value.met for value in values)
     whole = "**not met**" if missed == len(values) else f"**{missed} of {len(values)} not met**"
-    comparable = sum(value.comparable for value in values)
-    scores = "" if comparable == len(values) else f" (scores comparable in {comparable} of {len(values)})"
-    return f"{_range(values)}{measured}: {whole if missed else 'met'}{scores}"
+    met = "met by the median, not by every repetition" if any(value.torn for value in values) else "met"
+    scores = f" ({found})" if (found := _comparable(values)) else ""
+    return f"{_range(values)}{measured}: {whole if missed else met}{scores}"
+
+
+def _comparable(values: Sequence[Value]) -> str:
+    """Say in how many trainings, or methods of a comparison, both sides learned, where some did not."""
+    guessing = [bool(pair.guessing) for value in values for pair in score_pairs(value.source)]
+    return f"scores comparable in {guessing.count(False)} of {len(guessing)}" if any(guessing) else ""
 
 
 def _range(values: Sequence[Value]) -> str:
@@ -235,10 +282,30 @@ def _range(values: Sequence[Value]) -> str:
     return f"{' to '.join(dict.fromkeys(ends))}{unit}"
 
 
-def _every_value(by_processor: Mapping[str, Sequence[Result]]) -> str:
+def _every_value(by_processor: Mapping[str, Sequence[Result]]) -> list[str]:
     """One row a measured value, one column a processor."""
+    table = _value_table(TARGETS, by_processor)
+    told = (
+        f"{UNLIKE} Not measured alike on all processors: numbers of examples or epochs, batch sizes or learning rates "
+        "differ, as their pages tell, or the lesson has changed since. Ratios are of two sides that were trained alike "
+        "all the same."
+    )
+    return ["### Value by value", table, *([told] if UNLIKE in table else [])]
+
+
+def _in_float32(by_processor: Mapping[str, Sequence[Result]]) -> list[str]:
+    """Tell what becomes of targets that name no precision where ours is told to compute as the peers do."""
+    told = (
+        "Some targets name no precision, and above stands what ftkit chose. Where a CPU has no fast bf16 it chooses "
+        "float32; told to do so on these processors, it takes:"
+    )
+    measured = any(target.values(results) for target in IN_FLOAT32 for results in by_processor.values())
+    return ["### In float32", told, _value_table(IN_FLOAT32, by_processor)] if measured else []
+
+
+def _value_table(targets: Sequence[Target], by_processor: Mapping[str, Sequence[Result]]) -> str:
     rows = []
-    for target in TARGETS:
+    for target in targets:
         of_processor = {
             processor: {value.name: value for value in target.values(results)}
             for processor, results in by_processor.items()
@@ -246,17 +313,16 @@ def _every_value(by_processor: Mapping[str, Sequence[Result]]) -> str:
         for name in dict.fromkeys(name for values in of_processor.values() for name in values) or [""]:
             found = [values.get(name) for values in of_processor.values()]
             rows.append([target.case, target.demand, f"{name}{_mark(found)}", *map(_outcome, found)])
-    table = _table(["case", "target", "measured on", *by_processor], rows)
-    told = (
-        f"{UNLIKE} Not measured alike on all processors: numbers of examples or epochs, batch sizes or learning rates "
-        "differ, as their pages tell. Ratios are of two sides that were trained alike all the same."
-    )
-    return "\n\n".join(["### Value by value", table, *([told] if UNLIKE in table else [])])
+    return _table(["case", "target", "measured on", *by_processor], rows)
 
 
 def _mark(values: Sequence[Value | None]) -> str:
     """What stands behind a value's name where processors were not given the same."""
-    given = [(value.source.settings, _examples_of_demo(value.source)) for value in values if value is not None]
+    given = [
+        (value.source.settings, _examples_of_demo(value.source), _code_of_lesson(value))
+        for value in values
+        if value is not None
+    ]
     return f" {UNLIKE}" if any(each != given[0] for each in given) else ""
 
 
@@ -266,12 +332,22 @@ def _examples_of_demo(result: Result) -> dict[str, int]:
     return {run["task"]: run.get("train_examples", TASKS[run["task"]].default_train) for run in runs}
 
 
+def _code_of_lesson(value: Value) -> str:
+    """The hash of a lesson's code as it was when its memory was measured; empty of all else."""
+    lessons = [sample.values for sample in value.source.samples.get("lessons", [])]
+    return lessons[0][value.name].get("code_sha256", "") if lessons else ""
+
+
 def _outcome(value: Value | None) -> str:
     if value is None:
         return "not measured"
     missed = "**not met**, score worse" if value.worse else "**not met**"
-    scores = "" if value.comparable else ", scores not comparable"
-    return f"{_amount(value)}: {'met' if value.met else missed}{scores}"
+    met = "met by the median, not by every repetition" if value.torn else "met"
+    pairs = score_pairs(value.source)
+    scores = ", scores not comparable" if len(pairs) == 1 and pairs[0].guessing else ""
+    if len(pairs) > 1 and (found := _comparable([value])):
+        scores = f", {found}"
+    return f"{_amount(value)}: {met if value.met else missed}{scores}"
 
 
 def _missed(results: Sequence[Result]) -> list[str]:
@@ -285,7 +361,7 @@ def _missed(results: Sequence[Result]) -> list[str]:
 
 def _shortfall(target: Target, value: Value) -> str:
     where = WHERE_IT_GOES.get(value.source.part, "")
-    if not where or (value.source.part == "grid" and not _tells_methods(value.source)):
+    if not where or (value.source.part == "grid" and not tells_methods(value.source)):
         where = "The table below has the most costly operations of a step."
     return f"- {target.case} ({value.name}): {_amount(value)}. Asked: {target.demand}. {where}"
 
@@ -320,15 +396,22 @@ def _whole(profile: Mapping[str, float]) -> dict[str, float]:
 
 
 def _products(result: Result) -> str:
-    """Say how near to the limit the matrix products are by themselves, where there are some: no step comes nearer."""
+    """Say how near to the limit the matrix products come, where there are some: no step comes nearer."""
     share = sum(part for name, part in result.values("ours", "profile")[0].items() if name in PRODUCTS)
     if not share:  # of pictures, the work lies in convolutions
         return ""
-    of_limit = result.spread("ours", "share").median / share
-    return (
-        f"{result.settings['task']}, {charts.trained(result)}: the matrix products take {share:.0%} of the step. By "
-        f"themselves they run at about {of_limit:.0%} of the limit, so that a step of nothing else would reach no more."
+    within = result.spread("ours", "share").median / share
+    told = (
+        f"{result.settings['task']}, {charts.trained(result)}: by the profile the matrix products take {share:.0%} of "
+        f"the step, and run at about {within:.0%} of the limit in it."
     )
+    if tells_products(result):
+        apart = Spread.of([rate / _limit_rate(values) for rate, values in zip(*_products_alone(result), strict=True)])
+        told += (
+            f" Each repeated by itself, operands at hand, they run at {_write(apart, *FORMS['share'])} of it: what a "
+            "step of nothing else would reach."
+        )
+    return told
 
 
 def _peers(results: Sequence[Result], folder: Path) -> str:
@@ -384,30 +467,26 @@ def _grid(results: Sequence[Result], folder: Path) -> str:
     return "\n\n".join(["## A whole comparison", table, *(part for result in results for part in _by_method(result))])
 
 
-def _tells_methods(result: Result) -> bool:
-    """Whether a whole comparison has recorded what each of its methods took."""
-    return "by_method" in result.samples["ours"][0].values
-
-
 def _by_method(result: Result) -> list[str]:
     """Say what each method of a comparison took, and scored, on both sides."""
     cases = ("ours", peer_of(result))
-    if not _tells_methods(result):
+    if not tells_methods(result):
         return ["Scores are means over all trainings, those at poor learning rates among them."]
     totals = {case: result.values(case, "by_method") for case in cases}
     rows = []
-    for method in result.settings["methods"]:
+    for method, scores in zip(result.settings["methods"], score_pairs(result), strict=True):
         seconds = {case: Spread.of([total[method]["fit_seconds"] for total in totals[case]]) for case in cases}
         pairs = [[total[method]["fit_seconds"] for total in totals[case]] for case in cases]
         ratio = Spread.of([ours / peer for ours, peer in zip(*pairs, strict=True)])
-        scores = [statistics.fmean(total[method]["scores"][metric_of(result)] for total in totals[c]) for c in cases]
+        written = [f"{scores.ours:.1%}", f"{scores.peer:.1%}", scores.verdict]
         title = method_style(method).title
-        rows.append([title, *(_seconds(seconds[case]) for case in cases), _ratio(ratio), *map("{:.1%}".format, scores)])
+        rows.append([title, *(_seconds(seconds[case]) for case in cases), _ratio(ratio), *written])
     told = (
         "Scores are of each method at the learning rate that was best on validation, over its seeds, and above their "
         "means over the methods; times are sums over all rates and seeds:"
     )
-    return [told, _table(["method", "time, ours", "plain script", "ratio", "test score, ours", "plain script"], rows)]
+    head = ["method", "time, ours", "plain script", "ratio", "test score, ours", "plain script", "score"]
+    return [told, _table(head, rows)]
 
 
 def _ablation(results: Sequence[Result], folder: Path) -> str:
@@ -420,7 +499,7 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
             _seconds(result.spread(case, "fit_seconds")),
             _ratio(charts.slowdown(result, case)),
             _bytes(result.memory(case)),
-            f"{mean_score(result, case):.1%}{' (guessing)' if guesses(result, case) else ''}",
+            f"{mean_score(result, case):.1%}{' (guessing)' if _guesses(result, case) else ''}",
         ]
         for result in results
         for case in result.samples
@@ -431,7 +510,8 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
         "slowest in bf16, so that without the chosen ones a training may take longer than with bf16 off as well; and "
         "without them normalised maps are checkpointed, which computes them twice. Scores are of few steps, few test "
         "items and one or two seeds: they tell a broken piece, and no difference of some points; where a case is still "
-        "guessing they say nothing."
+        "guessing they say nothing. With everything off the loop is no plain script, and slower than one: every text "
+        "is padded to the most tokens that the model reads, where the scripts above pad to the longest of a batch."
     )
     if any(f"without {THREADS}" in result.samples for result in results):
         told += (
@@ -444,48 +524,75 @@ def _ablation(results: Sequence[Result], folder: Path) -> str:
     return "\n\n".join(["## What each piece gives", told, table, picture])
 
 
+def _guesses(result: Result, case: str) -> bool:
+    items, chance = result.values(case, "test_items")[0], 1 / CLASSES[result.settings["task"]]
+    return guesses(mean_score(result, case), items, chance)
+
+
 def _limit(results: Sequence[Result], folder: Path) -> str:
-    rows = []
-    for result in results:
-        rates = [values for values in result.values("ours", "matmul_rates")]
-        precision = result.values("ours", "precision")[0]
-        rows.append(
-            [
-                result.settings["task"],
-                charts.trained(result),
-                f"{result.settings['limit']:,}",
-                precision,
-                _gigaflops(result.spread("ours", "rate")),
-                _gigaflops(Spread.of([rate[precision] for rate in rates])),
-                _write(result.spread("ours", "share"), *FORMS["share"]),
-            ]
-        )
-    head = ["task", "method", "examples", "precision", "step, GFLOP/s", "matmul, GFLOP/s", "share"]
+    rows = [
+        [
+            result.settings["task"],
+            charts.trained(result),
+            f"{result.settings['limit']:,}",
+            result.values("ours", "precision")[0],
+            _gigaflops(result.spread("ours", "rate")),
+            _gigaflops(Spread.of(_products_alone(result)[0])) if tells_products(result) else "",
+            _gigaflops(Spread.of([_limit_rate(sample.values) for sample in result.samples["ours"]])),
+            _write(result.spread("ours", "share"), *FORMS["share"]),
+        ]
+        for result in results
+    ]
+    head = [
+        "task",
+        "method",
+        "examples",
+        "precision",
+        "step, GFLOP/s",
+        "its products alone",
+        "matmul, GFLOP/s",
+        "share",
+    ]
     explanation = (
         "Operations of matrix products, convolutions and attention in one training step, forward and backward, over "
         "the time of the step with everything in it, against the best square matrix product in the same process. "
-        "Kernels are prepared before. A linear probe's step is its head on frozen activations: next to nothing."
+        "Kernels are prepared before. Where matrix products are most of a step's work, each of them was repeated by "
+        "itself too, at its best of a few times. A linear probe's step is its head on frozen activations: next to "
+        "nothing."
     )
     picture = _picture(charts.limits(results), folder, "limit")
     return "\n\n".join(["## Against the machine's limit", explanation, _table(head, rows), picture])
 
 
+def tells_products(result: Result) -> bool:
+    """Whether a step's matrix products were repeated by themselves, and are most of its work."""
+    return all(
+        sample.values.get("product_operations", 0) * 2 > sample.values["operations"]
+        for sample in result.samples["ours"]
+    )
+
+
+def _products_alone(result: Result) -> tuple[list[float], list[dict[str, Any]]]:
+    """Operations a second of a step's matrix products by themselves, and the values that they are among."""
+    found = [sample.values for sample in result.samples["ours"]]
+    return [values["product_operations"] / values["product_seconds"] for values in found], found
+
+
+def _limit_rate(values: Mapping[str, Any]) -> float:
+    """The machine's matrix rate in the precision of a step."""
+    return float(values["matmul_rates"][values["precision"]])
+
+
 def _growth(results: Sequence[Result], folder: Path) -> str:
-    rows = []
-    for result in results:
-        sizes = charts.growth_sizes(result)
-        rows.append(
-            [
-                AXES[result.name].title,
-                f"{min(sizes):.0f} to {max(sizes):.0f}",
-                *(
-                    f"{slope(sizes, [spread.median for spread in charts.growth_values(result, key)]):.2f}"
-                    for key, *_ in charts.GROWTH_ROWS
-                ),
-            ]
-        )
+    measured = {result.name: result for result in results}
+    rows = [
+        _growth_row(measured[name]) if name in measured else [axis.title, "not measured", *[""] * 4]
+        for name, axis in AXES.items()
+    ]
     explanation = (
         "Slopes of straight lines through the logarithms: where the slope is one, twice the size takes twice the time. "
+        "What a training takes whatever its size makes them flatter, so that of the last step stands beside them, "
+        "between the two largest sizes. "
         f"One epoch of full fine-tuning on film reviews; of {_usual_limit(growth.length)} where the length or the "
         f"width grows, and of {_usual_limit(growth.runs)}, by a linear probe and LoRA with ever more seeds, where the "
         "number of runs does. Added memory is the process's peak less what it held before the training."
@@ -496,8 +603,17 @@ def _growth(results: Sequence[Result], folder: Path) -> str:
             f"and join in this order: {', '.join(growth.ALIKE)}. All pass through every block and train little, so "
             "that one more costs about what another does."
         )
-    table = _table(["size", "range", "slope of time", "slope of added memory"], rows)
+    table = _table(["size", "range", "slope of time", "last step", "slope of added memory", "last step"], rows)
     return "\n\n".join(["## Growth", explanation, table, _picture(charts.growths(results), folder, "growth")])
+
+
+def _growth_row(result: Result) -> list[str]:
+    sizes = charts.growth_sizes(result)
+    slopes = []
+    for key, *_ in charts.GROWTH_ROWS:
+        medians = [spread.median for spread in charts.growth_values(result, key)]
+        slopes += [f"{slope(sizes, medians):.2f}", f"{slope(sizes[-2:], medians[-2:]):.2f}"]
+    return [AXES[result.name].title, f"{min(sizes):.0f} to {max(sizes):.0f}", *slopes]
 
 
 def _usual_limit(grow: Callable[..., growth.Point]) -> int:
@@ -581,22 +697,21 @@ def _composition(results: Sequence[Result]) -> list[str]:
 
 
 def _start(results: Sequence[Result], folder: Path) -> str:
+    compared = (IMPORTED_AT_ONCE, NEW_CACHE)
     rows = [
-        [program, *(_seconds(result.spread(case, "start_seconds")) for case in result.samples)]
-        for result in results
+        [program, *(_seconds(result.spread(case, "start_seconds")) if case in result.samples else "" for case in cases)]
+        for result in sorted(results, key=lambda result: list(start.PROGRAMS).index(next(iter(result.samples))))
         for program in [next(iter(result.samples))]
+        for cases in [(program, *compared)]
     ]
     told = (
         "From the start of a process to the printed `ftkit --help`, to the end of `import ftkit`, and to the first "
-        f"step of full fine-tuning on {start.EXAMPLES} film reviews, on a machine whose precision was chosen before."
+        f"step of full fine-tuning on {start.EXAMPLES} film reviews, pictures or recordings, or of LoRA. Heavy "
+        "libraries are imported on first use; beside it, everything that the package imports anywhere was imported "
+        "first, as if all of it stood at the top of its files. Precision was chosen and data prepared before; in the "
+        "last column, by the program itself."
     )
-    cases = list(results[0].samples)[1:]
-    if cases:
-        told += (
-            " Heavy libraries are imported on first use; beside it, everything that the package imports anywhere was "
-            "imported first, as if all of it stood at the top of its files."
-        )
-    return "\n\n".join(["## Start", told, _table(["to", "time", *cases], rows)])
+    return "\n\n".join(["## Start", told, _table(["to", "time", *compared], rows)])
 
 
 WHERE_IT_GOES = {

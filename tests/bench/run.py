@@ -17,6 +17,7 @@ results pages from them, one for each processor and one of the targets. Cases ar
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 import tempfile
@@ -25,19 +26,32 @@ from pathlib import Path
 from typing import Any
 
 from growth import AXES
-from harness import CHECKPOINTED, EVERYTHING_OFF, IMPORTED_AT_ONCE, Bench, BenchError, Call, alternate, results_folder
+from harness import (
+    CHECKPOINTED,
+    EVERYTHING_OFF,
+    IMPORTED_AT_ONCE,
+    NEW_CACHE,
+    Bench,
+    BenchError,
+    Call,
+    alternate,
+    results_folder,
+)
 from measuring import BATCH
 from targets import PROBE_EPOCHS
 
 ALL = """
     start --repeats 3
-    peers --task movie-reviews --method linear-probe --limit 1200 --test-limit 300
+    peers --task movie-reviews --method linear-probe --limit 5000 --test-limit 300
     peers --task movie-reviews --method partial,full,lora,adapter --epochs 4 --limit 600 --test-limit 300
     peers --task movie-reviews --method full,lora,adapter --precision float32 --epochs 4 --limit 600 --test-limit 300
     peers --task solar-cells --method linear-probe --limit 256 --test-limit 200
-    peers --task solar-cells --method partial,full,lora,adapter --epochs 2 --limit 256 --test-limit 200
+    peers --task solar-cells --method scratch,partial,full,lora,adapter --epochs 2 --limit 256 --test-limit 200
+    peers --task solar-cells --method partial --precision float32 --epochs 2 --limit 256 --test-limit 200
     peers --task solar-cells --peer fastai --epochs 2 --limit 256 --test-limit 200
+    peers --task solar-cells --peer fastai --precision float32 --epochs 2 --limit 256 --test-limit 200
     peers --task solar-cells --peer fastai-fine-tune --epochs 4 --limit 256 --test-limit 200
+    peers --task solar-cells --peer fastai-fine-tune --precision float32 --epochs 4 --limit 256 --test-limit 200
     peers --task spoken-digits --method linear-probe --limit 96 --test-limit 100 --batch-size 8
     peers --task spoken-digits --method partial,full,lora --epochs 3 --limit 96 --test-limit 100 --batch-size 8
     peers --task spoken-digits --method adapter,scratch --epochs 3 --limit 96 --test-limit 100 --batch-size 8
@@ -48,9 +62,10 @@ ALL = """
     ablation --task solar-cells --method linear-probe,partial,full,lora --epochs 2 --limit 128 --test-limit 100
     ablation --task spoken-digits --method linear-probe,partial,full --epochs 3 --limit 100 --test-limit 40
     growth
-    memory --repeats 1
+    memory --parts demo
+    memory --parts lessons 'composition movie-reviews' 'composition solar-cells' 'composition spoken-digits' --repeats 1
 """
-"""What a results page is made of, line by line; sizes at which the peers end too.
+"""What the results pages are made of, line by line; sizes at which the peers end too.
 
 The plain script takes long for a clip of speech, which it pads: small batches let few clips teach it something.
 """
@@ -175,12 +190,14 @@ def memory(options: argparse.Namespace) -> Iterator[Bench]:
 
 def start(options: argparse.Namespace) -> Iterator[Bench]:
     """Seconds from the start of a process to the help, to the package, to the first step of a training."""
-    from start import PROGRAMS
+    from start import PROGRAMS, TRAININGS
 
     for program in PROGRAMS:
         call = Call("start:seconds", {"program": program})
-        at_once = Call("start:seconds", {"program": program, "at_once": True})
-        yield Bench("start", program.replace(" ", "-"), {}, {program: call, IMPORTED_AT_ONCE: at_once})
+        cases = {program: call, IMPORTED_AT_ONCE: call.given(at_once=True)}
+        if program in TRAININGS:
+            cases[NEW_CACHE] = call.given(new_cache=True)
+        yield Bench("start", program.lower().replace(" ", "-"), {}, cases)
 
 
 PARTS = (peers, grid, ablation, limit, growth, memory, start)
@@ -300,7 +317,7 @@ def main() -> int:
     if options.part == "page":
         return check_pages(options.results) if options.check else write_pages(options.results)
     if options.part == "all":
-        lines = [[*line.split(), "--results", results] for line in ALL.strip().splitlines()]
+        lines = [[*shlex.split(line), "--results", results] for line in ALL.strip().splitlines()]
         failures = sum(measure(parser().parse_args(line)) for line in lines)
         return write_pages(options.results) or min(1, failures)
     return min(1, measure(options))

@@ -1,19 +1,24 @@
 """Seconds from the start of a process: to the command's help, to the package, to the first step of a training.
 
-With late imports, as they are, or with every import of the package done at once, as if it stood at the top of its file.
+With late imports, as they are, or with every import of the package done at once, as if it stood at the top of its file;
+and of a training, with nothing in the cache but the downloads too.
 """
 
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import ftkit
+from ftkit.paths import cache_folder
 
 EXAMPLES = 200
 HELP = """
@@ -21,7 +26,7 @@ import runpy, sys
 sys.argv = ["ftkit", "--help"]
 runpy.run_module("ftkit", run_name="__main__")
 """
-FIRST_STEP = f"""
+FIRST_STEP = """
 import ftkit
 from ftkit.training.callbacks import Callback
 
@@ -29,32 +34,65 @@ class First(Callback):
     def on_step(self, training, step):
         raise SystemExit
 
-task = ftkit.load_task("movie-reviews", limit={EXAMPLES})
-ftkit.fine_tune(task, "full", epochs=1, callbacks=[First()], progress=False)
+task = ftkit.load_task("{task}", limit={examples})
+ftkit.fine_tune(task, "{method}", epochs=1, callbacks=[First()], progress=False)
 """
+TRAININGS = {
+    "first step": ("movie-reviews", "full"),
+    "first step with LoRA": ("movie-reviews", "lora"),
+    "first step on pictures": ("solar-cells", "full"),
+    "first step on speech": ("spoken-digits", "full"),
+}
+"""Task and method of the programs that begin to train."""
 AT_ONCE = """
 import contextlib, importlib
 for name in {names}:
     with contextlib.suppress(ImportError):  # of an extra that is not installed
         importlib.import_module(name)
 """
-PROGRAMS = {"help": HELP, "import": "import ftkit", "first step": FIRST_STEP}
+PROGRAMS = {
+    "help": HELP,
+    "import": "import ftkit",
+    **{
+        name: FIRST_STEP.format(task=task, method=method, examples=EXAMPLES)
+        for name, (task, method) in TRAININGS.items()
+    },
+}
 """What is started: name to its source."""
-BEGINS_WITH = {"help": "ftkit.__main__", "import": "ftkit", "first step": "ftkit"}
-"""The module of the package that a program imports first."""
+BEGINS_WITH = {"help": "ftkit.__main__"}
+"""The module of the package that a program imports first, where it is not the package itself."""
 
 
-def seconds(program: str, at_once: bool = False) -> dict[str, Any]:
-    """Run a program of `PROGRAMS` to its end in a process of its own, every import that it may come to first or not."""
+def seconds(program: str, at_once: bool = False, new_cache: bool = False) -> dict[str, Any]:
+    """Run a program of `PROGRAMS` to its end in a process of its own.
+
+    Parameters
+    ----------
+    program
+        Its name.
+    at_once
+        Whether every import that it may come to is made first.
+    new_cache
+        Whether the cache holds nothing but the downloads: precision is not chosen, data not prepared.
+    """
     command = [sys.executable, "-c", source(program, at_once)]
-    started = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return {"start_seconds": time.perf_counter() - started}
+    with _downloads_alone() if new_cache else nullcontext(cache_folder()) as cache:
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "FTKIT_CACHE": str(cache)})
+        return {"start_seconds": time.perf_counter() - started}
+
+
+@contextmanager
+def _downloads_alone() -> Iterator[Path]:
+    """Lend a cache that has the downloads of the usual one."""
+    with tempfile.TemporaryDirectory(prefix="ftkit-bench-") as folder:
+        (Path(folder) / "assets").symlink_to(cache_folder() / "assets", target_is_directory=True)
+        yield Path(folder)
 
 
 def source(program: str, at_once: bool) -> str:
     """Return what Python is given for a program."""
-    early = AT_ONCE.format(names=sorted(imports_from(BEGINS_WITH[program]))) if at_once else ""
+    early = AT_ONCE.format(names=sorted(imports_from(BEGINS_WITH.get(program, "ftkit")))) if at_once else ""
     return early + PROGRAMS[program]
 
 
