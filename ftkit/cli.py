@@ -538,6 +538,9 @@ def cache(
     kept = ActivationCache()
     if clear:
         typer.echo(f"{kept.clear() / 1e6:,.1f} MB removed from {kept.folder}.")
+        if left := kept.entries():
+            size = sum(entry.nbytes for entry in left) / 1e6
+            typer.echo(f"{size:,.1f} MB stay: they are someone else's, or in use, and can't be removed.")
         return
     entries = kept.entries()
     table = _table("What", "Size", "Last used")

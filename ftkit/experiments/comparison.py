@@ -404,7 +404,7 @@ def _trials_for(
                 progress=progress,
             )
     epochs = task.epochs if budget.epochs is None else budget.epochs
-    known = read_trials(own, task).over(epochs, TRIALS_SEED)
+    known = read_trials(own, task).over(epochs, TRIALS_SEED).chosen_by(task.metric)
     return joined(recorded_trials(task), known, methods)
 
 
@@ -484,26 +484,26 @@ def _with_progress(planned: Iterable[_Planned], count: int, task: Task, progress
     return tqdm(planned, total=count, desc=task.name, unit="run", leave=False, dynamic_ncols=True)
 
 
-def _baselines_path(folder: Path, task_name: str, fingerprint: str) -> Path:
-    return folder / task_name / f"baselines-{fingerprint[:12]}.json"
+def _baselines_path(folder: Path, task_name: str, fingerprint: str, metric: str) -> Path:
+    return folder / task_name / f"baselines-{fingerprint[:12]}-{metric}.json"
 
 
-def saved_baselines(folder: Path, task_name: str, fingerprint: str) -> list[Baseline]:
+def saved_baselines(folder: Path, task_name: str, fingerprint: str, metric: str) -> list[Baseline]:
     """Baselines that `compare` kept in a folder for some data; none where there are none.
 
     Parameters
     ----------
     folder
         As given to `compare`.
-    task_name, fingerprint
-        Name and fingerprint of the task.
+    task_name, fingerprint, metric
+        Name, fingerprint and metric of the task.
 
     Examples
     --------
-    >>> saved_baselines(Path("nowhere"), "movie-reviews", "0" * 64)
+    >>> saved_baselines(Path("nowhere"), "movie-reviews", "0" * 64, "accuracy")
     []
     """
-    path = _baselines_path(folder, task_name, fingerprint)
+    path = _baselines_path(folder, task_name, fingerprint, metric)
     if not path.is_file():
         return []
     return [
@@ -515,8 +515,8 @@ def saved_baselines(folder: Path, task_name: str, fingerprint: str) -> list[Base
 @libraries_limited()
 def _baselines(task: Task, folder: Path, progress: bool) -> list[Baseline]:
     """Read the task's baselines, fitting them the first time."""
-    saved = saved_baselines(folder, task.name, task.fingerprint)
-    if saved:
+    saved = saved_baselines(folder, task.name, task.fingerprint, task.metric)
+    if saved and all(line.scores.keys() >= set(task.metrics) for line in saved):
         return saved
     from ftkit.tasks.baselines import fit_baselines
 
@@ -533,7 +533,8 @@ def _baselines(task: Task, folder: Path, progress: bool) -> list[Baseline]:
         )
         for result in fit_baselines(task, progress=progress)
     ]
-    write_text(_baselines_path(folder, task.name, task.fingerprint), json.dumps([asdict(line) for line in lines]))
+    place = _baselines_path(folder, task.name, task.fingerprint, task.metric)
+    write_text(place, json.dumps([asdict(line) for line in lines]))
     return lines
 
 

@@ -257,7 +257,7 @@ def _rebuild(runs: list[Run], folder: Path) -> Comparison:
     return replace(
         bare,
         title=facts.title,
-        baselines=saved_baselines(folder, first.spec.task, first.spec.fingerprint),
+        baselines=saved_baselines(folder, first.spec.task, first.spec.fingerprint, first.metric),
         trials=_saved_trials(folder, chosen, ready_made=bool(facts.assets)),
         notes=tuple(notes),
     )
@@ -288,8 +288,12 @@ def _saved_trials(folder: Path, runs: Sequence[Run], *, ready_made: bool) -> Tri
     methods = list(dict.fromkeys(as_method(run.spec.method, **run.spec.settings) for run in runs))
     recorded = kit_trials(first.task, first.train_examples) if ready_made else None
     made = own_path(folder, first.task, first.fingerprint)
-    own = Trials.load(made).over(first.epochs, seed=0) if made.is_file() else Trials(first.task, first.fingerprint)
-    found = joined(recorded, own, methods)
+    own = Trials.load(made) if made.is_file() else Trials(first.task, first.fingerprint)
+    found = joined(
+        None if recorded is None else recorded.chosen_by(first.metric),
+        own.over(first.epochs, seed=0).chosen_by(first.metric),
+        methods,
+    )
     return found if found.trials else None
 
 

@@ -512,6 +512,7 @@ def describe(
         validation_examples=len(task.validation),
         dropout=settings.dropout,
         keep=keep,
+        metric=task.metric,
     )
 
 

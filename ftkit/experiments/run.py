@@ -46,6 +46,8 @@ augmentation, precision, seed, dropout, keep
         How it was trained, see `ftkit.training.loop.TrainingSettings` and `fine_tune`.
     train_examples, validation_examples
         How much data it saw.
+    metric
+        Told which epoch was best.
     """
 
     task: str
@@ -71,12 +73,14 @@ augmentation, precision, seed, dropout, keep
     validation_examples: int
     dropout: float = 0.0
     keep: str = "best"
+    metric: str = "accuracy"
 
     @property
     def run_id(self) -> str:
         """Twelve hexadecimal digits that only this specification has."""
         decides = asdict(self)
-        for name, usual in (("dropout", 0.0), ("keep", "best")):
+        metric = "balanced_accuracy" if self.class_weights else "accuracy"
+        for name, usual in (("dropout", 0.0), ("keep", "best"), ("metric", metric)):
             if decides[name] == usual:
                 del decides[name]  # runs that were saved before there was such a choice keep their digits
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
@@ -386,7 +390,7 @@ class Run:
     def from_dict(cls, values: dict[str, Any], folder: Path | None = None) -> Run:
         """Rebuild from what `to_dict` returned."""
         return cls(
-            spec=Spec(**values["spec"]),
+            spec=Spec(**{"metric": values["metric"], **values["spec"]}),  # earlier specifications had none
             label_names=tuple(values["label_names"]),
             metric=values["metric"],
             history=History.from_dict(values["history"]),

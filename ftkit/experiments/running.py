@@ -115,10 +115,13 @@ def run_experiments(
         others: list[list[_Wish]] = []
         began = time.perf_counter()
         for wishes, task in _with_tasks(waiting):
+            asked = time.perf_counter()
             with claimed(claim_path(wishes[0].condition, folder), wait=wait) as ours:
                 if not ours:
                     others.append(wishes)
+                    began = time.perf_counter()
                     continue
+                began += time.perf_counter() - asked  # to wait for another process takes no time of this training's
                 try:
                     outcome = _fulfilled([wish for wish in wishes if not wish.is_done()], task, began)
                 except DivergedError as error:  # the others are made all the same

@@ -56,7 +56,7 @@ class Trial:
     def tried(self) -> tuple[object, ...]:
         """What was tried: trials that are equal in this are one trial made twice."""
         settings = tuple(sorted(self.settings.items()))
-        return self.method, settings, self.learning_rate, self.epochs, self.seed, self.train_examples
+        return self.method, settings, self.learning_rate, self.epochs, self.seed, self.train_examples, self.metric
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,11 @@ class Trials:
     def over(self, epochs: int, seed: int) -> Trials:
         """Those that passed so often through the training data, with this seed."""
         same = tuple(trial for trial in self.trials if (trial.epochs, trial.seed) == (epochs, seed))
+        return Trials(self.task, self.fingerprint, same)
+
+    def chosen_by(self, metric: str) -> Trials:
+        """Those that this metric scored: others can't be ranked among them."""
+        same = tuple(trial for trial in self.trials if trial.metric == metric)
         return Trials(self.task, self.fingerprint, same)
 
     def named(self, name: str) -> list[Trial]:
@@ -209,8 +214,9 @@ def nearest(recorded: Sequence[Trials], examples: int) -> Trials | None:
 
 
 def recorded_trials(task: Task) -> Trials | None:
-    """Trials that come with the kit for a ready-made task, see `kit_trials`; None for one's own data."""
-    return kit_trials(task.name, len(task.train)) if task.assets else None
+    """Trials by the task's metric that come with the kit, see `kit_trials`; None for one's own data."""
+    recorded = kit_trials(task.name, len(task.train)) if task.assets else None
+    return None if recorded is None else recorded.chosen_by(task.metric)
 
 
 def joined(recorded: Trials | None, own: Trials, methods: Sequence[Method]) -> Trials:

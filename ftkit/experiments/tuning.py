@@ -133,7 +133,7 @@ def tune(
     Returns
     -------
     Trials
-        Those over as many epochs with this seed, earlier ones of the file included.
+        Those over as many epochs with this seed and by the task's metric, earlier ones of the file included.
 
     Raises
     ------
@@ -152,19 +152,23 @@ def tune(
     probes = Probes(task, progress=progress) if probes is None else probes
     settings = partial(trial_settings, task, epochs=epochs, seed=seed, precision=precision)
     hopeless: list[str] = []
+
+    def comparable() -> Trials:
+        return known.over(epochs, seed).chosen_by(task.metric)
+
     for method in tried:
-        done = {trial.learning_rate for trial in known.over(epochs, seed).of(method)}
+        done = {trial.learning_rate for trial in comparable().of(method)}
         grid = rate_grid(method, trials)
         rates = [rate for rate in grid if rate not in done]
         for trial in _trials(task, method, [settings(method, rate) for rate in rates], probes, progress):
             known = _kept(task, trial, path, on_trial)
-        of_grid = tuple(trial for trial in known.over(epochs, seed).of(method) if trial.learning_rate in grid)
+        of_grid = tuple(trial for trial in comparable().of(method) if trial.learning_rate in grid)
         best = Trials(known.task, known.fingerprint, of_grid).best(method)
         if best is None:
             hopeless.append(f"{method.name} ({', '.join(f'{rate:g}' for rate in grid)})")
             continue
         for other, pairs in groupby(further_trials(method, best.learning_rate, choices), key=itemgetter(0)):
-            done = {trial.learning_rate for trial in known.over(epochs, seed).of(other)}
+            done = {trial.learning_rate for trial in comparable().of(other)}
             rates = [rate for _, rate in pairs if rate not in done]
             for trial in _trials(task, other, [settings(other, rate) for rate in rates], probes, progress):
                 known = _kept(task, trial, path, on_trial)
@@ -173,7 +177,7 @@ def tune(
             f"On {task.name} every learning rate tried diverged: {'; '.join(hopeless)}. Look at the data, or leave out "
             "what can't learn from them."
         )
-    return known.over(epochs, seed)
+    return comparable()
 
 
 def _kept(task: Task, trial: Trial, path: Path, on_trial: Callable[[Trial], None] | None) -> Trials:

@@ -70,7 +70,8 @@ class ActivationCache:
     """Activations by content, the least recently used given up first.
 
     A set of at most 32 MiB that fits the memory budget stays in this process; a larger one becomes a file that is
-    mapped into memory as it is read, and that other processes use too.
+    mapped into memory as it is read, and that other processes use too. Where no such file can be made, memory takes
+    all that its budget has room for.
 
     Parameters
     ----------
@@ -90,6 +91,9 @@ class ActivationCache:
     memory_bytes: int = MEMORY_BYTES
     disk_bytes: int = DISK_BYTES
     _kept: OrderedDict[str, tuple[int, Any]] = field(default_factory=OrderedDict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.folder = Path(self.folder).expanduser()
 
     def activations(self, key: str, label: str, build: Callable[[Allocate], Activations]) -> Activations | None:
         """Return the activations of a key, computing them where they are not kept.
@@ -148,7 +152,7 @@ class ActivationCache:
 
     def entries(self) -> list[Entry]:
         """What is on disk, the most recently used first."""
-        found = [_entry(path) for path in self.folder.glob(f"*/{_INDEX}")]
+        found = [_entry(path) for path in self.folder.glob(f"[!.]*/{_INDEX}")]  # what begins with a dot is being made
         return sorted((each for each in found if each is not None), key=lambda each: -each.used)
 
     def clear(self) -> int:
@@ -158,10 +162,10 @@ class ActivationCache:
         """
         self.forget()
         folders = [path for path in self.folder.glob("[!.]*") if path.is_dir()] + self._abandoned()
-        freed = sum(_nbytes(path) for path in folders)
+        before = sum(map(_nbytes, folders))
         for path in folders:
             _remove(path)
-        return freed
+        return before - sum(map(_nbytes, folders))
 
     def _build(self, key: str, label: str, build: Callable[[Allocate], Activations]) -> Activations | None:
         for left in self.folder.glob(f".{key}-*.part"):
@@ -186,15 +190,21 @@ class ActivationCache:
         nbytes = prod(shape) * dtype.itemsize
         if nbytes <= min(self.memory_bytes, LARGEST_IN_MEMORY):
             return torch.empty(shape, dtype=dtype)
+        try:
+            self._make_file(part, nbytes)
+            return _mapped(part / _VALUES, shape, dtype, writable=True)
+        except (_NoRoomError, OSError, RuntimeError) as error:  # the last where the system maps no such file
+            _remove(part)
+            if nbytes > self.memory_bytes:
+                raise _NoRoomError from error
+            return torch.empty(shape, dtype=dtype)
+
+    def _make_file(self, part: Path, nbytes: int) -> None:
         with FileLock(self.folder / "room.lock"):  # of two processes, only one finds the last room free
             if nbytes > self.disk_bytes or not self._make_room(nbytes):
                 raise _NoRoomError
             part.mkdir()
-            try:
-                _reserve(part / _VALUES, nbytes)
-            except OSError as error:
-                raise _NoRoomError from error
-        return _mapped(part / _VALUES, shape, dtype, writable=True)
+            _reserve(part / _VALUES, nbytes)
 
     def _open(self, key: str) -> Activations | None:
         path = self.folder / key / _INDEX

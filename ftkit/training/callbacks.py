@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ class BestWeights(Callback):
     Raises
     ------
     TrainingError
-        If the patience is no whole number from 1.
+        If the patience is no whole number from 1; when the training starts, if there is no room for the file.
     """
 
     def __init__(self, patience: int | None = None) -> None:
@@ -62,6 +63,10 @@ class BestWeights(Callback):
         """Make the folder of the temporary file; it goes with this object."""
         self.best = None
         self.folder = tempfile.TemporaryDirectory(prefix="ftkit-best-", ignore_cleanup_errors=True)
+        size = sum(tensor.nbytes for tensor in training.trainable.trained_tensors().values())
+        files = min(training.settings.epochs - 1, 2)  # a better epoch's is written before the last one's goes
+        if files * size > shutil.disk_usage(self.folder.name).free:
+            raise _no_room(files * size, Path(self.folder.name), "the disk is too full")
 
     def on_epoch(self, training: Training, epoch: Epoch) -> None:
         """Keep the weights where they are the best so far."""
@@ -80,11 +85,7 @@ class BestWeights(Callback):
         try:
             torch.save({name: tensor.detach() for name, tensor in tensors.items()}, path)
         except (OSError, RuntimeError) as error:  # torch's own writer raises the latter, on a full disk for one
-            size = sum(tensor.nbytes for tensor in tensors.values())
-            raise TrainingError(
-                f"The best epoch's weights ({size / 1e6:,.0f} MB) can't be kept in {path.parent.parent}: {error}. Free "
-                "some space there, or name another folder for temporary files in TMPDIR."
-            ) from error
+            raise _no_room(sum(tensor.nbytes for tensor in tensors.values()), path.parent, str(error)) from error
 
     def improves(self, epoch: Epoch, best: Epoch) -> bool:
         """Whether an epoch's weights take the place of those kept so far."""
@@ -103,6 +104,13 @@ class BestWeights(Callback):
     def _file(self, epoch: int) -> Path:
         assert self.folder is not None  # made when the training started
         return Path(self.folder.name) / f"epoch-{epoch}.pt"
+
+
+def _no_room(nbytes: int, folder: Path, why: str) -> TrainingError:
+    return TrainingError(
+        f"The best epoch's weights ({nbytes / 1e6:,.0f} MB) can't be kept in {folder.parent}: {why}. Free some space "
+        "there, or name another folder for temporary files in TMPDIR."
+    )
 
 
 class LastWeights(BestWeights):

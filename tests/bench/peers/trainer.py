@@ -122,9 +122,9 @@ NOTES = (
     "A smaller test holds the first items of every class, those of a few films and of one speaker: its scores tell "
     "whether both sides learned alike, and not how good either is.",
     "fastai trains by fit_one_cycle with every layer unfrozen, for as many epochs as ours; its fine_tune, in a row of "
-    "its own, trains the first of them with the body frozen, and then the body at a small part of the rate, so that its "
-    "score at the rate of ours tells nothing of it at its own. It reads pictures in the process that trains, which "
-    "has two cores: no workers compete for them.",
+    "its own, trains the first of them with the body frozen, and then the body at a small part of the rate, so that "
+    "its score at the rate of ours tells nothing of it at its own. It reads pictures in the process that trains, where "
+    "no workers compete for two cores.",
 )
 """What a reader of the comparison must know."""
 

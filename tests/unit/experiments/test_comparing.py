@@ -218,6 +218,24 @@ def test_a_method_that_diverges_at_every_rate_tried_keeps_no_other_from_being_co
     }
 
 
+def test_another_metric_has_trials_runs_and_baselines_of_its_own(own_reviews: Task, tmp_path: Path):
+    by_f1 = replace(own_reviews, metric="macro_f1", metrics=("macro_f1", "roc_auc"))
+
+    def board(task: Task) -> Comparison:
+        return compare(task, ["bitfit"], seeds=1, epochs=1, trials=2, choices=0, folder=tmp_path, progress=False)
+
+    boards = {task.metric: board(task) for task in (own_reviews, by_f1)}
+    for task in (own_reviews, by_f1):
+        found = boards[task.metric]
+        assert found.trials is not None
+        assert [(run.metric, run.spec.metric) for run in found.runs] == [(task.metric, task.metric)]
+        assert [trial.metric for trial in found.trials.trials] == [task.metric] * 2
+        assert all(line.scores.keys() == set(task.metrics) for line in found.baselines)
+        assert board(task).runs[0].created == found.runs[0].created
+    with_more = replace(by_f1, metrics=("macro_f1", "accuracy"))
+    assert all("accuracy" in line.scores for line in board(with_more).baselines)
+
+
 @pytest.fixture
 def heads_at_once(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[float, int]]]:
     """Learning rates and seeds of the probes of every computation; none may train in another way."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -80,6 +81,28 @@ def test_where_no_file_can_be_written_memory_still_keeps_what_fits(tmp_path: Pat
     assert cache.activations("a", "ten rows", activations) is not None
     assert cache.activations("a", "ten rows", never) is not None
     assert ActivationCache(folder, memory_bytes=0).activations("a", "ten rows", activations) is None
+
+
+@pytest.mark.parametrize("fails", ["no room", "no file", "no mapping"])
+def test_where_a_large_set_finds_no_place_on_disk_memory_keeps_what_fits(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "full") if fails == "no file" else RuntimeError("unable to mmap")
+
+    monkeypatch.setattr(cache_module, "LARGEST_IN_MEMORY", 9 * ROW)
+    if fails != "no room":
+        monkeypatch.setattr(cache_module, "_reserve" if fails == "no file" else "_mapped", refuse)
+    cache = ActivationCache(tmp_path, memory_bytes=10 * ROW, disk_bytes=0 if fails == "no room" else 1 << 20)
+    assert cache.activations("a", "ten rows", activations) is not None
+    assert cache.activations("a", "ten rows", never) is not None
+    assert cache.activations("b", "eleven rows", lambda allocate: activations(allocate, rows=11)) is None
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+def test_a_folder_may_be_named_by_a_string(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert ActivationCache("~/kept").folder == tmp_path / "kept"  # type: ignore[arg-type]
 
 
 def test_examples_count_from_the_end_too(tmp_path: Path):
@@ -262,6 +285,25 @@ def test_what_no_process_can_read_goes_first(tmp_path: Path):
     cache.activations("c", "ten rows", activations)
     assert not (tmp_path / "a").exists()
     assert {entry.key for entry in cache.entries()} == {"b", "c"}
+
+
+def test_what_cannot_be_removed_is_not_told_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "someone else's")
+
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+    cache.activations("a", "ten rows", activations)
+    monkeypatch.setattr(cache_module.shutil, "rmtree", refuse)
+    assert cache.clear() == 0
+    assert [entry.key for entry in cache.entries()] == ["a"]
+
+
+def test_what_is_just_being_finished_is_no_entry_yet(tmp_path: Path):
+    cache = ActivationCache(tmp_path, memory_bytes=0)
+    cache.activations("a", "ten rows", activations)
+    with FileLock(tmp_path / "b.lock"):
+        shutil.copytree(tmp_path / "a", tmp_path / ".b-0123abcd.part")
+        assert [entry.key for entry in cache.entries()] == ["a"]
 
 
 def test_clearing_gives_the_disk_back(tmp_path: Path):

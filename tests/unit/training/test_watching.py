@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,23 @@ def test_a_full_disk_is_named_with_what_to_do(new_training: New, monkeypatch: py
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(TrainingError, match=r"best epoch's weights \(\d+ MB\) can't be kept in .*TMPDIR"):
         new_training(callbacks=[BestWeights()]).run()
+
+
+@pytest.mark.parametrize(("epochs", "copies"), [(1, 0), (2, 1), (3, 2), (5, 2)])
+def test_room_for_the_best_epochs_is_looked_for_before_the_first_step(
+    epochs: int, copies: int, new_training: New, monkeypatch: pytest.MonkeyPatch
+):
+    training = new_training("linear-probe", "text", callbacks=[BestWeights()], epochs=epochs)
+    size = sum(tensor.nbytes for tensor in training.trainable.trained_tensors().values())
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr("ftkit.training.callbacks.shutil.disk_usage", lambda _: usage(copies * size))
+    assert len(training.run().epochs) == epochs
+    if copies:
+        monkeypatch.setattr("ftkit.training.callbacks.shutil.disk_usage", lambda _: usage(copies * size - 1))
+        crowded = new_training("linear-probe", "text", callbacks=[BestWeights()], epochs=epochs)
+        with pytest.raises(TrainingError, match=r"the disk is too full\. Free some space there.*TMPDIR"):
+            crowded.run()
+        assert crowded.history.steps == []
 
 
 def test_where_the_last_epoch_is_asked_for_its_weights_are_kept(new_training: New, contradicted: Task):
