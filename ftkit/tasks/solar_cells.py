@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ftkit.fetch import fetch
+from ftkit.processor import usable_cores
 from ftkit.progress import progress_bar
 from ftkit.tasks.base import Split, Task, TaskInfo, grey_to_rgb
 from ftkit.tasks.preparation import prepare
@@ -80,9 +82,9 @@ def _build() -> dict[str, Split]:
     pictures: list[np.ndarray] = []
     kept: list[tuple[str, float, str]] = []
     seen: set[str] = set()
-    with progress_bar("Reading solar cells", len(certain)) as advance:
-        for path, defect, kind in certain:
-            picture, pixels = _read(folder / path)
+    with progress_bar("Reading solar cells", len(certain)) as advance, ThreadPoolExecutor(usable_cores()) as readers:
+        read = readers.map(_read, [folder / path for path, _, _ in certain])
+        for (path, defect, kind), (picture, pixels) in zip(certain, read, strict=True):
             advance(1)
             # The same picture twice could be in training and test at once.
             if pixels in seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from functools import lru_cache
 from math import gcd
 from pathlib import Path
 
@@ -86,7 +87,16 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     from scipy.signal import resample_poly
 
     divisor = gcd(rate, new_rate)
-    return resample_poly(samples, new_rate // divisor, rate // divisor).astype(np.float32)
+    up, down = new_rate // divisor, rate // divisor
+    return resample_poly(samples, up, down, window=_low_pass(max(up, down), samples.dtype)).astype(np.float32)
+
+
+@lru_cache
+def _low_pass(times: int, dtype: np.dtype) -> np.ndarray:
+    """The filter that `scipy.signal.resample_poly` designs, which would take longer than to resample a word."""
+    from scipy.signal import firwin
+
+    return firwin(20 * times + 1, 1 / times, window=("kaiser", 5.0)).astype(dtype)
 
 
 def trim_silence(samples: np.ndarray, rate: int, below_loudest_db: float = 30.0) -> np.ndarray:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from ftkit.errors import AssetError
 from ftkit.fetch import fetch
+from ftkit.progress import progress_bar
 from ftkit.tasks.base import SAMPLE_RATE, Split, Task, TaskInfo
 from ftkit.tasks.preparation import prepare
 from ftkit.tasks.sound import cut_to, read_sound, resample, trim_silence
@@ -120,9 +122,10 @@ def _synthesiser() -> str:
 
 
 def _build_with_recordings() -> Mapping[str, Split]:
-    # First, so that a missing data set is known before work begins.
-    test = _real_test()
-    return {**_synthetic_splits(("train", "validation")), "test": test}
+    folder = fetch("fsdd")  # first, so that a missing data set is known before work begins
+    with ThreadPoolExecutor(1) as beside:  # the synthesiser is a process of its own
+        test = beside.submit(_real_test, folder)
+        return {**_synthetic_splits(("train", "validation")), "test": test.result()}
 
 
 def _build_without_recordings() -> Mapping[str, Split]:
@@ -140,18 +143,20 @@ def _synthetic_splits(names: Sequence[str]) -> dict[str, Split]:
         "test": (_TEST_VOICES, _TEST_CLIPS),
     }
     starts = dict(zip(sizes, np.cumsum([0, _TRAIN_VOICES, _VALIDATION_VOICES]), strict=True))
-    # A generator for each split: the training clips are the same with and without the real recordings.
-    return {
-        name: _speak(
-            voices[starts[name] : starts[name] + sizes[name][0]],
-            sizes[name][1],
-            np.random.default_rng([_SEED, position]),
-        )
-        for position, name in enumerate(names)
-    }
+    with progress_bar("Speaking digits", sum(sizes[name][1] for name in names)) as advance:
+        # A generator for each split: the training clips are the same with and without the real recordings.
+        return {
+            name: _speak(
+                voices[starts[name] : starts[name] + sizes[name][0]],
+                sizes[name][1],
+                np.random.default_rng([_SEED, position]),
+                advance,
+            )
+            for position, name in enumerate(names)
+        }
 
 
-def _speak(voices: np.ndarray, count: int, generator: np.random.Generator) -> Split:
+def _speak(voices: np.ndarray, count: int, generator: np.random.Generator, advance: Callable[[int], object]) -> Split:
     """Return `count` clips, the digits in turn, every voice as often as the others say each digit."""
     # Not at the top: `python -m ftkit.tasks.synthesis` warns when importing this package has imported it already.
     from ftkit.tasks.synthesis import SYNTHESIS_RATE, Utterance, synthesise
@@ -168,10 +173,10 @@ def _speak(voices: np.ndarray, count: int, generator: np.random.Generator) -> Sp
         )
         for label, voice in zip(labels, speakers, strict=True)
     ]
-    clips = [
-        _like_a_recording(trim_silence(clip, SYNTHESIS_RATE), SYNTHESIS_RATE, generator)
-        for clip in synthesise(utterances)
-    ]
+    clips = []
+    for clip in synthesise(utterances):
+        clips.append(_like_a_recording(trim_silence(clip, SYNTHESIS_RATE), SYNTHESIS_RATE, generator))
+        advance(1)
     identifiers = [
         f"{label}_{utterance.voice}_{utterance.accent}_{utterance.rate}_{utterance.pitch}_{index}"
         for index, (label, utterance) in enumerate(zip(labels, utterances, strict=True))
@@ -198,8 +203,7 @@ def _noise(length: int, generator: np.random.Generator) -> np.ndarray:
     return noise / np.sqrt(np.square(noise).mean())
 
 
-def _real_test() -> Split:
-    folder = fetch("fsdd")
+def _real_test(folder: Path) -> Split:
     recordings = sorted(folder.glob("*.wav"))
     keys = [path.stem.split("_")[:2] for path in recordings]
     generator = np.random.default_rng(_SEED)

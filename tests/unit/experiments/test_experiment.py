@@ -3,8 +3,8 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -215,6 +215,7 @@ def test_what_another_process_is_training_is_left_to_it(
     """Another process trains the first condition while the others are made here; then it is done, or killed."""
     first = small.conditions[0]
     elsewhere = run_experiment(replace(small, conditions=(first,)), tmp_path / "elsewhere")
+    theirs = replace(elsewhere.outcomes[0], total_seconds=1e6)  # as no other training takes
     trained: list[Condition] = []
 
     def counting(condition: Condition, task: Task) -> Run:
@@ -229,14 +230,28 @@ def test_what_another_process_is_training_is_left_to_it(
             if left == 1:
                 if finishes:
                     path = tmp_path / "small.json"
-                    (outcome,), (machine,) = elsewhere.outcomes, elsewhere.machines
-                    Record.load(path).adding(outcome, tiny_task("audio"), machine).save(path)
+                    Record.load(path).adding(theirs, tiny_task("audio"), elsewhere.machines[0]).save(path)
                 other.close()
 
         record = run_experiment(small, tmp_path, end_of_the_other)
     assert trained == [*small.conditions[1:], *([] if finishes else [first])]
     assert [outcome.condition for outcome in record.outcomes] == [*small.conditions[1:], first]
-    assert (record.outcomes[-1] == elsewhere.outcomes[0]) == finishes
+    assert (record.outcomes[-1] == theirs) == finishes
+
+
+def test_to_wait_for_another_process_takes_no_time_of_a_training(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    @contextmanager
+    def after_a_while(path: Path, wait: bool) -> Iterator[bool]:
+        time.sleep(1.0)
+        with claimed(path, wait=wait) as ours:
+            yield ours
+
+    monkeypatch.setattr("ftkit.experiments.running.claimed", after_a_while)
+    began = time.perf_counter()
+    (outcome,) = run_experiment(replace(small, conditions=small.conditions[:1]), tmp_path).outcomes
+    assert outcome.total_seconds < time.perf_counter() - began - 0.9
 
 
 def test_a_training_that_diverges_keeps_no_other_from_being_made(small: Experiment, tmp_path: Path):
