@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import pickle
-import shlex
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from ftkit.errors import DataError, FtkitError, UnknownNameError
-from ftkit.paths import runs_folder, write_text
+from ftkit.paths import in_shell, runs_folder, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -660,7 +659,7 @@ def experiment(
     for each, record in zip(chosen, run_experiments(chosen, where, tell, tell_baseline), strict=True):
         typer.echo(f"{_many(len(record.outcomes), 'training')} in {where.absolute() / record.experiment}.json")
         _show_rates(each, record)
-    typer.echo(f"Claims judged by them: ftkit claims --records {shlex.quote(str(where))}")
+    typer.echo(f"Claims judged by them: ftkit claims --records {in_shell(where)}")
 
 
 @command("Nothing was changed.")
@@ -849,7 +848,7 @@ def _save_archives(assets: Sequence[Asset], folder: Path) -> None:
     archives = save_archives(assets, folder, progress=sys.stderr.isatty())
     total = sum(archive.stat().st_size for archive in archives) / 1e6
     typer.echo(f"{_many(len(archives), 'archive')}, {total:,.0f} MB, in {folder.absolute()}.")
-    typer.echo(f"Others use it with FTKIT_MIRROR={shlex.quote(str(folder.absolute()))}")
+    typer.echo(f"Others use it with FTKIT_MIRROR={in_shell(folder.absolute())}")
 
 
 def _show_assets(assets: Sequence[Asset]) -> None:
@@ -928,7 +927,7 @@ def _write_report(
 
 
 def _typed() -> str:
-    return shlex.join(["ftkit", *sys.argv[1:]])
+    return in_shell("ftkit", *sys.argv[1:])
 
 
 class _RunCounter:
@@ -1024,7 +1023,7 @@ def _show_best(comparison: Comparison) -> None:
 def _show_use(folder: Path) -> None:
     """Say how a saved run is opened, and how it answers new data."""
     typer.echo(f'Open it with: ftkit.load_run("{folder.as_posix()}")')
-    typer.echo(f"Answer new data with: ftkit predict {shlex.quote(str(folder))} DATA")
+    typer.echo(f"Answer new data with: ftkit predict {in_shell(folder)} DATA")
 
 
 def _show_differences(comparison: Comparison) -> None:

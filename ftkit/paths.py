@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import shlex
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from ftkit.errors import FtkitError
 if TYPE_CHECKING:
     from filelock import FileLock
 
-__all__ = ["cache_folder", "claimed", "data_folder", "locked", "runs_folder", "write_bytes", "write_text"]
+__all__ = ["cache_folder", "claimed", "data_folder", "in_shell", "locked", "runs_folder", "write_bytes", "write_text"]
 
 
 def data_folder() -> Path:
@@ -204,3 +205,27 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 def _absolute(path: str) -> Path:
     return Path(path).expanduser().absolute()
+
+
+def in_shell(*words: str | Path, windows: bool = os.name == "nt") -> str:
+    r"""Write words as the shell of the system reads them, so that a command that is shown can be copied.
+
+    Parameters
+    ----------
+    words
+        Of the command, or a path in it.
+    windows
+        Whether the shell is that of Windows, by default that of this system.
+
+    Examples
+    --------
+    >>> in_shell("ftkit", "predict", Path("my runs"), windows=False)
+    "ftkit predict 'my runs'"
+    >>> in_shell("ftkit", "predict", "C:\\my runs", windows=True)
+    'ftkit predict "C:\\my runs"'
+    """
+    if windows:
+        import subprocess
+
+        return subprocess.list2cmdline(map(str, words))
+    return shlex.join(map(str, words))

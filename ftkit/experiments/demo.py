@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ from ftkit.experiments.task_facts import facts_of
 from ftkit.experiments.trials import Trials, joined, kit_trials, own_path
 from ftkit.fetch import fetch, is_cached
 from ftkit.methods import METHODS, as_method
+from ftkit.paths import in_shell
 from ftkit.tasks import TASKS, Task, load_task
 from ftkit.tasks.source_data import SOURCE_ASSETS
 
@@ -227,7 +227,7 @@ def load_comparisons(folder: Path) -> list[Comparison]:
     if not finished:
         raise FtkitError(
             f"There is no finished run in {folder}. Run `ftkit demo`, or `ftkit compare` with --folder "
-            f"{shlex.quote(str(folder))}, first."
+            f"{in_shell(folder)}, first."
         )
     alike: dict[str, list[Run]] = defaultdict(list)
     for run in finished:

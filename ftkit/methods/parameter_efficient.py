@@ -109,9 +109,9 @@ class LoRA(PeftMethod):
             raise FtkitError(f"{self.name} with dropout = {self.dropout!r}: choose a number from 0 to below 1.")
 
     def alternatives(self) -> list[Method]:
-        """Other ranks at the same scale: the update is multiplied by ``alpha / rank``."""
-        ranks = [rank for rank in self.choices["rank"] if rank != self.rank]
-        return [replace(self, rank=rank, alpha=max(1, rank * self.alpha // self.rank)) for rank in ranks]
+        """Other ranks at the same scale, ``alpha / rank``, where a whole ``alpha`` gives it."""
+        ranks = [rank for rank in self.choices["rank"] if rank != self.rank and rank * self.alpha % self.rank == 0]
+        return [replace(self, rank=rank, alpha=rank * self.alpha // self.rank) for rank in ranks]
 
     def configuration(self, model: Classifier, **common: Any) -> LoraConfig:
         """Peft's ``LoraConfig`` on the backbone's linear maps."""
@@ -188,7 +188,9 @@ class IA3(PeftMethod):
 class Adapter(PeftMethod):
     """Bottleneck adapter: a small trained network after every frozen sub-layer.
 
-    The paper also trains the layer norms; here they stay frozen: the added part and the head are all that trains.
+    The paper also trains the layer norms; here they stay frozen: the added part and the head are all that trains. It
+    lies before the residual connection and the norm in either placement, with GELU: of Pfeiffer's the number of places
+    is taken, not the connections.
 
     Parameters
     ----------

@@ -34,6 +34,13 @@ class PeftTrainable(Trainable):
     def _all_parameters(self) -> list[nn.Parameter]:
         return [parameter for name, parameter in self.model.named_parameters() if "original_module" not in name]
 
+    def training_mode(self) -> None:
+        """Put what trains in training mode, and tell layers with an update so: only then do they drop its inputs."""
+        super().training_mode()
+        for module in self.model.modules():
+            if hasattr(module, "lora_dropout"):
+                module.training = True  # not what lies in it: the pretrained layer stays as it is
+
     def save(self, folder: Path) -> None:
         """Write the adapter and the head in peft's own format; `peft.PeftModel.from_pretrained` reads it too."""
         with weights_written_to(folder):

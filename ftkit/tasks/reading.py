@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -52,6 +53,10 @@ _USUAL_NAMES: dict[str, tuple[str, ...]] = {
     "label": ("label", "class", "category", "target", "sentiment", "stars", "rating"),
 }
 _SPLIT_NAMES = frozenset(("train", "training", "test", "testing", "val", "valid", "validation", "dev"))
+_ORIENTATION = 0x0112
+"""The EXIF tag that says how a camera was held."""
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""The `PIL.Image.Transpose` that brings each value of that tag upright; 1 is upright."""
 _MOST_NAMED = 5
 _LONGEST_NAMED = 200
 
@@ -175,10 +180,14 @@ def _files_to_classify(path: Path, modality: Modality) -> list[str]:
     files = [path] if path.is_file() else _visible_files(path)
     found = [str(each) for each in files if each.suffix.lower() in _SUFFIXES[modality]]
     if not found:
-        kind, known = _KINDS[modality], ", ".join(sorted(_SUFFIXES[modality]))
+        kind, known = _KINDS[modality], _listed(_SUFFIXES[modality])
         what = "is not" if path.is_file() else "does not hold"
         raise DataError(f"{path} {what} a {kind} of a kind that can be read ({known}). Convert it, or give another.")
     return found
+
+
+def _listed(suffixes: Iterable[str]) -> str:
+    return ", ".join(sorted(suffixes))
 
 
 def _existing(source: str | Path) -> Path:
@@ -223,13 +232,38 @@ def _parsed(path: Path, separator: str) -> pandas.DataFrame:
         return pandas.read_csv(path, sep=separator, **known, **options)
 
     if separator != "\t":
-        return read()
+        table = read()
+        row = _swallowing_row(table, separator)
+        if row is not None:
+            raise DataError(
+                f"A quote opens a text in row {row + 1} of {path} and is not closed: rows after it became part of the "
+                "text. Put such texts in quotes and double their own, as a spreadsheet does when it saves CSV."
+            )
+        return table
     try:
         table = read()
     except pandas.errors.ParserError:
         return read(quoting=csv.QUOTE_NONE)
     swallowed = any(table[column].str.contains(SWALLOWED, na=False).any() for column in table.columns)
     return read(quoting=csv.QUOTE_NONE) if swallowed else table
+
+
+def _swallowing_row(table: pandas.DataFrame, separator: str) -> int | None:
+    """Position of the first row with a cell of whole rows, as the values of other columns at its line ends tell."""
+    for place, column in enumerate(table.columns):
+        cells = table[column].tolist()
+        found = [row for row, cell in enumerate(cells) if isinstance(cell, str) and "\n" in cell]
+        if not found:
+            continue
+        values = [table[name].dropna().unique() for name in table.columns]
+        before = tuple(f"{value}{separator}" for each in values[:place] for value in each)
+        after = tuple(f"{separator}{value}" for each in values[place + 1 :] for value in each)
+        for row in found:
+            *ended, last = cells[row].split("\n")
+            begun = [*ended[1:], last]
+            if all(line.endswith(after) for line in ended) or all(line.startswith(before) for line in begun):
+                return row
+    return None
 
 
 def _read_table(table: pandas.DataFrame, columns: Columns, folder: Path, where: str, progress: bool) -> Examples:
@@ -284,14 +318,17 @@ def _read_folder(folder: Path, columns: Columns, progress: bool) -> Examples:
     empty = [path.name for path in classes if not any(file.is_relative_to(path) for file in chosen)]
     if empty:
         raise DataError(
-            f"The folder {empty[0]!r} of {folder} holds no {_KINDS[modality]}. Add some, or take the folder out."
+            f"The folder {empty[0]!r} of {folder} holds no {_KINDS[modality]} of a kind that can be read "
+            f"({_listed(_SUFFIXES[modality])}). Add some, convert what is there, or take the folder out."
         )
     read = _Reader(modality)
     bar = f"Reading {folder.resolve().name}" if progress else None
     contents = read.all([(str(path.relative_to(folder)), folder, "") for path in chosen], bar)
     notes = read.notes()
     if len(chosen) < len(files):
-        notes.append(f"{len(files) - len(chosen)} other files in {folder} were left out.")
+        others = Counter(path.suffix.lower() or path.name for path in set(files) - set(chosen))
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(_MOST_NAMED))
+        notes.append(f"{len(files) - len(chosen)} other files in {folder} were left out: {kinds}.")
     return Examples(
         modality=modality,
         contents=contents,
@@ -355,8 +392,10 @@ def read_image(path: Path, size: int = IMAGE_SIZE) -> np.ndarray:
         with Image.open(path) as opened:
             opened.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
             opened.load()
-            upright = ImageOps.exif_transpose(opened)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            # Pillow's own `exif_transpose` writes all tags anew, and fails where a camera wrote one in a way of its own
+            turn = _TURNS.get(opened.getexif().get(_ORIENTATION, 1))
+            upright = opened.copy() if turn is None else opened.transpose(Image.Transpose(turn))
+    except Exception as error:  # a damaged file may raise anything, and would not be named
         raise DataError(f"Cannot read {path} as a picture: {error}. Take it out or save it as PNG.") from error
     if upright.mode.startswith(("I", "F")):
         # More than eight bits: Pillow would clip to 255, so the range of the picture is stretched instead.
@@ -517,7 +556,8 @@ def _modality_of_files(files: list[Path], columns: Columns, folder: Path) -> Mod
         )
     if not pictures and not recordings:
         raise DataError(
-            f"{folder} holds neither pictures nor recordings. For texts, give a CSV table with a column of texts "
-            "and a column of labels."
+            f"{folder} holds neither pictures ({_listed(_IMAGE_SUFFIXES)}) nor recordings "
+            f"({_listed(_AUDIO_SUFFIXES)}). Convert what it holds to one of these kinds. For texts, give a CSV table "
+            "with a column of texts and a column of labels."
         )
     return "image" if pictures else "audio"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import wave
 from functools import lru_cache
 from math import gcd
@@ -44,7 +45,8 @@ def read_sound(path: Path, rate: int = SAMPLE_RATE, longest: float | None = None
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        # as bytes, where systems have them: a name may be in any encoding
+        with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
             file_rate = file.samplerate
             frames = -1 if longest is None else int(longest * file_rate)
             samples = file.read(frames, dtype="float32", always_2d=True)

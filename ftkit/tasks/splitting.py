@@ -97,18 +97,28 @@ def split_by_group(
     counts = np.zeros((len(names), len(classes)))
     np.add.at(counts, (group_of, class_of), 1)
     wanted = np.outer(fractions, counts.sum(axis=0))
-    boundaries = np.cumsum(_apportion(len(names), fractions))[:-1]
     generator = np.random.default_rng(seed)
-    best: list[np.ndarray] = []
-    least: tuple[int, float] = (len(fractions) * len(classes), np.inf)
-    for _ in range(_DIVISIONS_TRIED):
-        division = np.split(generator.permutation(len(names)), boundaries)
+
+    def rank(division: list[np.ndarray]) -> tuple[int, float]:
         filled = np.stack([counts[part].sum(axis=0) for part in division])
         # A class that is missing from a part can't be made good by shares that are more nearly right.
-        rank = (int(np.count_nonzero(filled == 0)), float((np.abs(filled - wanted) / wanted).max()))
-        if rank < least:
-            best, least = division, rank
+        return int(np.count_nonzero(filled == 0)), float((np.abs(filled - wanted) / wanted).max())
+
+    best = min((_dealt([np.arange(len(names))], fractions, generator) for _ in range(_DIVISIONS_TRIED)), key=rank)
+    if rank(best)[0]:  # many classes of few groups each do not all come by chance into every part
+        most = counts.argmax(axis=1)
+        of_class = [np.flatnonzero(most == each) for each in range(len(classes))]
+        class_by_class = (_dealt(of_class, fractions, generator) for _ in range(_DIVISIONS_TRIED))
+        best = min([best, *class_by_class], key=rank)
     return [np.flatnonzero(np.isin(group_of, part)) for part in best]
+
+
+def _dealt(kinds: Sequence[np.ndarray], fractions: Sequence[float], generator: np.random.Generator) -> list[np.ndarray]:
+    """Divide positions at random into parts of such shares, kind by kind."""
+    divided = [
+        np.split(generator.permutation(kind), np.cumsum(_apportion(len(kind), fractions))[:-1]) for kind in kinds
+    ]
+    return [np.concatenate(part) for part in zip(*divided, strict=True)]
 
 
 def stratified_draw(

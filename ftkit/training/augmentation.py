@@ -199,6 +199,9 @@ def _each_picture(batch: dict[str, Tensor], change: Callable[[Tensor], Tensor]) 
 class SpecAugment(Augmentation):
     """Blank a band of mel channels and a stretch of time (Park et al. 2019, arXiv:1904.08779, without warping).
 
+    Where the stretch begins is drawn over the length of the batch, not of the clip as in the paper: it often falls
+    behind the end of a clip that is far shorter than the longest beside it.
+
     Parameters
     ----------
     channels

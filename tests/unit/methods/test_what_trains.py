@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from torch import nn
 
 from ftkit.errors import FtkitError
 from ftkit.methods import (
     METHODS,
     Adapter,
+    DoRA,
     Full,
     LinearProbe,
     LoRA,
@@ -319,6 +321,32 @@ def test_dropout_acts_only_where_weights_train(
     first, second = trainable.model(batch), trainable.model(batch)
     acts = method in ("scratch", "partial", "surgical", "full", "discriminative", "lp-ft", "l2-sp", "replay")
     assert bool((first == second).all()) is not acts
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("kind", [LoRA, DoRA])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_inputs_of_an_update_are_dropped_in_training_and_nowhere_else(
+    applied: Callable[[Method, str], Trainable],
+    tiny_task: Callable[..., Any],
+    kind: type[LoRA],
+    modality: str,
+    dropout: float,
+):
+    trainable = applied(kind(dropout=dropout), modality)
+    for name, parameter in trainable.trainable_parameters().items():
+        if "lora_B" in name:  # zeros at the start, of which nothing can be dropped
+            nn.init.normal_(parameter, std=0.1)
+    backbone = trainable.classifier.backbone
+    batch = backbone.collate(backbone.prepare(tiny_task(modality).train.items[:4]))
+
+    def is_steady() -> bool:
+        return bool((trainable.model(batch) == trainable.model(batch)).all())
+
+    trainable.training_mode()
+    assert is_steady() is (dropout == 0)
+    trainable.model.eval()
+    assert is_steady()
 
 
 def test_matrices_decay_and_norms_and_biases_do_not(applied: Callable[[Method, str], Trainable]):

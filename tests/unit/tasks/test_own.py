@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -429,6 +431,21 @@ def test_a_class_whose_groups_are_of_unequal_size_is_still_in_every_split() -> N
         assert all(set(split.labels) == {0, 1} for split in task.splits.values())
 
 
+@pytest.mark.parametrize(("classes", "groups"), [(8, 5), (10, 6), (20, 10), (3, 3)])
+def test_classes_that_lie_in_groups_of_their_own_are_in_every_split(classes: int, groups: int) -> None:
+    rows = [
+        {"text": f"plant {label} {plant} leaf {leaf}", "label": f"species {label}", "plant": f"{label} {plant}"}
+        for label in range(classes)
+        for plant in range(groups)
+        for leaf in range(6)
+    ]
+    for seed in range(3):
+        task = own_task(pandas.DataFrame(rows), group="plant", seed=seed)
+        parts = [set(split.groups) for split in task.splits.values() if split.groups is not None]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == classes * groups
+        assert all(len(set(split.labels)) == classes for split in task.splits.values())
+
+
 def test_a_class_with_too_few_groups_is_named() -> None:
     rows = [
         {"text": f"{label} {group} {note}", "label": label, "patient": f"{label} {group}"}
@@ -456,11 +473,74 @@ def test_a_quote_between_tabs_swallows_no_rows(text_first: bool, last: str, tmp_
     assert sorted(text for split in task.splits.values() for text in split.items) == sorted(texts)
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+@pytest.mark.parametrize("text_first", [True, False])
+def test_a_quote_that_takes_in_other_rows_is_named(text_first: bool, separator: str, tmp_path: Path) -> None:
+    texts = [f"film number {n}" for n in range(20)]
+    texts[3], texts[9] = '"What a night', '"What a film'
+    rows = [("text", "label"), *((text, "good" if n % 2 else "bad") for n, text in enumerate(texts))]
+    path = tmp_path / "reviews.csv"
+    lines = [separator.join(row if text_first else reversed(row)) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"A quote opens a text in row 4 of .*reviews\.csv and is not closed.*double"):
+        own_task(path)
+
+
+def test_quoted_texts_of_several_lines_may_hold_what_other_columns_do(tmp_path: Path) -> None:
+    texts = [f"To bake cake {n}:\n1,5 kg flour\n2,good eggs,good\nand rest" for n in range(20)]
+    table = pandas.DataFrame({"number": range(20), "text": texts, "label": ["good", "bad"] * 10})
+    table.to_csv(tmp_path / "recipes.csv", index=False)
+    task = own_task(tmp_path / "recipes.csv", text="text", label="label")
+    assert sorted(text for split in task.splits.values() for text in split.items) == sorted(texts)
+
+
 def test_quoted_texts_between_tabs_may_hold_line_ends(review_table: pandas.DataFrame, tmp_path: Path) -> None:
     table = review_table.assign(review=[f"{text}\nsecond line" for text in review_table["review"]])
     table.to_csv(tmp_path / "reviews.tsv", index=False, sep="\t")
     task = own_task(tmp_path / "reviews.tsv", text="review", label="verdict")
     assert all(text.endswith("\nsecond line") for split in task.splits.values() for text in split.items)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_brought_upright(orientation: int, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(tmp_path / "held.png", exif=exif)
+    with Image.open(tmp_path / "held.png") as opened:
+        ImageOps.exif_transpose(opened).save(tmp_path / "upright.png")
+    assert np.array_equal(read_image(tmp_path / "held.png"), read_image(tmp_path / "upright.png"))
+
+
+def test_a_tag_of_a_cameras_own_making_does_not_matter(tmp_path: Path) -> None:
+    """Pillow can read pictures with such a tag, and can't write the tag again."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0213] = 6, 1  # YCbCrPositioning, a whole number
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "photo.jpg", exif=exif)
+    content = (tmp_path / "photo.jpg").read_bytes()
+    as_number, as_text = (struct.pack(">HHL", 0x0213, kind, 1) for kind in (3, 2))
+    assert content.count(as_number) == 1
+    (tmp_path / "photo.jpg").write_bytes(content.replace(as_number, as_text))
+    with Image.open(tmp_path / "photo.jpg") as opened, pytest.raises(struct.error):
+        ImageOps.exif_transpose(opened)
+    assert read_image(tmp_path / "photo.jpg").shape == (160, 160, 3)
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are always in Unicode there")
+def test_a_recording_whose_name_is_not_in_utf8_is_read(digit_folder: Path) -> None:
+    recording = next(digit_folder.rglob("*.wav"))
+    recording.rename(os.fsdecode(os.fsencode(recording.parent) + b"/caf\xe9.wav"))
+    assert len(own_task(digit_folder).train)
+
+
+def test_files_of_a_kind_that_cannot_be_read_are_named(cell_folder: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "memos" / name).mkdir(parents=True)
+        (tmp_path / "memos" / name / "memo.m4a").write_bytes(b"\xff\x00")
+    with pytest.raises(DataError, match=r"nor recordings \(.*\.wav\)\. Convert what it holds"):
+        own_task(tmp_path / "memos")
+    (cell_folder / "ok" / "photo.heic").write_bytes(b"\xff\x00")
+    assert any(note.endswith("left out: 1 .heic.") for note in own_task(cell_folder).notes)
 
 
 def test_a_picture_with_pixels_that_are_no_numbers_is_named(cell_folder: Path) -> None:
