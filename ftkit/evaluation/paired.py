@@ -32,6 +32,9 @@ from ftkit.evaluation.student import (
     variations_of_groups_and_runs,
 )
 
+SMALLEST_P = 1e-12
+"""No test is so exact that a smaller p-value would mean more."""
+
 
 @dataclass(frozen=True)
 class PairedTest:
@@ -59,7 +62,8 @@ class PairedTest:
     def __str__(self) -> str:
         # first to more digits, or the same difference, computed in two ways, could be written in two
         middle, low, high = (f"{round(100 * each, 6):+.1f}" for each in (self.difference, self.low, self.high))
-        return f"{middle} points ({low} to {high}), p = {self.p_value:.2g}"
+        p_value = f"p = {self.p_value:.2g}" if self.p_value >= SMALLEST_P else f"p < {SMALLEST_P:.0e}"
+        return f"{middle} points ({low} to {high}), {p_value}"
 
 
 def mcnemar(labels: ArrayLike, predicted_a: ArrayLike, predicted_b: ArrayLike) -> PairedTest:
@@ -409,7 +413,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     for rank, index in enumerate(order):
         highest = max(highest, min(1.0, (count - rank) * p_values[index]))
         corrected[index] = highest
-    return [round(float(value), 12) for value in corrected]
+    return [float(f"{value:.12g}") for value in corrected]  # equal ones, computed in two ways, stay equal
 
 
 def _p_value(differences: Values) -> float:

@@ -161,6 +161,14 @@ def missing_assets(tasks: Iterable[str], remembering: Iterable[str] = ()) -> lis
     return [each for each in needed_assets(tasks, remembering) if not is_cached(each)]
 
 
+def _failure(name: str, progress: bool) -> AssetError | None:
+    try:
+        fetch(name, progress=progress)
+    except AssetError as error:
+        return error
+    return None
+
+
 def fetch_missing(assets: Iterable[Asset], *, progress: bool = True) -> list[str]:
     """Fetch assets; for one that can't be had and has a substitute, fetch that. None keeps the others from coming.
 
@@ -190,9 +198,11 @@ def fetch_missing(assets: Iterable[Asset], *, progress: bool = True) -> list[str
             if each.name not in _SUBSTITUTES:
                 failures[each.name] = error
                 continue
-            told.append(f"{error} In its place {' and '.join(_SUBSTITUTES[each.name])} are used.")
-            for name in _SUBSTITUTES[each.name]:
-                fetch(name, progress=progress)
+            substitutes = _SUBSTITUTES[each.name]
+            missing = {name: why for name in substitutes if (why := _failure(name, progress)) is not None}
+            failures |= missing
+            if not missing:
+                told.append(f"{error} In its place {' and '.join(substitutes)} are used.")
     if failures:
         first, *others = failures
         also = f" Nor could {' and '.join(others)} be fetched." if others else ""

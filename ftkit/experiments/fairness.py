@@ -283,14 +283,14 @@ def record_fairness(record: Record, task: str, trials: Trials | None) -> Fairnes
     Raises
     ------
     FtkitError
-        If the record has no linear probe on the task, or a method was trained there in several settings or at several
-        learning rates.
+        If the record has no linear probe on the task, or a method was trained there in several settings, at several
+        learning rates or on several data.
     """
     by_method: dict[str, list[Outcome]] = {name: record.where(task=task, method=name) for name in METHODS}
     if not by_method["linear-probe"]:
         raise FtkitError(f"{record.experiment} has no linear probe on {task}, so that the head's size is not known.")
     for name, outcomes in by_method.items():
-        if len({(str(each.condition.settings), each.learning_rate, each.epochs) for each in outcomes}) > 1:
+        if len(set(map(_way, outcomes))) > 1:
             raise FtkitError(f"{record.experiment} trains {name} on {task} in several ways; one line can't tell them.")
     head = by_method["linear-probe"][0].trainable
     facts = [
@@ -310,6 +310,13 @@ def record_fairness(record: Record, task: str, trials: Trials | None) -> Fairnes
         if outcomes
     ]
     return Fairness(record.tests[task].metric, facts)
+
+
+def _way(outcome: Outcome) -> tuple[object, ...]:
+    """How a training of an experiment was made, its seed apart."""
+    condition = outcome.condition
+    made = str(condition.settings), str(condition.options), outcome.learning_rate, outcome.epochs
+    return *made, condition.data_in_words
 
 
 def ledgers(record: Record, trials_folder: Path | None = None) -> dict[str, Fairness]:

@@ -123,9 +123,10 @@ def _draw_validation(axes: Axes, run: Run, label: str, look: MethodStyle, line: 
     axes.scatter(
         numbers[best], values[best], s=150, facecolors="none", edgecolors=look.colour, linewidths=1.2, zorder=4
     )
+    word = "best" if run.spec.keep == "best" else "kept"
     return (
         f"{label}: smoothed training loss ends at {final_loss:.2f}; validation goes from {values[0]:.1f} % to "
-        f"{values[-1]:.1f} % over {len(values)} epochs, best {values[best]:.1f} % after epoch {numbers[best]}."
+        f"{values[-1]:.1f} % over {len(values)} epochs, {word} {values[best]:.1f} % after epoch {numbers[best]}."
     )
 
 

@@ -44,8 +44,9 @@ def run_labels(runs: Sequence[Run]) -> list[str]:
 
 def _parts(run: Run) -> dict[str, str]:
     """Everything that a run could differ in from another of its method, by name, in words."""
-    training = {name: value for name, value in vars(run.spec).items() if name not in _LEFT_OUT}
-    return {name: _in_words(name, value) for name, value in {**run.spec.settings, **training}.items()}
+    training = {name: _in_words(name, value) for name, value in vars(run.spec).items() if name not in _LEFT_OUT}
+    # a method may have a setting of the same name, such as the dropout of LoRA
+    return {**{f"method's {name}": _in_words(name, value) for name, value in run.spec.settings.items()}, **training}
 
 
 def _in_words(name: str, value: Any) -> str:

@@ -74,7 +74,7 @@ A target that has a peer is met where the time is, and our score is not below th
 These trainings are short, though, and a side that has not come beyond guessing has no score to compare: there the time
 is that of the same work, and of no result. The tables count in how many trainings, or methods of a whole comparison,
 scores are comparable. "Within noise" says little of a small difference: it is one that two scores of as many test items
-show by chance, taken as independent, up to {noise}. Other seeds, and items that resemble each other, add to that.
+show by chance, taken as independent: {noise}. Other seeds, and items that resemble each other, add to that.
 
 All is measured anew from time to time on one processor or the other, and the kit has changed in between: compare the
 days, and on each processor's page the commits."""
@@ -132,7 +132,7 @@ def _noise(results: Sequence[Result]) -> str:
     """How far apart two scores lie by chance alone, with the fewest test items and with the most."""
     items = sorted(pair.items for result in results for pair in score_pairs(result))
     few, many = (f"{100 * math.sqrt(2) * uncertainty(0.5, count):.0f}" for count in (items[0], items[-1]))
-    return f"{few} points with {items[0]} items and {many} with {items[-1]} where half of the answers are right"
+    return f"{few} points with {items[0]} items, {many} with {items[-1]}, where half of the answers are right"
 
 
 def _machine(results: Sequence[Result]) -> str:
@@ -275,9 +275,18 @@ def _comparable(values: Sequence[Value]) -> str:
 
 
 def _range(values: Sequence[Value]) -> str:
+    """From the lowest to the highest median; of each bound by itself, where a target has several."""
+    alike: dict[float, list[Value]] = {}
+    for value in values:
+        alike.setdefault(value.bound, []).append(value)
+    written = {min((value.name for value in found), key=len): _ends(found) for found in alike.values()}
+    if len(written) == 1:
+        return next(iter(written.values()))
+    return ", ".join(f"{name} {ends}" for name, ends in sorted(written.items()))
+
+
+def _ends(values: Sequence[Value]) -> str:
     form, unit = FORMS[values[0].unit]
-    if len({value.bound for value in values}) > 1:
-        return ", ".join(f"{value.name} {form(value.spread.median)}{unit}" for value in values)
     ends = [form(end([value.spread.median for value in values])) for end in (min, max)]
     return f"{' to '.join(dict.fromkeys(ends))}{unit}"
 

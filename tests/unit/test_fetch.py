@@ -693,3 +693,16 @@ def test_one_asset_that_cannot_be_had_does_not_keep_the_others(
     with pytest.raises(AssetError, match=r"digits-captcha is not in the cache .* Nor could elpv be fetched"):
         fetch_missing(wanted, progress=False)
     assert is_cached("digits-spokennumbers")
+
+
+def test_a_substitute_that_cannot_be_had_does_not_keep_the_others(
+    cache: Path, offline: None, wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = catalog.asset("digits-spokennumbers").archive
+    shutil.copy(wheelhouse / name, tmp_path / name)
+    monkeypatch.setenv("FTKIT_MIRROR", str(tmp_path))
+    monkeypatch.setattr("ftkit.experiments.demo._SUBSTITUTES", {"elpv": ("digits-captcha",)})
+    wanted = [catalog.asset(each) for each in ("elpv", "digits-spokennumbers")]
+    with pytest.raises(AssetError, match="digits-captcha is not in the cache"):
+        fetch_missing(wanted, progress=False)
+    assert is_cached("digits-spokennumbers")

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
 from ftkit.errors import DataError
-from ftkit.evaluation import holm, mcnemar, paired_against, paired_bootstrap, paired_runs
+from ftkit.evaluation import PairedTest, holm, mcnemar, paired_against, paired_bootstrap, paired_runs
 
 
 def predictions(right_a: np.ndarray, right_b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -241,6 +242,13 @@ def test_holm_corrects_step_by_step() -> None:
     assert holm([0.01]) == [0.01]
     assert holm([]) == []
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([3e-15, 0.5]) == [6e-15, 0.5]
+
+
+def test_no_p_value_is_written_as_nothing() -> None:
+    found = PairedTest(0.35, 0.3, 0.4, 6e-15, 1000, 400)
+    assert str(found) == "+35.0 points (+30.0 to +40.0), p < 1e-12"
+    assert str(replace(found, p_value=0.0321)).endswith("p = 0.032")
 
 
 def test_holm_keeps_the_rate_of_false_findings() -> None:

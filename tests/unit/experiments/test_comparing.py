@@ -598,7 +598,9 @@ def test_ledgers_are_of_tasks_with_one_set_of_trainings_a_method(invented_record
 def test_where_data_differ_each_has_a_ledger(invented_record: Callable[..., Record]):
     of_sizes = grid(task="movie-reviews", method=["linear-probe", "full"], examples=[100, 400], epochs=3)
     noisy = grid(task="movie-reviews", method=["linear-probe", "full"], examples=400, label_noise=0.2, epochs=3)
-    found = ledgers_by_data(invented_record("some", (*of_sizes, *noisy), lambda each: 0.7))
+    record = invented_record("some", (*of_sizes, *noisy), lambda each: 0.7)
+    assert not ledgers(record)
+    found = ledgers_by_data(record)
     told = ["100 examples", "400 examples", "400 examples, 20 % wrong labels"]
     assert list(found) == [("movie-reviews", each) for each in told]
     assert {fact.train_examples for fact in found["movie-reviews", "100 examples"].facts} == {100}

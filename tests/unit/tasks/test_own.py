@@ -7,6 +7,7 @@ import struct
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -144,12 +145,12 @@ def test_a_photograph_that_is_decoded_at_a_fraction_of_its_size_looks_the_same(
 ) -> None:
     decoded: list[int] = []
 
-    def noted(image: Image.Image) -> Image.Image:
+    def noted(image: Image.Image, *how: Any) -> Image.Image:
         decoded.append(max(image.size))
-        return transposed(image)
+        return fit(image, *how)
 
-    transposed = ImageOps.exif_transpose
-    monkeypatch.setattr(ImageOps, "exif_transpose", noted)
+    fit = ImageOps.fit
+    monkeypatch.setattr(ImageOps, "fit", noted)
     photograph = Image.fromarray(load_sample_image("flower.jpg")).resize((2560, 1708), Image.Resampling.BICUBIC)
     on_its_side = photograph.transpose(Image.Transpose.ROTATE_90)
     orientation = Image.Exif()

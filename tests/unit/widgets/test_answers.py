@@ -7,6 +7,7 @@ import pytest
 from ftkit.errors import FtkitError
 from ftkit.experiments.run import Run
 from ftkit.figures.run_labels import run_labels
+from ftkit.methods import LoRA
 from ftkit.widgets.answers import MethodAnswer, answers_html, answers_table, ask, error_html
 
 
@@ -31,6 +32,13 @@ def test_runs_of_one_method_are_told_apart_by_what_differs(runs: list[Run]) -> N
     ]
     first, second = run_labels([prompt, longer])
     assert (first, second) == (f"Prompt tuning, length {prompt.spec.settings['length']}", "Prompt tuning, length 32")
+
+
+def test_a_setting_of_a_method_is_not_taken_for_one_of_the_training(runs: list[Run]) -> None:
+    spec = replace(runs[1].spec, method="lora", settings=LoRA().settings)
+    dropping = replace(spec, settings=LoRA(dropout=0.1).settings)
+    labels = run_labels([replace(runs[1], spec=each) for each in (spec, dropping)])
+    assert labels == ["LoRA, dropout 0.0", "LoRA, dropout 0.1"]
 
 
 def test_nothing_typed_asks_for_a_sentence(runs: list[Run]) -> None:
