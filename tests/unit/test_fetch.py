@@ -683,12 +683,15 @@ def test_states_tell_what_is_here_and_what_is_not(fetched: Path) -> None:
     assert rows["elpv"].archive_bytes == 90_801_454
 
 
-def test_one_asset_that_cannot_be_had_does_not_keep_the_others(
-    cache: Path, offline: None, wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def spoken_numbers_alone(offline: None, wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One asset can be had, from a mirror, and no other."""
     name = catalog.asset("digits-spokennumbers").archive
     shutil.copy(wheelhouse / name, tmp_path / name)
     monkeypatch.setenv("FTKIT_MIRROR", str(tmp_path))
+
+
+def test_one_asset_that_cannot_be_had_does_not_keep_the_others(cache: Path, spoken_numbers_alone: None) -> None:
     wanted = [catalog.asset(each) for each in ("digits-captcha", "digits-spokennumbers", "elpv")]
     with pytest.raises(AssetError, match=r"digits-captcha is not in the cache .* Nor could elpv be fetched"):
         fetch_missing(wanted, progress=False)
@@ -696,11 +699,8 @@ def test_one_asset_that_cannot_be_had_does_not_keep_the_others(
 
 
 def test_a_substitute_that_cannot_be_had_does_not_keep_the_others(
-    cache: Path, offline: None, wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, spoken_numbers_alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = catalog.asset("digits-spokennumbers").archive
-    shutil.copy(wheelhouse / name, tmp_path / name)
-    monkeypatch.setenv("FTKIT_MIRROR", str(tmp_path))
     monkeypatch.setattr("ftkit.experiments.demo._SUBSTITUTES", {"elpv": ("digits-captcha",)})
     wanted = [catalog.asset(each) for each in ("elpv", "digits-spokennumbers")]
     with pytest.raises(AssetError, match="digits-captcha is not in the cache"):
